@@ -1,0 +1,1 @@
+"""Observes how the containers of a pod talk; reads, never changes."""

@@ -1,0 +1,1 @@
+"""Level-triggered loops on API objects; they read and write the store and nothing else."""

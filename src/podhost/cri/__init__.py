@@ -1,0 +1,4 @@
+"""Contracts between the kubelet and what runs containers, in the words of CRI v1.
+
+Protocols and frozen dataclasses only; no effect and no decision may live here.
+"""

@@ -1,0 +1,332 @@
+"""RuntimeService: pod sandboxes and containers (CRI v1 ``runtime.v1.RuntimeService``).
+
+Every verb is idempotent where CRI says so: stopping what is stopped and removing what is gone succeed.
+Errors are of :mod:`podhost.errors`: ``NotFoundError`` for an unknown id, ``ContainerStartError`` when the
+OCI runtime refuses a container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Literal, Protocol
+
+from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
+from podhost.errors import PodhostError
+
+
+class ContainerStartError(PodhostError):
+    """The OCI runtime refused to create or start a container.
+
+    ``reason`` is the kubelet's: ``StartError`` or ``ContainerCannotRun``.  ``exit_code`` is what a kubelet
+    reports for it: 127 (command not found), 126 (not executable), 128 otherwise.
+    """
+
+    def __init__(self, message: str, *, reason: str = "StartError", exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    """Content of a pod's ``/etc/resolv.conf``."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAlias:
+    """One extra line of a pod's ``/etc/hosts``."""
+
+    ip: str
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A hostPort of a container."""
+
+    protocol: Literal["TCP", "UDP", "SCTP"]
+    container_port: int
+    host_port: int
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSandboxConfig:
+    """What the containers of one pod share."""
+
+    namespace: str
+    name: str
+    uid: PodUID
+    attempt: int = 0
+    hostname: str
+    fqdn: str = ""
+    """Fully qualified name for ``/etc/hosts``; empty without a subdomain."""
+    dns: DnsConfig = field(default_factory=DnsConfig)
+    host_aliases: tuple[HostAlias, ...] = ()
+    port_mappings: tuple[PortMapping, ...] = ()
+    log_directory: Path
+    """Directory that holds one directory of log files for each container; made by the kubelet."""
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_process_namespace: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    shm_size_bytes: int = 64 << 20
+    runtime_handler: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class SandboxState(Enum):
+    READY = "SANDBOX_READY"
+    NOTREADY = "SANDBOX_NOTREADY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSandboxStatus:
+    """Observed state of a sandbox."""
+
+    id: SandboxId
+    namespace: str
+    name: str
+    uid: PodUID
+    attempt: int
+    state: SandboxState
+    created_at_ns: int
+    ips: tuple[str, ...] = ()
+    netns_path: Path | None = None
+    host_network: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One bind mount into a container.  ``host_path`` is valid in the daemon's mount namespace."""
+
+    container_path: str
+    host_path: Path
+    read_only: bool = False
+    recursive_read_only: bool = False
+    propagation: Literal["private", "rslave", "rshared"] = "private"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinuxResources:
+    """cgroup values, already converted from requests and limits.  ``None`` means: leave the default."""
+
+    cpu_shares: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    memory_limit_bytes: int | None = None
+    pids_limit: int | None = None
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityConfig:
+    """A container's effective security context."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    privileged: bool = False
+    capabilities_add: tuple[str, ...] = ()
+    capabilities_drop: tuple[str, ...] = ()
+    read_only_rootfs: bool = False
+    no_new_privileges: bool = False
+    seccomp_profile: str = "RuntimeDefault"
+    """``RuntimeDefault``, ``Unconfined``, or the absolute path of a profile on the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerConfig:
+    """What one container is made of; names, images and variables are already resolved by the kubelet."""
+
+    name: str
+    attempt: int
+    image_id: ImageId
+    image_ref: str
+    """The image as the user wrote it, for status."""
+    command: tuple[str, ...] = ()
+    """Replaces the image's entrypoint when not empty."""
+    args: tuple[str, ...] = ()
+    """Replaces the image's cmd when not empty (and, as in Kubernetes, when ``command`` is given)."""
+    working_dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    """The pod's variables; the image's come first and are overridden."""
+    mounts: tuple[Mount, ...] = ()
+    log_path: Path
+    """Absolute path of the CRI log file, ``…/<attempt>.log``."""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: LinuxResources = field(default_factory=LinuxResources)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    stop_signal: str = ""
+    """Overrides the image's; empty leaves the image's or SIGTERM."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """podhost's own facts about the container (kind: init or app, spec hash, …), persisted with it."""
+
+
+class ContainerState(Enum):
+    CREATED = "CONTAINER_CREATED"
+    RUNNING = "CONTAINER_RUNNING"
+    EXITED = "CONTAINER_EXITED"
+    UNKNOWN = "CONTAINER_UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """Observed facts of one container.  Times are nanoseconds since the epoch, 0 when it has not happened."""
+
+    id: ContainerId
+    sandbox_id: SandboxId
+    pod_uid: PodUID
+    pod_namespace: str
+    pod_name: str
+    name: str
+    attempt: int
+    state: ContainerState
+    image_ref: str
+    image_id: ImageId
+    created_at_ns: int
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+    exit_code: int = 0
+    signal: int = 0
+    reason: str = ""
+    """``Completed``, ``Error``, ``OOMKilled``, ``StartError``, ``ContainerCannotRun``."""
+    message: str = ""
+    log_path: Path
+    pid: int = 0
+    stop_signal: str = "SIGTERM"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class ContainerEventType(Enum):
+    CREATED = "CONTAINER_CREATED_EVENT"
+    STARTED = "CONTAINER_STARTED_EVENT"
+    STOPPED = "CONTAINER_STOPPED_EVENT"
+    DELETED = "CONTAINER_DELETED_EVENT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEvent:
+    """Something happened to a container; a hint to look again, never the fact itself."""
+
+    type: ContainerEventType
+    container_id: ContainerId
+    pod_uid: PodUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """Outcome of a command run to its end.  Output is bounded (16 MiB a stream, as in CRI)."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class ExecSession(Protocol):
+    """A command, or an attached container, whose streams are open."""
+
+    async def read(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        """Next chunk of output; ``None`` when all output has ended."""
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Hand bytes to stdin; waits while the process does not read."""
+
+    async def close_stdin(self) -> None:
+        """End of stdin."""
+
+    async def resize(self, width: int, height: int) -> None:
+        """New size of the terminal, in characters."""
+
+    async def wait(self) -> int:
+        """Exit code (128 + signal when killed).  For attach: 0 when the streams have ended."""
+
+    async def close(self) -> None:
+        """Leave.  Ends an exec's process and all its children; leaves an attached container alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeVersion:
+    """What ``Version`` answers in CRI."""
+
+    runtime_name: str
+    runtime_version: str
+
+
+class RuntimeService(Protocol):
+    """Sandboxes and containers of one instance."""
+
+    async def version(self) -> RuntimeVersion: ...
+
+    async def run_pod_sandbox(self, config: PodSandboxConfig) -> PodSandboxStatus:
+        """Namespaces, network, hosts/hostname/resolv.conf, /dev/shm, mqueue.  Leaves nothing on failure."""
+
+    async def stop_pod_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Kill what still runs in it and give the network back.  Idempotent."""
+
+    async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Remove its containers and every trace of it.  Idempotent."""
+
+    def list_pod_sandboxes(self) -> list[PodSandboxStatus]:
+        """All sandboxes, from memory; never blocks."""
+
+    async def create_container(self, sandbox_id: SandboxId, config: ContainerConfig) -> ContainerId:
+        """Root file system, OCI bundle, record.  Leaves nothing on failure.
+
+        Raises:
+            ContainerStartError: The command or the user does not exist in the image.
+            NotFoundError: The sandbox or the image is gone.
+        """
+
+    async def start_container(self, container_id: ContainerId) -> None:
+        """Run it under conmon.
+
+        Raises:
+            ContainerStartError: The OCI runtime refused it; the container is then EXITED with that reason.
+        """
+
+    async def stop_container(self, container_id: ContainerId, grace_s: float) -> None:
+        """Send the stop signal, then SIGKILL when ``grace_s`` have passed; waits for the exit.  Idempotent.
+
+        A second call with a shorter grace shortens the first.
+        """
+
+    async def remove_container(self, container_id: ContainerId) -> None:
+        """Kill it if it runs, remove its file system, record and log files.  Idempotent."""
+
+    def list_containers(self, pod_uid: PodUID | None = None) -> list[ContainerStatus]:
+        """All containers, or those of one pod, from memory; never blocks."""
+
+    def container_status(self, container_id: ContainerId) -> ContainerStatus:
+        """Facts of one container, from memory.  Raises NotFoundError."""
+
+    async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
+        """Run a command to its end.  Raises TimeoutError; then nothing of it is left running."""
+
+    async def exec(
+        self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
+    ) -> ExecSession: ...
+
+    async def attach(self, container_id: ContainerId, *, tty: bool, stdin: bool) -> ExecSession: ...
+
+    async def reopen_container_log(self, container_id: ContainerId) -> None:
+        """Make conmon open its log file again, after the kubelet has renamed it."""
+
+    def subscribe(self, callback: Callable[[ContainerEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` in the event loop at each event; returns the undo."""
+
+    async def recover(self) -> None:
+        """At start-up: adopt the living, record exits missed, clean up the rest.  Called once, before all others."""
+
+    async def close(self) -> None:
+        """Stop watching.  Containers go on."""

@@ -1,0 +1,61 @@
+"""PodVolumes: a pod's volumes, mounted once for all its containers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from podhost.api import models
+from podhost.cri.ids import PodUID
+from podhost.cri.runtime import Mount
+from podhost.errors import PodhostError
+
+
+class VolumeError(PodhostError):
+    """A volume cannot be mounted.  The text is that of the kubelet's ``FailedMount`` event."""
+
+
+class ObjectReader(Protocol):
+    """Reads API objects that volumes and environments refer to."""
+
+    def read(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The ``ConfigMap`` or ``Secret`` as a JSON document, or ``None``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountedVolume:
+    """A volume of a pod, ready to be bound into its containers."""
+
+    name: str
+    host_path: Path
+    read_only: bool = False
+    """The volume itself can only be read (configMap, secret)."""
+
+
+class PodVolumes(Protocol):
+    async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
+        """Mount all volumes of the pod.  Idempotent.  On failure what is mounted stays for the retry.
+
+        Raises:
+            VolumeError: With the kubelet's message.
+        """
+
+    async def container_mounts(
+        self, pod: models.Pod, container: models.Container, mounted: Mapping[str, MountedVolume]
+    ) -> tuple[Mount, ...]:
+        """Bind mounts of one container; ``subPath`` is resolved beneath its volume's root and held by a mount.
+
+        Raises:
+            VolumeError: A subPath cannot be had.
+        """
+
+    async def unmount_volumes(self, uid: PodUID) -> None:
+        """Unmount and delete everything of a pod.  Idempotent."""
+
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
+        """A ConfigMap or Secret has changed: update the volumes that show it, atomically."""
+
+    def list_pods(self) -> set[PodUID]:
+        """Pods that have volumes on disk, for the start-up sweep."""

@@ -1,0 +1,1 @@
+"""CRI ImageService: transport by skopeo, content store, unpacking, overlay snapshots, garbage collection."""

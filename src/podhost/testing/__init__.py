@@ -1,0 +1,1 @@
+"""Public Python API and pytest plugin: Pods as test fixtures; a client of the HTTP API."""

@@ -1,0 +1,1 @@
+"""Pod volumes: one module a kind; the mount plan is data."""
