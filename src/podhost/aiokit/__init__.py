@@ -1,1 +1,4 @@
-"""asyncio building blocks: clock, named tasks, keyed workers, back-off, failpoints.  No Kubernetes here."""
+"""Small asyncio parts: clock, named tasks, keyed workers, work queue, back-off, failpoints.
+
+Knows nothing of Kubernetes, containers or the kernel; the only folder that may create tasks.
+"""
