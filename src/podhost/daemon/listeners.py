@@ -1,0 +1,76 @@
+"""Where the API listens: a unix socket for this machine's users, TLS on loopback for kubeconfigs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from pathlib import Path
+
+from aiohttp import web
+
+from podhost.daemon.pki import Pki
+from podhost.errors import ConflictError
+
+_BACKLOG = 512
+
+
+def build_tls_context(pki: Pki) -> ssl.SSLContext:
+    """Server context that asks for a client certificate of our own CA and accepts its absence.
+
+    Whether a request without one is served is the API server's decision: health and version are.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(pki.server.certificate, pki.server.key)
+    context.load_verify_locations(pki.ca.certificate)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def bind_tcp(address: str, port: int) -> socket.socket:
+    """A listening TCP socket.
+
+    Raises:
+        ConflictError: The port is taken.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((address, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConflictError(
+                f"cannot listen on {address}:{port}: the port is in use; choose another with --api-port (0: any)"
+            ) from error
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def bind_unix(path: Path, group_id: int | None) -> socket.socket:
+    """A listening unix socket for root and the group; never open to others, not even for a moment."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(previous)
+    if group_id is not None:
+        os.chown(path, 0, group_id)
+        path.chmod(0o660)
+    sock.listen(_BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+async def serve(runner: web.AppRunner, unix: socket.socket, tcp: list[socket.socket], tls: ssl.SSLContext) -> None:
+    """Start serving on all of them."""
+    await runner.setup()
+    await web.SockSite(runner, unix).start()
+    for sock in tcp:
+        await web.SockSite(runner, sock, ssl_context=tls).start()

@@ -1,0 +1,124 @@
+"""The daemon's settings: flags, environment and defaults, read once.
+
+An instance is one independent host.  What the user did not choose (networks, node ports) is chosen at its
+first start, recorded in ``instance.json`` in its data directory, and kept from then on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from podhost.errors import InvalidError
+
+DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
+DEFAULT_RUN_ROOT = Path("/run/podhost")
+DEFAULT_API_PORT = 6443
+
+_INSTANCE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSettings:
+    """Where an instance lives and what it may choose."""
+
+    instance: str
+    data_root: Path
+    run_root: Path
+    api_port: int
+    """0 picks a free port."""
+    node_name: str
+    pod_cidr: str | None = None
+    service_cidr: str | None = None
+    node_ports: tuple[int, int] | None = None
+    bridge: str | None = None
+    image_store: Path | None = None
+    ready_fd: int | None = None
+    verbose: bool = False
+
+    @property
+    def data_dir(self) -> Path:
+        return self.data_root / self.instance
+
+    @property
+    def run_dir(self) -> Path:
+        return self.run_root / self.instance
+
+    @property
+    def images_dir(self) -> Path:
+        """Shared by all instances of a machine: an instance's name cannot begin with an underscore."""
+        return self.image_store or self.data_root / "_images"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.run_dir / "podhost.sock"
+
+    @property
+    def mount_namespace_pin(self) -> Path:
+        return self.run_dir / "ns" / "mnt"
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not dash or not first.isdigit() or not last.isdigit() or not 0 < int(first) <= int(last) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port range such as 30000-32767")
+    return int(first), int(last)
+
+
+def default_node_name() -> str:
+    """The host's name as a Node may be called (a DNS subdomain)."""
+    name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
+    return name or "localhost"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Flags of ``podhost serve``."""
+    env = os.environ
+    parser = argparse.ArgumentParser(prog="podhost serve", description="Run the daemon of one instance.")
+    parser.add_argument("--instance", default=env.get("PODHOST_INSTANCE", "default"))
+    parser.add_argument("--data-root", type=Path, default=Path(env.get("PODHOST_DATA_ROOT", DEFAULT_DATA_ROOT)))
+    parser.add_argument("--run-root", type=Path, default=Path(env.get("PODHOST_RUN_ROOT", DEFAULT_RUN_ROOT)))
+    parser.add_argument("--image-store", type=Path, default=None, help="image store, shared by instances")
+    parser.add_argument("--api-port", type=int, default=None, help="TLS port on loopback; 0 picks a free one")
+    parser.add_argument("--node-name", default=default_node_name())
+    parser.add_argument("--pod-cidr", default=None)
+    parser.add_argument("--service-cidr", default=None)
+    parser.add_argument("--node-ports", type=_port_range, default=None, metavar="FIRST-LAST")
+    parser.add_argument("--bridge", default=None, help="name of the bridge device")
+    parser.add_argument("--ready-fd", type=int, default=None, help="write 'ready' to this descriptor")
+    parser.add_argument("--verbose", action="store_true")
+    return parser
+
+
+def parse_settings(argv: list[str]) -> DaemonSettings:
+    """Settings from the command line.
+
+    Raises:
+        InvalidError: A value cannot be used.
+    """
+    args = build_parser().parse_args(argv)
+    if not _INSTANCE_NAME.fullmatch(args.instance):
+        raise InvalidError(
+            f"cannot use instance name {args.instance!r}: it must be 1 to 32 lower-case letters, digits and '-'"
+        )
+    port = args.api_port
+    if port is None:
+        port = DEFAULT_API_PORT if args.instance == "default" else 0
+    return DaemonSettings(
+        instance=args.instance,
+        data_root=args.data_root.absolute(),
+        run_root=args.run_root.absolute(),
+        api_port=port,
+        node_name=args.node_name,
+        pod_cidr=args.pod_cidr,
+        service_cidr=args.service_cidr,
+        node_ports=args.node_ports,
+        bridge=args.bridge,
+        image_store=args.image_store.absolute() if args.image_store else None,
+        ready_fd=args.ready_fd,
+        verbose=args.verbose,
+    )
