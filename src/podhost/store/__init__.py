@@ -2,3 +2,10 @@
 
 Knows nothing of what the objects mean.
 """
+
+from podhost.store.events import EventExpiry, EventRecorder
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+from podhost.store.watch import GoneError, Watch, WatchEvent
+
+__all__ = ["EventExpiry", "EventRecorder", "GoneError", "ObjectKey", "Store", "Watch", "WatchEvent"]

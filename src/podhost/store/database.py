@@ -1,0 +1,262 @@
+"""The SQLite file below the store: objects, history, schema version.
+
+One connection, used from one thread; every write is one transaction.  WAL with ``synchronous=NORMAL``: the
+death of the process loses nothing, a power failure may lose the last transactions.
+Checkpoints run on their own connection in a worker thread, so that no write waits for the disk's fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from podhost.aiokit import failpoint
+from podhost.errors import ExhaustedError, InvalidError, UnavailableError
+from podhost.store.keys import ObjectKey
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO meta VALUES ('opened_rv', 0), ('compacted_rv', 0)",
+        "CREATE TABLE objects (resource TEXT, namespace TEXT, name TEXT, rv INTEGER NOT NULL,"
+        " doc BLOB NOT NULL, PRIMARY KEY (resource, namespace, name)) WITHOUT ROWID",
+        # ``previous`` is only filled when the row before (``previous_rv``) is compacted: no document twice.
+        "CREATE TABLE history (rv INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, type TEXT NOT NULL,"
+        " resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, doc BLOB NOT NULL,"
+        " previous_rv INTEGER, previous BLOB)",
+        "CREATE INDEX history_resource ON history (resource, rv)",
+        "CREATE INDEX history_previous ON history (previous_rv) WHERE previous_rv IS NOT NULL",
+    ),
+)
+"""Statements that lead from schema version N (``PRAGMA user_version``) to N + 1.  Append only."""
+
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0", "temp_store = MEMORY")
+_COMPACT_EVERY = 32
+_CHECKPOINT_EVERY = 1000
+_WRITE = failpoint.register("store.write")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One write, ready for the disk.  ``previous_rv`` is the version of the object that it replaces."""
+
+    key: ObjectKey
+    type: str
+    rv: int
+    at_ns: int
+    doc: bytes
+    previous_rv: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One past change."""
+
+    rv: int
+    type: str
+    doc: bytes
+    previous: bytes | None
+
+
+class Database:
+    """The file.  All methods are quick and synchronous; see the class of each error at :meth:`write`."""
+
+    def __init__(self, path: Path, *, history_limit: int) -> None:
+        """Open or create.
+
+        Raises:
+            InvalidError: Not a database, damaged, or written by a newer podhost.
+            UnavailableError: It cannot be opened.
+        """
+        self.path = path
+        self._history_limit = history_limit
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._closed = False
+        self._checkpoint_lock = threading.Lock()
+        try:
+            self._connection = _connect(path)
+        except OSError as error:
+            raise UnavailableError(f'cannot open the store "{path}": {error.strerror}') from error
+        try:
+            self._migrate()
+            self._history_count: int = self._scalar("SELECT count(*) FROM history")
+            self.compacted_rv: int = self._scalar("SELECT value FROM meta WHERE key = 'compacted_rv'")
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise _open_error(path, error) from error
+        except InvalidError:
+            self._connection.close()
+            raise
+
+    def last_rv(self) -> int:
+        """The highest version ever handed out that is on disk."""
+        return self._scalar(
+            "SELECT max((SELECT value FROM meta WHERE key = 'opened_rv'), coalesce(max(rv), 0)) FROM history"
+        )
+
+    def mark_opened(self, rv: int) -> None:
+        """Record the version that this run starts at."""
+        with self._transaction():
+            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'opened_rv'", (rv,))
+
+    def load(self) -> Iterator[tuple[ObjectKey, bytes]]:
+        """All objects."""
+        for resource, namespace, name, doc in self._connection.execute(
+            "SELECT resource, namespace, name, doc FROM objects ORDER BY resource, namespace, name"
+        ):
+            yield ObjectKey(resource, namespace, name), doc
+
+    def write(self, change: Change) -> None:
+        """Make a change durable, whole or not at all.
+
+        Raises:
+            ExhaustedError: The disk is full.
+            UnavailableError: Any other failure of the disk or the database.
+        """
+        with self._transaction():
+            self._put(change)
+            if self._history_count > self._history_limit + _COMPACT_EVERY:
+                self._compact()
+        self._schedule_checkpoint(change.rv)
+
+    def history(self, resource: str, after_rv: int, limit: int) -> list[HistoryRow]:
+        """The next changes of a resource after a version."""
+        rows = self._connection.execute(
+            "SELECT h.rv, h.type, h.doc, coalesce(h.previous, p.doc) FROM history h"
+            " LEFT JOIN history p ON p.rv = h.previous_rv"
+            " WHERE h.resource = ? AND h.rv > ? ORDER BY h.rv LIMIT ?",
+            (resource, after_rv, limit),
+        )
+        return [HistoryRow(*row) for row in rows]
+
+    def close(self) -> None:
+        """Write everything back into the one file.  Idempotent."""
+        with self._checkpoint_lock:
+            self._closed = True
+            self._connection.close()
+
+    def _put(self, change: Change) -> None:
+        key = change.key
+        place = (key.resource, key.namespace, key.name)
+        execute = self._connection.execute
+        if change.type == "DELETED":
+            execute("DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?", place)
+        else:
+            execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", (*place, change.rv, change.doc))
+        execute(
+            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (change.rv, change.at_ns, change.type, *place, change.doc, change.previous_rv),
+        )
+        self._history_count += 1
+
+    def _compact(self) -> None:
+        """Drop the oldest rows; their documents move to the rows that need them as ``previous``."""
+        excess = self._history_count - self._history_limit
+        oldest = self._connection.execute(
+            "SELECT rv, doc FROM history ORDER BY rv LIMIT ?", (excess,)
+        ).fetchall()
+        floor = oldest[-1][0]
+        self._connection.executemany(
+            "UPDATE history SET previous = ? WHERE previous_rv = ? AND rv > ?",
+            [(doc, rv, floor) for rv, doc in oldest],
+        )
+        self._connection.execute("DELETE FROM history WHERE rv <= ?", (floor,))
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'compacted_rv'", (floor,))
+        self._history_count -= len(oldest)
+        self.compacted_rv = floor
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before = self._history_count, self.compacted_rv
+        try:
+            failpoint.hit(_WRITE)
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._history_count, self.compacted_rv = before
+            self._roll_back()
+            raise _write_error(self.path, error) from error
+
+    def _roll_back(self) -> None:
+        # SQLite rolls back by itself after some errors, SQLITE_FULL among them.
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass  # the first error is the one to report; the next BEGIN fails if this one matters
+
+    def _migrate(self) -> None:
+        version = self._scalar("PRAGMA user_version")
+        if version > SCHEMA_VERSION:
+            raise InvalidError(
+                f'cannot open the store "{self.path}": a newer podhost wrote it (its schema is {version}, '
+                f"known here is {SCHEMA_VERSION}); use that podhost, or move the file away to start empty"
+            )
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statements in _MIGRATIONS[version:]:
+            for statement in statements:
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def _scalar(self, statement: str) -> int:
+        (value,) = self._connection.execute(statement).fetchone()
+        return int(value)
+
+    def _schedule_checkpoint(self, rv: int) -> None:
+        if rv % _CHECKPOINT_EVERY != 0 or (self._checkpoint is not None and not self._checkpoint.done()):
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._run_checkpoint()
+        else:
+            self._checkpoint = loop.run_in_executor(None, self._run_checkpoint)
+
+    def _run_checkpoint(self) -> None:
+        with self._checkpoint_lock:
+            if self._closed:
+                return
+            connection = sqlite3.connect(self.path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error:
+                pass  # a full disk, or the file is gone: the write-ahead log still holds everything
+            finally:
+                connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds Secrets
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=64)
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _open_error(path, error) from error
+    return connection
+
+
+def _open_error(path: Path, error: sqlite3.DatabaseError) -> InvalidError | UnavailableError:
+    if isinstance(error, sqlite3.OperationalError):
+        return UnavailableError(f'cannot open the store "{path}": {error}')
+    return InvalidError(
+        f'cannot open the store "{path}": {error}; restore it from a copy, or move it away to start empty'
+    )
+
+
+def _write_error(path: Path, error: sqlite3.Error | OSError) -> ExhaustedError | UnavailableError:
+    full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "errno", 0) == 28
+    if full:
+        return ExhaustedError(f'cannot write to the store "{path}": no space left on the disk')
+    return UnavailableError(f'cannot write to the store "{path}": {error}')

@@ -1,0 +1,238 @@
+"""Event objects: recorded with client-go's correlation, gone an hour after they were last written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from podhost.aiokit.clock import Clock
+from podhost.errors import PodhostError
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Obj, Store
+from podhost.store.watch import WatchEvent
+
+EVENT_TTL_S = 3600
+_NS_PER_S = 1_000_000_000
+_CACHE_SIZE = 4096
+_SIMILAR_LIMIT = 10
+_SIMILAR_WINDOW_NS = 600 * _NS_PER_S
+_MAX_MESSAGE = 1024
+_EXPIRE_BATCH = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Similar:
+    """Events of one object and reason that differ in their message only."""
+
+    messages: set[str]
+    last_ns: int
+
+
+class EventRecorder:
+    """Writes events in the name of one component.
+
+    The same event again raises ``count``; more than ten that differ in the message only, within ten minutes,
+    become one "(combined from similar events)", as client-go's EventCorrelator does it.
+    """
+
+    def __init__(self, store: Store, clock: Clock, component: str, host: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._component = component
+        self._host = host
+        self._seen: OrderedDict[tuple[str, ...], ObjectKey] = OrderedDict()
+        self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
+
+    def event(
+        self,
+        involved: Obj,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+    ) -> None:
+        """Record that something happened to ``involved``, an API object.  Never raises."""
+        try:
+            self._record(_reference(involved, field_path), type, reason, message)
+        except Exception as error:
+            level = logging.WARNING if isinstance(error, PodhostError) else logging.ERROR
+            _log.log(level, "cannot record event %s %s: %s", reason, message, error)
+
+    def _record(self, reference: Obj, type: str, reason: str, message: str) -> None:
+        now_ns = self._clock.now_ns()
+        about = (*(str(reference.get(part, "")) for part in _REFERENCE_FIELDS), type, reason)
+        message, seen_key = self._correlate(about, message, now_ns)
+        key = self._seen.get(seen_key)
+        if key is not None and self._store.find(key) is not None:
+            self._store.mutate(key, lambda event: _again(event, message, _timestamp(now_ns)))
+            self._seen.move_to_end(seen_key)
+            return
+        event = self._new_event(reference, type, reason, message, now_ns)
+        metadata = event["metadata"]
+        key = ObjectKey("events", metadata["namespace"], metadata["name"])
+        self._store.create(key, event)
+        _remember(self._seen, seen_key, key)
+
+    def _correlate(self, about: tuple[str, ...], message: str, now_ns: int) -> tuple[str, tuple[str, ...]]:
+        similar = self._similar.get(about)
+        if similar is None or now_ns - similar.last_ns > _SIMILAR_WINDOW_NS:
+            similar = _Similar(set(), now_ns)
+            _remember(self._similar, about, similar)
+        similar.last_ns = now_ns
+        if message not in similar.messages and len(similar.messages) >= _SIMILAR_LIMIT:
+            return f"(combined from similar events): {message}", about
+        similar.messages.add(message)
+        return message, (*about, message)
+
+    def _new_event(self, reference: Obj, type: str, reason: str, message: str, now_ns: int) -> Obj:
+        now = _timestamp(now_ns)
+        namespace = reference.get("namespace") or "default"
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{reference.get('name', '')}.{now_ns:x}",
+                "namespace": namespace,
+                "uid": str(uuid4()),
+                "creationTimestamp": now,
+            },
+            "involvedObject": reference,
+            "reason": reason,
+            "message": message[:_MAX_MESSAGE],
+            "source": {"component": self._component, "host": self._host},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "type": type,
+            "eventTime": None,
+            "reportingComponent": self._component,
+            "reportingInstance": self._host,
+        }
+
+
+class EventExpiry:
+    """Deletes an Event when an hour has passed since it was last written.  One timer for all of them."""
+
+    def __init__(self, store: Store, clock: Clock, *, ttl_s: float = EVENT_TTL_S) -> None:
+        self._store = store
+        self._clock = clock
+        self._ttl_ns = round(ttl_s * _NS_PER_S)
+        self._deadlines: OrderedDict[ObjectKey, int] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = False
+        self._undo = store.subscribe("events", self._on_change)
+
+    def start(self) -> None:
+        """Take up the events that are in the store already.  Call in the event loop."""
+        self._started = True
+        events, _ = self._store.list("events")
+        written = sorted((_last_written_ns(event), _key_of(event)) for event in events)
+        for written_ns, key in written:
+            self._deadlines[key] = written_ns + self._ttl_ns
+        self._arm()
+
+    def stop(self) -> None:
+        """Idempotent."""
+        self._started = False
+        self._undo()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_change(self, event: WatchEvent) -> None:
+        key = _key_of(event.object)
+        if event.type == "DELETED":
+            self._deadlines.pop(key, None)
+            return
+        self._deadlines[key] = self._clock.now_ns() + self._ttl_ns
+        self._deadlines.move_to_end(key)
+        if self._started and self._timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        if not self._deadlines:
+            self._timer = None
+            return
+        first_ns = next(iter(self._deadlines.values()))
+        delay_s = max(0.0, (first_ns - self._clock.now_ns()) / _NS_PER_S)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        now_ns = self._clock.now_ns()
+        for key, deadline_ns in tuple(self._deadlines.items())[:_EXPIRE_BATCH]:
+            if deadline_ns > now_ns:
+                break
+            try:
+                self._store.delete(key)
+            except PodhostError as error:
+                _log.warning("cannot expire %s: %s", key, error)
+            self._deadlines.pop(key, None)
+        self._arm()
+
+
+_REFERENCE_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+
+
+def _reference(involved: Obj, field_path: str) -> Obj:
+    metadata = involved["metadata"]
+    reference = {
+        "kind": involved.get("kind", ""),
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata.get("name", ""),
+        "uid": metadata.get("uid", ""),
+        "apiVersion": involved.get("apiVersion", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
+        "fieldPath": field_path,
+    }
+    return {field: value for field, value in reference.items() if value}
+
+
+def _again(event: Obj, message: str, now: str) -> Obj:
+    return {
+        **event,
+        "message": message[:_MAX_MESSAGE],
+        "count": event.get("count", 1) + 1,
+        "lastTimestamp": now,
+    }
+
+
+def _remember(cache: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], value: object) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    if len(cache) > _CACHE_SIZE:
+        cache.popitem(last=False)
+
+
+def _key_of(event: Obj) -> ObjectKey:
+    metadata = event["metadata"]
+    return ObjectKey("events", metadata.get("namespace", ""), metadata["name"])
+
+
+def _last_written_ns(event: Obj) -> int:
+    series = event.get("series") or {}
+    metadata = event["metadata"]
+    times = (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        metadata.get("creationTimestamp"),
+    )
+    for text in times:
+        if isinstance(text, str):
+            try:
+                return round(datetime.fromisoformat(text).timestamp()) * _NS_PER_S
+            except ValueError:
+                continue
+    return 0
+
+
+def _timestamp(now_ns: int) -> str:
+    return datetime.fromtimestamp(now_ns // _NS_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
