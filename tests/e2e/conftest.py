@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.daemon import Daemon, running_daemon
 from harness.images import ensure_example_images
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from harness.daemon import Daemon, running_daemon, wait_until
 from harness.residue import observe_residue
 
@@ -90,7 +91,9 @@ def test_after_stop_nothing_is_left(image_store: Path) -> None:
         before = observe_residue(daemon)
         daemon.start()
         daemon.apply(COUNTER)
-        daemon.kubectl("expose", "pod", "counter", "--name=c", "--type=NodePort", "--port=80", "--selector=a=b")
+        daemon.kubectl(
+            "expose", "pod", "counter", "--name=c", "--type=NodePort", "--port=80", "--selector=a=b"
+        )
         daemon.wait("pod/counter", "condition=Ready")
         assert observe_residue(daemon).minus(before)
         daemon.stop()

@@ -82,7 +82,12 @@ class Daemon:
             environment["PODHOST_FAILPOINTS"] = failpoints
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write_fd,), env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(write_fd,),
+                env=environment,
             )
         os.close(write_fd)
         with os.fdopen(read_fd, "rb") as ready:

@@ -27,7 +27,10 @@ class Residue:
     def minus(self, before: Residue) -> Residue:
         """What was not there before."""
         return Residue(
-            **{f.name: tuple(x for x in getattr(self, f.name) if x not in getattr(before, f.name)) for f in fields(self)}
+            **{
+                f.name: tuple(x for x in getattr(self, f.name) if x not in getattr(before, f.name))
+                for f in fields(self)
+            }
         )
 
     def __bool__(self) -> bool:
@@ -112,5 +115,8 @@ def _processes(marks: tuple[str, ...]) -> list[str]:
 def _files(daemon: Daemon) -> list[str]:
     """Files of pods: run directory, and pods, containers and logs below the data directory."""
     data = daemon.data_root / daemon.instance
-    roots = [daemon.run_root / daemon.instance, *(data / name for name in ("pods", "containers", "sandboxes", "logs"))]
+    roots = [
+        daemon.run_root / daemon.instance,
+        *(data / name for name in ("pods", "containers", "sandboxes", "logs")),
+    ]
     return [str(path) for root in roots if root.exists() for path in root.iterdir()]

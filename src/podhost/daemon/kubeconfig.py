@@ -21,7 +21,10 @@ def build_kubeconfig(pki: Pki, *, instance: str, server: str) -> str:
         "kind": "Config",
         "current-context": name,
         "clusters": [
-            {"name": name, "cluster": {"server": server, "certificate-authority-data": inline(pki.ca.certificate)}}
+            {
+                "name": name,
+                "cluster": {"server": server, "certificate-authority-data": inline(pki.ca.certificate)},
+            }
         ],
         "users": [
             {
@@ -32,6 +35,8 @@ def build_kubeconfig(pki: Pki, *, instance: str, server: str) -> str:
                 },
             }
         ],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-admin", "namespace": "default"}}],
+        "contexts": [
+            {"name": name, "context": {"cluster": name, "user": f"{name}-admin", "namespace": "default"}}
+        ],
     }
     return json.dumps(config, indent=2) + "\n"

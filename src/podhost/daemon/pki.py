@@ -44,7 +44,9 @@ class Pki:
 def ensure_pki(directory: Path, *, server_names: tuple[str, ...]) -> Pki:
     """Make what is missing, outdated or lacks one of ``server_names`` (DNS names and addresses)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pki = Pki(*(KeyPair(directory / f"{name}.crt", directory / f"{name}.key") for name in ("ca", "server", "admin")))
+    pki = Pki(
+        *(KeyPair(directory / f"{name}.crt", directory / f"{name}.key") for name in ("ca", "server", "admin"))
+    )
     renewed = not _is_current(pki.ca)
     if renewed:
         _write_authority(pki.ca)

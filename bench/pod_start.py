@@ -1,0 +1,182 @@
+"""API create → both containers Running as a watch sees it, beside two floors and podman.
+
+The floor is ``crun run`` of the same two containers at once on overlay mounts: no monitor, no API, no network.
+Peer: ``podman kube play`` of the same manifest, where podman is installed and works.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.measure import machine_cpu_s, median_ms
+from harness.daemon import Daemon, running_daemon
+from harness.images import archive_directory, ensure_example_images
+
+RUNS = 25
+STORE = Path(os.environ.get("PODHOST_TEST_IMAGE_STORE", "/var/cache/podhost/test-image-store"))
+COMMAND = ["sleep", "infinity"]
+
+
+def manifest(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": part,
+                    "image": "docker.io/library/debian:latest",
+                    "imagePullPolicy": "Never",
+                    "command": COMMAND,
+                }
+                for part in ("a", "b")
+            ],
+        },
+    }
+
+
+def connect(daemon: Daemon) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.connect(str(daemon.socket_path))
+    return connection
+
+
+def both_running(event: dict[str, Any]) -> bool:
+    statuses = event["object"].get("status", {}).get("containerStatuses", [])
+    return len(statuses) == 2 and all("running" in status["state"] for status in statuses)
+
+
+def start_one(daemon: Daemon, name: str) -> float:
+    """Seconds from sending the create to the watch event that shows both containers Running."""
+    watch = connect(daemon)
+    path = "/api/v1/namespaces/default/pods"
+    watch.request("GET", f"{path}?watch=true&fieldSelector=metadata.name={name}")
+    events = watch.getresponse()
+    create = connect(daemon)
+    body = json.dumps(manifest(name))
+    begin = time.perf_counter()
+    create.request("POST", path, body, {"Content-Type": "application/json"})
+    answer = create.getresponse()
+    if answer.status != 201:
+        raise RuntimeError(answer.read().decode())
+    while not both_running(json.loads(events.readline())):
+        pass
+    elapsed = time.perf_counter() - begin
+    watch.close()
+    create.close()
+    return elapsed
+
+
+def delete_one(daemon: Daemon, name: str) -> float:
+    """Seconds from the delete to the DELETED event."""
+    watch = connect(daemon)
+    path = "/api/v1/namespaces/default/pods"
+    watch.request("GET", f"{path}?watch=true&fieldSelector=metadata.name={name}")
+    events = watch.getresponse()
+    begin = time.perf_counter()
+    daemon.request("DELETE", f"{path}/{name}")
+    while json.loads(events.readline())["type"] != "DELETED":
+        pass
+    elapsed = time.perf_counter() - begin
+    watch.close()
+    return elapsed
+
+
+def sample(one: Callable[[int], float], settle: Callable[[int], object]) -> tuple[list[float], float]:
+    """Wall seconds of each run, and the median CPU seconds of the machine a run."""
+    walls, cpus = [], []
+    for index in range(RUNS + 2):
+        before = machine_cpu_s()
+        wall = one(index)
+        cpu = machine_cpu_s() - before
+        settle(index)
+        if index >= 2:
+            walls.append(wall)
+            cpus.append(cpu)
+    return walls, statistics.mean(cpus)
+
+
+def floor_sample(work: Path) -> tuple[list[float], float]:
+    """``crun run`` of the two containers, in a mount namespace of its own (see :func:`prepare_floor`)."""
+    script = Path(__file__).with_name("crun_floor.py")
+    out = subprocess.run(
+        ["unshare", "-m", "python3", str(script), str(work), str(RUNS)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    document = json.loads(out)
+    return document["walls"], document["cpu"]
+
+
+def podman_sample(work: Path) -> tuple[list[float], float] | None:
+    if shutil.which("podman") is None:
+        return None
+    archive = archive_directory() / "debian.tar"
+    loaded = subprocess.run(["podman", "load", "-i", str(archive)], capture_output=True, check=False)
+    file = work / "pod.yaml"
+    shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
+
+    def one(index: int) -> float:
+        file.write_text(json.dumps(manifest(f"peer{index}")))
+        begin = time.perf_counter()
+        subprocess.run([*shell, "podman", "kube", "play", str(file)], check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+    def settle(index: int) -> None:
+        subprocess.run(
+            [*shell, "podman", "pod", "rm", "-f", "-t", "0", f"peer{index}"], capture_output=True, check=False
+        )
+
+    try:
+        return sample(one, settle)
+    except subprocess.CalledProcessError as error:
+        print(
+            f"podman kube play does not work here: {error.stderr.decode()[-300:]} {loaded.stderr.decode()[-200:]}"
+        )
+        return None
+
+
+def main() -> None:
+    ensure_example_images(STORE)
+    deletes: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="podhost-bench-") as directory:
+        work = Path(directory)
+        with running_daemon(STORE) as daemon:
+            ours, our_cpu = sample(
+                lambda i: start_one(daemon, f"bench{i}"),
+                lambda i: deletes.append(delete_one(daemon, f"bench{i}")),
+            )
+        floor, floor_cpu = floor_sample(work)
+        peer = podman_sample(work)
+    print(
+        f"pod_start: 2 containers, local image, {RUNS} runs, medians; CPU is the whole machine's, mean a run"
+    )
+    print(f"  podhost create → both Running  {median_ms(ours)}   CPU {our_cpu * 1e3:5.0f} ms")
+    print(f"  podhost delete → gone          {median_ms(deletes)}")
+    print(f"  floor: crun run, two at once   {median_ms(floor)}   CPU {floor_cpu * 1e3:5.0f} ms")
+    print(
+        f"  ratio podhost / floor          {statistics.median(ours) / statistics.median(floor):7.2f}   (budget ≤ 4)"
+    )
+    if peer:
+        walls, cpu = peer
+        print(f"  podman kube play               {median_ms(walls)}   CPU {cpu * 1e3:5.0f} ms")
+        print(
+            f"  ratio podhost / podman         {statistics.median(ours) / statistics.median(walls):7.2f}   (budget ≤ 0.2)"
+        )
+    else:
+        print("  podman kube play               not measured: podman is not installed here")
