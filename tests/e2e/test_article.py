@@ -95,7 +95,7 @@ def test_mc3_answers_through_nginx_on_a_node_port_and_only_there(daemon: Daemon)
     wait_until(answers, what="an answer on the node port")
     assert "Hello" in fetch(f"http://{host}:{port}/")
     assert "Hello" in fetch(f"http://{service['spec']['clusterIP']}/")
-    with pytest.raises(OSError, match="refused|timed out"):
+    with pytest.raises(OSError, match=r"refused|timed out"):
         fetch(f"http://{daemon.pod('mc3')['status']['podIP']}:5000/", timeout_s=2)
 
 

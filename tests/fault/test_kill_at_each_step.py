@@ -1,0 +1,103 @@
+"""SIGKILL of the daemon after each numbered step of starting and stopping a pod.
+
+After the next start the pod converges, and after ``stop`` nothing is left.  The steps are the failpoints that
+the code registers, so a new step is covered the day it is written.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness.daemon import Daemon, running_daemon
+from harness.residue import observe_residue
+
+POD = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a.conf: "value"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: victim}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {name: disk, emptyDir: {}}
+  - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: settings, configMap: {name: settings}}
+  containers:
+  - name: a
+    image: debian
+    command: [sleep, infinity]
+    volumeMounts:
+    - {name: disk, mountPath: /disk}
+    - {name: memory, mountPath: /memory}
+    - {name: settings, mountPath: /etc/a.conf, subPath: a.conf}
+  - name: b
+    image: debian
+    command: [sleep, infinity]
+    volumeMounts: [{name: disk, mountPath: /disk}]
+"""
+
+_LIST_STEPS = """
+import podhost.daemon.app
+from podhost.aiokit import failpoint
+print("\\n".join(sorted(failpoint.known())))
+"""
+
+
+def steps(*prefixes: str) -> list[str]:
+    """Names of the registered steps, read from the program itself."""
+    out = subprocess.run([sys.executable, "-c", _LIST_STEPS], check=True, capture_output=True, text=True).stdout
+    return [name for name in out.split() if name.startswith(prefixes)]
+
+
+START_STEPS = steps("pod.start", "sandbox.run", "container.create", "container.start", "volumes.mount", "network.attach")
+STOP_STEPS = steps("pod.stop", "sandbox.stop", "container.stop", "container.remove", "volumes.unmount", "network.detach")
+
+
+@pytest.fixture(scope="module")
+def daemon(image_store: Path) -> object:
+    with running_daemon(image_store) as running:
+        running.kill()
+        yield running
+        if running.process is None:
+            running.start()
+
+
+def test_there_are_steps_to_kill_at() -> None:
+    assert len(START_STEPS) >= 8
+    assert len(STOP_STEPS) >= 4
+
+
+@pytest.mark.parametrize("step", START_STEPS)
+def test_killed_while_starting_the_pod_still_comes_up(daemon: Daemon, step: str) -> None:
+    before = observe_residue(daemon)
+    daemon.start(failpoints=f"{step}=kill")
+    daemon.kubectl("apply", "-f", "-", stdin=POD)
+    daemon.wait_dead()
+    daemon.start()
+    daemon.wait("pod/victim", "condition=Ready", timeout_s=30)
+    assert len(daemon.container_pids()) == 2
+    daemon.kubectl("delete", "pod", "victim", "--timeout=30s")
+    daemon.stop()
+    assert not observe_residue(daemon).minus(before)
+
+
+@pytest.mark.parametrize("step", STOP_STEPS)
+def test_killed_while_stopping_the_pod_still_goes_away(daemon: Daemon, step: str) -> None:
+    before = observe_residue(daemon)
+    daemon.start(failpoints=f"{step}=kill")
+    daemon.kubectl("apply", "-f", "-", stdin=POD)
+    daemon.wait("pod/victim", "condition=Ready", timeout_s=30)
+    daemon.kubectl("delete", "pod", "victim", "--wait=false")
+    daemon.wait_dead()
+    daemon.start()
+    daemon.kubectl("wait", "--for=delete", "pod/victim", "--timeout=30s")
+    assert not daemon.container_pids()
+    daemon.stop()
+    assert not observe_residue(daemon).minus(before)
