@@ -125,8 +125,9 @@ class Path:
         return FieldError(ErrorType.NOT_FOUND, str(self), value)
 
     def not_supported(self, value: Any, supported: Iterable[str]) -> FieldError:
-        """``supported`` is sorted, as Kubernetes does with its sets of values."""
-        listed = ", ".join(go_quote(word) for word in sorted(supported))
+        """Sets of supported values are shown sorted, lists as they are."""
+        words = sorted(supported) if isinstance(supported, set | frozenset) else supported
+        listed = ", ".join(go_quote(word) for word in words)
         return FieldError(ErrorType.NOT_SUPPORTED, str(self), value, f"supported values: {listed}" if listed else "")
 
     def too_long(self, max_bytes: int) -> FieldError:

@@ -1,0 +1,340 @@
+"""The registry: every kind that the API serves is a declaration here, not a handler.
+
+Adding a kind means adding a ``Kind`` to ``KINDS`` (and its definition to the generator's roots).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from podhost.api import columns, defaulting, names, selectors, strategies, warnings
+from podhost.api.field_errors import FieldError
+from podhost.api.objects import Object
+from podhost.api.validation import core, discovery, metadata, nodes, pods, services
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+STATUS_VERBS = ("get", "patch", "update")
+
+Validate = Callable[[Object], list[FieldError]]
+ValidateUpdate = Callable[[Object, Object], list[FieldError]]
+
+
+def _ignore(_obj: Object) -> None:
+    return None
+
+
+def _ignore_old(_new: Object, _old: Object) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subresource:
+    """``pods/log`` and the like.  ``kind`` with group and version is what discovery shows."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What the API server needs to know about one kind of object.
+
+    The order at creation: ``check_structure`` (schema.py), ``prepare_create``, ``default``, ``validate_create``;
+    at update: ``check_structure``, ``default``, ``prepare_update(new, old)``, ``validate_update(new, old)``.
+    """
+
+    kind: str
+    version: str
+    plural: str
+    singular: str
+    schema: str
+    """Full name of the definition in the facts table."""
+    group: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    namespaced: bool = True
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    stored_as: str = ""
+    """Store resource when it differs from this one's own: two API versions of one storage."""
+    check_name: names.NameCheck = names.check_dns_subdomain
+    default: Callable[[Object], None] = _ignore
+    prepare_create: Callable[[Object], None] = _ignore
+    prepare_update: Callable[[Object, Object], None] = _ignore_old
+    """Give back to the old object what this request may not change; count ``generation``."""
+    prepare_status_update: Callable[[Object, Object], None] = strategies.keep_all_but_status
+    validate_create: Validate = metadata.nothing_more
+    """Errors of everything but metadata, which ``validate`` adds."""
+    validate_update: ValidateUpdate = metadata.nothing_changed
+    validate_status_update: ValidateUpdate = metadata.nothing_changed
+    columns: tuple[columns.Column, ...] = columns.DEFAULT_COLUMNS
+    row: Callable[[Object, datetime], list[Any]] = columns.default_row
+    selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]] = selectors.metadata_fields
+    """Values for field selectors; the keys are those that a client may ask for."""
+    warnings: Callable[[Object], list[str]] = warnings.no_warnings
+    graceful: bool = False
+    """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
+    unconditional_update: bool = True
+    """An update without resourceVersion overwrites."""
+
+    @property
+    def group_version(self) -> str:
+        """``v1`` or ``group/version``: the ``apiVersion`` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """``pods``, ``endpointslices.discovery.k8s.io``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def resource_key(self) -> str:
+        """Resource in the store."""
+        return self.stored_as or self.resource
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((sub for sub in self.subresources if sub.name == name), None)
+
+
+def validate(kind: Kind, obj: Object) -> list[FieldError]:
+    """All errors of a new object."""
+    errors = metadata.validate_metadata(obj.get("metadata") or {}, kind.namespaced, kind.check_name)
+    return errors + kind.validate_create(obj)
+
+
+def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
+    """All errors of a changed object."""
+    errors = metadata.validate_metadata_update(new.get("metadata") or {}, old.get("metadata") or {})
+    return errors + kind.validate_update(new, old)
+
+
+def validate_status_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
+    """All errors of an object whose status was written."""
+    errors = metadata.validate_metadata_update(new.get("metadata") or {}, old.get("metadata") or {})
+    return errors + kind.validate_status_update(new, old)
+
+
+def _status(kind: str) -> Subresource:
+    return Subresource(name="status", kind=kind, verbs=STATUS_VERBS)
+
+
+_CORE = "io.k8s.api.core.v1."
+
+POD = Kind(
+    kind="Pod",
+    version="v1",
+    plural="pods",
+    singular="pod",
+    schema=_CORE + "Pod",
+    short_names=("po",),
+    categories=("all",),
+    subresources=(
+        Subresource(name="attach", kind="PodAttachOptions", verbs=("create", "get")),
+        Subresource(name="binding", kind="Binding", verbs=("create",)),
+        Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
+        Subresource(name="log", kind="Pod", verbs=("get",)),
+        _status("Pod"),
+    ),
+    default=defaulting.default_pod,
+    prepare_create=strategies.prepare_pod_create,
+    prepare_update=strategies.prepare_pod_update,
+    prepare_status_update=strategies.prepare_pod_status_update,
+    validate_create=pods.validate_pod,
+    validate_update=pods.validate_pod_update,
+    validate_status_update=pods.validate_pod_status_update,
+    columns=columns.POD_COLUMNS,
+    row=columns.pod_row,
+    selectable_fields=selectors.pod_fields,
+    warnings=warnings.pod_warnings,
+    graceful=True,
+)
+SERVICE = Kind(
+    kind="Service",
+    version="v1",
+    plural="services",
+    singular="service",
+    schema=_CORE + "Service",
+    short_names=("svc",),
+    categories=("all",),
+    subresources=(_status("Service"),),
+    check_name=names.check_dns1035_label,
+    default=defaulting.default_service,
+    prepare_create=strategies.prepare_service_create,
+    prepare_update=strategies.prepare_service_update,
+    validate_create=services.validate_service,
+    validate_update=services.validate_service_update,
+    columns=columns.SERVICE_COLUMNS,
+    row=columns.service_row,
+    selectable_fields=selectors.service_fields,
+    warnings=warnings.service_warnings,
+)
+CONFIG_MAP = Kind(
+    kind="ConfigMap",
+    version="v1",
+    plural="configmaps",
+    singular="configmap",
+    schema=_CORE + "ConfigMap",
+    short_names=("cm",),
+    validate_create=core.validate_config_map,
+    validate_update=core.validate_config_map_update,
+    columns=columns.CONFIG_MAP_COLUMNS,
+    row=columns.config_map_row,
+)
+SECRET = Kind(
+    kind="Secret",
+    version="v1",
+    plural="secrets",
+    singular="secret",
+    schema=_CORE + "Secret",
+    default=defaulting.default_secret,
+    prepare_create=strategies.merge_string_data,
+    prepare_update=strategies.prepare_secret_update,
+    validate_create=core.validate_secret,
+    validate_update=core.validate_secret_update,
+    columns=columns.SECRET_COLUMNS,
+    row=columns.secret_row,
+    selectable_fields=selectors.secret_fields,
+)
+NAMESPACE = Kind(
+    kind="Namespace",
+    version="v1",
+    plural="namespaces",
+    singular="namespace",
+    schema=_CORE + "Namespace",
+    short_names=("ns",),
+    namespaced=False,
+    verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+    subresources=(Subresource(name="finalize", kind="Namespace", verbs=("update",)), _status("Namespace")),
+    check_name=names.check_dns_label,
+    default=defaulting.default_namespace,
+    prepare_create=strategies.prepare_namespace_create,
+    prepare_update=strategies.prepare_namespace_update,
+    columns=columns.NAMESPACE_COLUMNS,
+    row=columns.namespace_row,
+    selectable_fields=selectors.namespace_fields,
+    graceful=True,
+)
+NODE = Kind(
+    kind="Node",
+    version="v1",
+    plural="nodes",
+    singular="node",
+    schema=_CORE + "Node",
+    short_names=("no",),
+    namespaced=False,
+    subresources=(_status("Node"),),
+    prepare_update=strategies.keep_status,
+    validate_create=nodes.validate_node,
+    validate_update=nodes.validate_node_update,
+    columns=columns.NODE_COLUMNS,
+    row=columns.node_row,
+    selectable_fields=selectors.node_fields,
+)
+ENDPOINTS = Kind(
+    kind="Endpoints",
+    version="v1",
+    plural="endpoints",
+    singular="endpoints",
+    schema=_CORE + "Endpoints",
+    short_names=("ep",),
+    default=defaulting.default_endpoints,
+    validate_create=discovery.validate_endpoints,
+    validate_update=discovery.validate_endpoints_update,
+    columns=columns.ENDPOINTS_COLUMNS,
+    row=columns.endpoints_row,
+    warnings=warnings.endpoints_warnings,
+)
+ENDPOINT_SLICE = Kind(
+    kind="EndpointSlice",
+    group="discovery.k8s.io",
+    version="v1",
+    plural="endpointslices",
+    singular="endpointslice",
+    schema="io.k8s.api.discovery.v1.EndpointSlice",
+    default=defaulting.default_endpoint_slice,
+    prepare_create=strategies.start_generation,
+    prepare_update=strategies.count_generation_of_content,
+    validate_create=discovery.validate_endpoint_slice,
+    validate_update=discovery.validate_endpoint_slice_update,
+    columns=columns.ENDPOINT_SLICE_COLUMNS,
+    row=columns.endpoint_slice_row,
+)
+EVENT = Kind(
+    kind="Event",
+    version="v1",
+    plural="events",
+    singular="event",
+    schema=_CORE + "Event",
+    short_names=("ev",),
+    validate_create=core.validate_event,
+    columns=columns.EVENT_COLUMNS,
+    row=columns.event_row,
+    selectable_fields=selectors.event_fields,
+)
+SERVICE_ACCOUNT = Kind(
+    kind="ServiceAccount",
+    version="v1",
+    plural="serviceaccounts",
+    singular="serviceaccount",
+    schema=_CORE + "ServiceAccount",
+    short_names=("sa",),
+    columns=columns.SERVICE_ACCOUNT_COLUMNS,
+    row=columns.service_account_row,
+)
+LEASE = Kind(
+    kind="Lease",
+    group="coordination.k8s.io",
+    version="v1",
+    plural="leases",
+    singular="lease",
+    schema="io.k8s.api.coordination.v1.Lease",
+    validate_create=core.validate_lease,
+    columns=columns.LEASE_COLUMNS,
+    row=columns.lease_row,
+    unconditional_update=False,
+)
+
+KINDS: tuple[Kind, ...] = (
+    POD,
+    SERVICE,
+    CONFIG_MAP,
+    SECRET,
+    NAMESPACE,
+    NODE,
+    ENDPOINTS,
+    ENDPOINT_SLICE,
+    EVENT,
+    SERVICE_ACCOUNT,
+    LEASE,
+)
+
+_BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
+_BY_GVK = {(kind.group, kind.version, kind.kind): kind for kind in KINDS}
+_BY_KEY = {kind.resource_key: kind for kind in KINDS}
+
+
+def kind_by_resource(group: str, version: str, plural: str) -> Kind | None:
+    """The kind of an URL path."""
+    return _BY_RESOURCE.get((group, version, plural))
+
+
+def kind_by_gvk(group: str, version: str, kind: str) -> Kind | None:
+    return _BY_GVK.get((group, version, kind))
+
+
+def kind_of(obj: Mapping[str, Any]) -> Kind | None:
+    """The kind of an object, by its ``apiVersion`` and ``kind``."""
+    api_version = str(obj.get("apiVersion") or "")
+    group, _, version = api_version.rpartition("/")
+    return _BY_GVK.get((group, version, str(obj.get("kind") or "")))
+
+
+def kind_by_resource_key(resource_key: str) -> Kind | None:
+    """The kind of a resource in the store."""
+    return _BY_KEY.get(resource_key)

@@ -1,0 +1,43 @@
+"""Quality-of-service class of a pod (``pkg/apis/core/v1/helper/qos``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from podhost.api.objects import all_containers
+from podhost.api.quantity import parse_quantity
+
+_COUNTED = ("cpu", "memory")
+
+
+def _amounts(resources: Mapping[str, Any], key: str) -> dict[str, Fraction]:
+    """CPU and memory that are set and above zero; what does not parse is validation's affair."""
+    amounts = {}
+    for name in _COUNTED:
+        value = (resources.get(key) or {}).get(name)
+        try:
+            amount = parse_quantity(value) if value is not None else Fraction(0)
+        except ValueError:
+            continue
+        if amount > 0:
+            amounts[name] = amount
+    return amounts
+
+
+def compute_qos_class(pod_spec: Mapping[str, Any]) -> str:
+    """``Guaranteed``, ``Burstable`` or ``BestEffort``."""
+    any_set = False
+    guaranteed = True
+    for group, _, container in all_containers(pod_spec):
+        if group == "ephemeralContainers":
+            continue
+        resources = container.get("resources") or {}
+        limits = _amounts(resources, "limits")
+        requests = limits | _amounts(resources, "requests")
+        any_set = any_set or bool(requests)
+        guaranteed = guaranteed and len(limits) == len(_COUNTED) and requests == limits
+    if not any_set:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
