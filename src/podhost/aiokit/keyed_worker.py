@@ -27,8 +27,8 @@ V = TypeVar("V")
 class KeyedWorkers(Generic[K, V]):
     """Calls ``handler(key, value)``, never twice at once for a key.
 
-    ``on_error(key, value, error)`` is told of a handler's exception; without it the failure is logged.  Either
-    way the key's worker goes on with the next value.
+    ``on_error(key, value, error)`` is told of a handler's exception; without it the failure is logged.
+    Either way the key's worker goes on with the next value.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class KeyedWorkers(Generic[K, V]):
 
     async def wait_idle(self, key: K) -> None:
         """Wait until nothing runs or waits for the key."""
-        while (task := self._running.get(key)) is not None:
+        while (task := self._running.get(key)) is not None and not task.done():
             await asyncio.wait([task])
 
     async def stop(self) -> None:
@@ -75,6 +75,7 @@ class KeyedWorkers(Generic[K, V]):
         self._stopped = True
         self._waiting.clear()
         await self._tasks.cancel_all()
+        self._running.clear()
 
     async def _work(self, key: K) -> None:
         try:
@@ -85,7 +86,7 @@ class KeyedWorkers(Generic[K, V]):
                 except Exception as error:
                     self._report(key, value, error)
         finally:
-            del self._running[key]
+            self._running.pop(key, None)
 
     def _report(self, key: K, value: V, error: Exception) -> None:
         if self._on_error is None:

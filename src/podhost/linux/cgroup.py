@@ -1,0 +1,337 @@
+"""Control groups, version 2 first; version 1 and hybrid hosts too.
+
+Paths such as ``/podhost/default/pod<UID>/<container>`` are relative to the root that this process sees (in a
+container: its own cgroup namespace).  On version 1 a path stands for one directory in each mounted controller.
+A host without delegation is not an error here: writes that fail are reported to the caller.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from podhost.linux.mount import mounts
+
+_V1_PREFERRED = ("freezer", "pids", "memory", "cpu", "devices")
+_KILL_DEADLINE_S = 10.0
+_V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupLayout:
+    """What the host offers."""
+
+    version: Literal[1, 2]
+    hybrid: bool
+    """Version 1 controllers beside a version 2 hierarchy (systemd's hybrid mode)."""
+    controllers: frozenset[str]
+    root: Path
+    """Mount point: of the version 2 hierarchy, or of the tmpfs that holds those of version 1."""
+    hierarchies: Mapping[str, Path]
+    """Version 1: controller (or ``name=systemd``) → mount point.  Version 2: ``""`` → root."""
+
+    def directories(self, path: str) -> list[Path]:
+        """Where ``path`` is in each hierarchy, whether it exists or not."""
+        relative = _relative(path)
+        return [root / relative for root in dict.fromkeys(self.hierarchies.values())]
+
+    def directory(self, controller: str, path: str) -> Path | None:
+        """Where ``path`` is in the hierarchy of one controller."""
+        root = self.hierarchies.get("" if self.version == 2 else controller)
+        return None if root is None else root / _relative(path)
+
+
+def _relative(path: str) -> str:
+    relative = path.strip("/")
+    if not relative or ".." in relative.split("/"):
+        raise ValueError(f"cannot use cgroup path {path!r}: want one below the root, without '..'")
+    return relative
+
+
+@functools.cache
+def detect() -> CgroupLayout:
+    """Look at the mounted hierarchies once.  Raises FileNotFoundError when there is none."""
+    found = mounts()
+    v1 = {
+        name: info.mount_point
+        for info in found
+        if info.fstype == "cgroup"
+        for name in info.super_options
+        if name not in ("rw", "ro", "xattr", "noprefix", "clone_children") and not name.startswith("release")
+    }
+    v2 = [info.mount_point for info in found if info.fstype == "cgroup2"]
+    controllers_v1 = {name for name in v1 if not name.startswith("name=")}
+    if controllers_v1:
+        root = next(iter(v1.values())).parent
+        return CgroupLayout(1, bool(v2), frozenset(controllers_v1), root, v1)
+    if not v2:
+        raise FileNotFoundError(errno.ENOENT, "no cgroup hierarchy is mounted", "/sys/fs/cgroup")
+    root = Path("/sys/fs/cgroup") if Path("/sys/fs/cgroup") in v2 else v2[0]
+    names = (root / "cgroup.controllers").read_text().split()
+    return CgroupLayout(2, False, frozenset(names), root, {"": root})
+
+
+def create(path: str) -> None:
+    """Make the cgroup in each hierarchy, with its parents.  Idempotent.
+
+    On version 2 the controllers are enabled from the root down to the parent of ``path``.  Raises OSError.
+    """
+    layout = detect()
+    for directory in layout.directories(path):
+        directory.mkdir(parents=True, exist_ok=True)
+    if layout.version == 2:
+        _enable_controllers(layout, Path(_relative(path)).parent)
+    elif "cpuset" in layout.hierarchies:
+        _fill_cpuset(layout.hierarchies["cpuset"], _relative(path))
+
+
+def _enable_controllers(layout: CgroupLayout, relative: Path) -> None:
+    wanted = [name for name in _V2_WANTED if name in layout.controllers]
+    for ancestor in [*reversed(relative.parents), relative]:
+        control = layout.root / ancestor / "cgroup.subtree_control"
+        enabled = control.read_text().split()
+        for name in wanted:
+            if name not in enabled:
+                try:
+                    control.write_text(f"+{name}")
+                except OSError:
+                    # Not delegated, or processes live in the cgroup: its limits cannot be had.
+                    continue
+
+
+def _fill_cpuset(root: Path, relative: str) -> None:
+    """A new version 1 cpuset is empty, and no process may enter it until it is filled."""
+    current = root
+    for part in relative.split("/"):
+        parent, current = current, current / part
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if not (current / name).read_text().strip():
+                (current / name).write_text((parent / name).read_text().strip())
+
+
+def ensure_pod_parent(
+    path: str,
+    *,
+    cpu_shares: int | None = None,
+    cpu_quota_us: int | None = None,
+    cpu_period_us: int | None = None,
+    memory_limit_bytes: int | None = None,
+    pids_limit: int | None = None,
+) -> list[str]:
+    """The cgroup above a pod's containers, with the pod's limits.  Idempotent.
+
+    Returns what could not be limited, one sentence each; the pod runs without it.  Raises OSError when not
+    even the directory can be made.
+    """
+    create(path)
+    layout = detect()
+    period = cpu_period_us or 100_000
+    if layout.version == 2:
+        settings = {
+            ("cpu", "cpu.weight"): None if cpu_shares is None else str(cpu_weight(cpu_shares)),
+            ("cpu", "cpu.max"): None if cpu_quota_us is None else f"{_quota(cpu_quota_us)} {period}",
+            ("memory", "memory.max"): None if memory_limit_bytes is None else str(memory_limit_bytes),
+            ("pids", "pids.max"): None if pids_limit is None else str(pids_limit),
+        }
+    else:
+        settings = {
+            ("cpu", "cpu.shares"): None if cpu_shares is None else str(cpu_shares),
+            ("cpu", "cpu.cfs_period_us"): None if cpu_quota_us is None else str(period),
+            ("cpu", "cpu.cfs_quota_us"): None if cpu_quota_us is None else str(cpu_quota_us),
+            ("memory", "memory.limit_in_bytes"): (
+                None if memory_limit_bytes is None else str(memory_limit_bytes)
+            ),
+            ("pids", "pids.max"): None if pids_limit is None else str(pids_limit),
+        }
+    problems = []
+    for (controller, name), value in settings.items():
+        directory = layout.directory(controller, path)
+        if value is None:
+            continue
+        try:
+            if directory is None:
+                raise FileNotFoundError(errno.ENOENT, f"the {controller} controller is not available")
+            (directory / name).write_text(value)
+        except OSError as error:
+            problems.append(f"cannot set {name} of cgroup {path} to {value}: {error.strerror}")
+    return problems
+
+
+def _quota(quota_us: int) -> str:
+    return "max" if quota_us < 0 else str(quota_us)
+
+
+def cpu_weight(shares: int) -> int:
+    """Version 2's weight (1…10000) of version 1's shares (2…262144), as runc and crun convert."""
+    if shares == 0:
+        return 0
+    return 1 + ((max(2, min(shares, 262144)) - 2) * 9999) // 262142
+
+
+def attach(path: str, pid: int) -> None:
+    """Move a process into the cgroup, in each hierarchy where that is possible.
+
+    Raises:
+        OSError: It is possible in none.
+    """
+    failure: OSError | None = None
+    attached = False
+    for directory in detect().directories(path):
+        try:
+            (directory / "cgroup.procs").write_text(str(pid))
+            attached = True
+        except OSError as error:
+            failure = error
+    if failure is not None and not attached:
+        raise failure
+
+
+def _live_directories(path: str) -> list[Path]:
+    return [directory for directory in detect().directories(path) if directory.is_dir()]
+
+
+def _subtree(directory: Path) -> list[Path]:
+    """The directory and all below, deepest first."""
+    found = []
+    for current, _names, _files in os.walk(directory, topdown=False):
+        found.append(Path(current))
+    return found
+
+
+def _read_pids(directories: Iterable[Path]) -> set[int]:
+    found: set[int] = set()
+    for directory in directories:
+        try:
+            found.update(map(int, (directory / "cgroup.procs").read_text().split()))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise
+    return found
+
+
+def pids(path: str) -> set[int]:
+    """Processes in the cgroup and below, in any hierarchy; empty when it is absent."""
+    found: set[int] = set()
+    for directory in _live_directories(path):
+        found |= _read_pids(_subtree(directory))
+    return found
+
+
+def kill(path: str) -> None:
+    """Kill every process in the cgroup and below, and wait until they are gone.  Idempotent; blocking.
+
+    Version 2 has ``cgroup.kill``; otherwise the members are frozen while they are killed, so that none can
+    fork away.  Raises TimeoutError when some do not die (uninterruptible sleep).
+    """
+    layout = detect()
+    deadline = time.monotonic() + _KILL_DEADLINE_S
+    while members := pids(path):
+        watched = _open_pidfds(members)
+        try:
+            if not _kill_at_once(layout, path):
+                _kill_frozen(layout, path)
+            _wait_all_exited(watched, deadline)
+        finally:
+            for fd in watched:
+                os.close(fd)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"cannot kill cgroup {path}: processes {sorted(members)} do not die")
+        if not watched:
+            # Only zombies are left, which their parents have to reap.
+            return
+
+
+def _kill_at_once(layout: CgroupLayout, path: str) -> bool:
+    if layout.version != 2:
+        return False
+    try:
+        (layout.directories(path)[0] / "cgroup.kill").write_text("1")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _kill_frozen(layout: CgroupLayout, path: str) -> None:
+    freezer = layout.directory("freezer", path) if layout.version == 1 else None
+    control = None if freezer is None else freezer / "freezer.state"
+    _write_if_there(control, "FROZEN")
+    try:
+        for pid in pids(path):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    finally:
+        _write_if_there(control, "THAWED")
+
+
+def _write_if_there(file: Path | None, value: str) -> None:
+    if file is not None:
+        try:
+            file.write_text(value)
+        except OSError:
+            pass
+
+
+def _open_pidfds(members: Iterable[int]) -> list[int]:
+    """Descriptors of those that have not exited; a zombie's is readable at once and need not be waited for."""
+    found = []
+    for pid in members:
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        if select.select([fd], [], [], 0)[0]:
+            os.close(fd)
+        else:
+            found.append(fd)
+    return found
+
+
+def _wait_all_exited(pidfds: Iterable[int], deadline: float) -> None:
+    for fd in pidfds:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+
+
+def remove(path: str) -> None:
+    """Remove the cgroup and all below in every hierarchy.  Idempotent.
+
+    Raises:
+        OSError: EBUSY while processes are in it (see :func:`kill`).
+    """
+    failure: OSError | None = None
+    for top in _live_directories(path):
+        for directory in _subtree(top):
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failure = error
+    if failure is not None:
+        raise failure
+
+
+def oom_kill_count(path: str) -> int:
+    """How often the kernel killed a process here for want of memory; 0 when that cannot be known."""
+    layout = detect()
+    directory = layout.directory("memory", path)
+    if directory is None:
+        return 0
+    name = "memory.events" if layout.version == 2 else "memory.oom_control"
+    try:
+        lines = (directory / name).read_text().splitlines()
+    except OSError:
+        return 0
+    counters = dict(line.split(" ", 1) for line in lines if " " in line)
+    return int(counters.get("oom_kill", "0"))

@@ -1,0 +1,84 @@
+"""Processes by identity, not by number: numbers are used again, (pid, start time, boot) is not."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+_STARTTIME_FIELD = 19
+"""Index of ``starttime`` (22nd field of proc_pid_stat(5)) behind the command's closing parenthesis."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """Names one process for ever; safe to keep on disk."""
+
+    pid: int
+    start_time: int
+    """Clock ticks after boot."""
+    boot_id: str
+
+
+@functools.cache
+def boot_id() -> str:
+    """Random name of the present boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def identify(pid: int) -> ProcessId | None:
+    """Identity of a running (or not yet reaped) process, or ``None``."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command, in parentheses, may itself hold spaces and parentheses.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return ProcessId(pid, int(fields[_STARTTIME_FIELD]), boot_id())
+
+
+def open_pidfd(pid: ProcessId) -> int | None:
+    """A descriptor of exactly this process; ``None`` when it is gone or its number now names another."""
+    if pid.boot_id != boot_id():
+        return None
+    try:
+        fd = os.pidfd_open(pid.pid)
+    except ProcessLookupError:
+        return None
+    # Looked at after opening: if the number still names the same process now, the descriptor does as well.
+    if identify(pid.pid) != pid:
+        os.close(fd)
+        return None
+    return fd
+
+
+def send_signal(fd: int, sig: int) -> bool:
+    """Signal the process; False when it has ended already."""
+    try:
+        signal.pidfd_send_signal(fd, sig)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def wait_exit(fd: int) -> None:
+    """Wait until the process has ended (it may still be a zombie).  Several may wait on one descriptor."""
+    loop = asyncio.get_running_loop()
+    # A descriptor of its own: the loop keeps one callback for each, and the caller may close his meanwhile.
+    own_fd = os.dup(fd)
+    exited: asyncio.Future[None] = loop.create_future()
+
+    def on_readable() -> None:
+        loop.remove_reader(own_fd)
+        if not exited.done():
+            exited.set_result(None)
+
+    try:
+        loop.add_reader(own_fd, on_readable)
+        await exited
+    finally:
+        loop.remove_reader(own_fd)
+        os.close(own_fd)
