@@ -1,0 +1,83 @@
+"""Reasons and condition types, as Kubernetes writes them.  What users and tools match on is named once, here."""
+
+from __future__ import annotations
+
+# Pod conditions (and their order in the kubelet's status).
+POD_READY_TO_START_CONTAINERS = "PodReadyToStartContainers"
+POD_INITIALIZED = "Initialized"
+POD_READY = "Ready"
+CONTAINERS_READY = "ContainersReady"
+POD_SCHEDULED = "PodScheduled"
+DISRUPTION_TARGET = "DisruptionTarget"
+
+# Reasons of pod conditions.
+CONTAINERS_NOT_READY = "ContainersNotReady"
+CONTAINERS_NOT_INITIALIZED = "ContainersNotInitialized"
+POD_COMPLETED = "PodCompleted"
+POD_FAILED = "PodFailed"
+UNKNOWN_CONTAINER_STATUSES = "UnknownContainerStatuses"
+READINESS_GATES_NOT_READY = "ReadinessGatesNotReady"
+UNSCHEDULABLE = "Unschedulable"
+SCHEDULING_GATED = "SchedulingGated"
+
+# Reasons of a pod's status.
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+EVICTED = "Evicted"
+NODE_LOST = "NodeLost"
+POD_TERMINATED_NODE_SHUTDOWN = "Terminated"
+
+# Reasons of a waiting container.
+CONTAINER_CREATING = "ContainerCreating"
+POD_INITIALIZING = "PodInitializing"
+CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
+ERR_IMAGE_PULL = "ErrImagePull"
+IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+ERR_IMAGE_NEVER_PULL = "ErrImageNeverPull"
+INVALID_IMAGE_NAME = "InvalidImageName"
+REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+SIGNATURE_VALIDATION_FAILED = "SignatureValidationFailed"
+IMAGE_INSPECT_ERROR = "ImageInspectError"
+CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+CREATE_CONTAINER_ERROR = "CreateContainerError"
+RUN_CONTAINER_ERROR = "RunContainerError"
+
+# Reasons of a terminated container.
+COMPLETED = "Completed"
+ERROR = "Error"
+OOM_KILLED = "OOMKilled"
+START_ERROR = "StartError"
+CONTAINER_CANNOT_RUN = "ContainerCannotRun"
+CONTAINER_STATUS_UNKNOWN = "ContainerStatusUnknown"
+
+# Reasons of events.
+SCHEDULED = "Scheduled"
+FAILED_SCHEDULING = "FailedScheduling"
+PULLING = "Pulling"
+PULLED = "Pulled"
+CREATED = "Created"
+STARTED = "Started"
+KILLING = "Killing"
+PREEMPTING = "Preempting"
+BACK_OFF = "BackOff"
+FAILED = "Failed"
+EXCEEDED_GRACE_PERIOD = "ExceededGracePeriod"
+UNHEALTHY = "Unhealthy"
+PROBE_WARNING = "ProbeWarning"
+FAILED_POST_START_HOOK = "FailedPostStartHook"
+FAILED_PRE_STOP_HOOK = "FailedPreStopHook"
+FAILED_MOUNT = "FailedMount"
+FAILED_SYNC = "FailedSync"
+FAILED_CREATE_POD_SANDBOX = "FailedCreatePodSandBox"
+FAILED_KILL_POD = "FailedKillPod"
+SANDBOX_CHANGED = "SandboxChanged"
+NETWORK_NOT_READY = "NetworkNotReady"
+FAILED_VALIDATION = "FailedValidation"
+HOST_PORT_CONFLICT = "HostPortConflict"
+INSPECT_FAILED = "InspectFailed"
+ERR_IMAGE_NEVER_PULL_EVENT = "ErrImageNeverPull"
+FIELD_NOT_HONOURED = "FieldNotHonoured"
+NODE_READY = "NodeReady"
+STARTING = "Starting"
+
+NORMAL = "Normal"
+WARNING = "Warning"
