@@ -1,0 +1,294 @@
+"""The pod network on one bridge.
+
+Each pod has a /32 address and a route to the gateway only; bridge ports are isolated, so every packet between
+pods passes the host's IP layer and with it the service rules, whatever ``bridge-nf-call-iptables`` says.  An
+attachment passes these states; after a crash :meth:`BridgeNetwork.recover` works from the record::
+
+    absent ──reserve──> recorded ──link──> linked ──host ports──> attached
+       ^                                                             │ detach: host ports, name off the books
+       └──────── erased <──── link deleted <──────── released <──────┘
+
+Deleting a link takes the kernel some 20 ms of waiting, so released links are deleted behind the caller's back,
+all that are due at once; their addresses are free only after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from podhost.aiokit import failpoint
+from podhost.aiokit.tasks import Tasks
+from podhost.cri.ids import SandboxId
+from podhost.cri.network import PodNetworkStatus
+from podhost.cri.runtime import PortMapping
+from podhost.errors import ConflictError
+from podhost.linux import fs, listeners, netlink, nft
+from podhost.linux.namespaces import run_in_namespace
+from podhost.linux.netlink import NetlinkError, RouteSocket
+from podhost.network import firewalls, rules
+from podhost.network.addresses import Attachment, AttachmentRecords, find_clash_within
+from podhost.network.forwarding import enable_forwarding, release_forwarding
+from podhost.network.settings import NetworkSettings
+
+_log = logging.getLogger(__name__)
+
+_LINK_GROUP = 0x706F6468
+_DEFAULT = IPv4Network("0.0.0.0/0")
+
+_RECORDED = failpoint.register("network.attach.01-recorded")
+_LINKED = failpoint.register("network.attach.02-linked")
+_PUBLISHED = failpoint.register("network.attach.03-published")
+_WITHDRAWN = failpoint.register("network.detach.01-withdrawn")
+_UNLINKED = failpoint.register("network.detach.02-unlinked")
+
+
+class BridgeNetwork:
+    """:class:`podhost.cri.network.PodNetwork` of one instance."""
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        *,
+        describe: Callable[[SandboxId], str] = lambda sandbox_id: f"pod sandbox {sandbox_id}",
+    ) -> None:
+        """``describe`` names a sandbox in messages, such as ``pod default/web``."""
+        self._settings = settings
+        self._describe = describe
+        self._records = AttachmentRecords(settings.data_dir, settings.pod_cidr)
+        self._tasks = Tasks()
+        self._released: list[Attachment] = []
+        self._reaping: asyncio.Task[None] | None = None
+        self._bridge_index = 0
+        self._mtu = 1500
+
+    async def attach(
+        self, sandbox_id: SandboxId, netns: Path, port_mappings: tuple[PortMapping, ...] = ()
+    ) -> PodNetworkStatus:
+        attachment = self._records.find(sandbox_id)
+        if attachment is not None:
+            return self._status(attachment)
+        if twice := find_clash_within(port_mappings):
+            raise ConflictError(f"cannot publish host port {twice.host_port}/{twice.protocol}: it is asked for twice")
+        attachment = self._records.reserve(sandbox_id, netns, port_mappings, self._describe)
+        try:
+            await asyncio.to_thread(self._connect, attachment)
+            if port_mappings:
+                await nft.apply(rules.compile_attachment(self._settings.table, attachment))
+            failpoint.hit(_PUBLISHED)
+        except BaseException:
+            await asyncio.shield(self._tasks.spawn(self.detach(sandbox_id), name=f"detach {sandbox_id}"))
+            raise
+        return self._status(attachment)
+
+    async def detach(self, sandbox_id: SandboxId) -> None:
+        attachment = self._records.forget_ports(sandbox_id)
+        if attachment is None:
+            return
+        try:
+            if attachment.host_ports:
+                await nft.apply(rules.compile_detachment(self._settings.table, attachment))
+            failpoint.hit(_WITHDRAWN)
+        finally:
+            self._released.append(attachment)
+            if self._reaping is None or self._reaping.done():
+                self._reaping = self._tasks.spawn(self._reap(), name="delete pod links")
+
+    async def recover(self, live: set[SandboxId]) -> None:
+        await self.wait_detached()
+        await asyncio.to_thread(self._recover_links, live)
+        await nft.apply(rules.compile_table(self._settings, self._records.all()))
+        await self.ensure_neighbours()
+
+    async def ensure_neighbours(self) -> None:
+        """Make exceptions in other firewalls (docker, ufw, firewalld) where they are missing; idempotent."""
+        for warning in await firewalls.ensure_exceptions(self._settings.bridge):
+            _log.warning("%s", warning)
+
+    async def wait_detached(self) -> None:
+        """Wait until the links of all detached sandboxes are gone."""
+        while self._reaping is not None and not self._reaping.done():
+            await asyncio.wait([self._reaping])
+
+    async def close(self) -> None:
+        """End background work.  Pods keep their network."""
+        await self.wait_detached()
+        await self._tasks.cancel_all()
+
+    async def teardown(self) -> None:
+        """Remove the whole network: links, bridge with its routes, rules, records, exceptions, forwarding."""
+        await self.close()
+        await nft.delete_table(self._settings.table)
+        await firewalls.remove_exceptions(self._settings.bridge)
+        await asyncio.to_thread(self._remove_links)
+
+    def _status(self, attachment: Attachment) -> PodNetworkStatus:
+        return PodNetworkStatus(ips=(str(attachment.address),), gateway=str(self._settings.gateway))
+
+    # What follows runs in worker threads.
+
+    def _connect(self, attachment: Attachment) -> None:
+        for port in attachment.host_ports:
+            _check_unused(port)
+        self._records.save(attachment)
+        failpoint.hit(_RECORDED)
+        name = build_link_name(self._settings, attachment.address)
+        netns_fd = os.open(attachment.netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with RouteSocket() as host:
+                self._create_link(host, name, attachment.address, netns_fd)
+        finally:
+            os.close(netns_fd)
+        configure = functools.partial(_configure_inside, attachment.address, self._settings.gateway)
+        run_in_namespace(attachment.netns, "net", configure)
+        failpoint.hit(_LINKED)
+
+    def _create_link(self, host: RouteSocket, name: str, address: IPv4Address, netns_fd: int) -> None:
+        veth = netlink.build_veth(
+            name,
+            master=self._bridge_index,
+            peer="eth0",
+            peer_mac=build_mac(address),
+            peer_netns_fd=netns_fd,
+            mtu=self._mtu,
+        )
+        messages = [veth, netlink.build_quiet(name), netlink.build_isolated_port(name), netlink.build_up(name)]
+        try:
+            host.request(messages)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # A leftover of a crash has the name.
+            host.request([netlink.build_delete_link(name)])
+            host.request(messages)
+
+    def _recover_links(self, live: set[SandboxId]) -> None:
+        settings = self._settings
+        enable_forwarding(settings.shared_dir, settings.bridge)
+        self._ensure_bridge()
+        self._records.load()
+        for attachment in self._records.all():
+            if attachment.sandbox_id not in live:
+                self._records.forget_ports(attachment.sandbox_id)
+                self._records.free(attachment)
+                self._records.erase(attachment)
+        ports = {link.name for link in netlink.observe_links().values() if link.master == self._bridge_index}
+        kept = {build_link_name(settings, attachment.address): attachment for attachment in self._records.all()}
+        _delete_links(sorted(ports - kept.keys()))
+        for name, attachment in kept.items():
+            if name in ports:
+                continue
+            try:
+                self._connect(attachment)
+            except OSError as error:
+                # One broken pod never stops the start; its own sync will find the network missing.
+                _log.warning("cannot link sandbox %s again: %s", attachment.sandbox_id, error)
+
+    def _ensure_bridge(self) -> None:
+        bridge, gateway = self._settings.bridge, self._settings.gateway
+        self._mtu = self._settings.mtu or _observe_mtu()
+        with RouteSocket() as route:
+            route.request(
+                [netlink.build_bridge(bridge, build_mac(gateway)), netlink.build_quiet(bridge)]
+                + [netlink.build_mtu(bridge, self._mtu)]
+            )
+            for name, value in (("route_localnet", "1"), ("send_redirects", "0")):
+                netlink.write_sysctl(f"net/ipv4/conf/{bridge}/{name}", value)
+            self._bridge_index = netlink.link_index(bridge)
+            route.request(
+                [
+                    netlink.build_up(bridge),
+                    netlink.build_address(self._bridge_index, gateway, self._settings.pod_cidr.prefixlen),
+                    # The host's own packets to a service need some route before the rules can redirect them.
+                    netlink.build_route(self._settings.service_cidr, self._bridge_index, source=gateway),
+                ]
+            )
+
+    def _remove_links(self) -> None:
+        index = netlink.link_index(self._settings.bridge)
+        if index:
+            ports = [link.name for link in netlink.observe_links().values() if link.master == index]
+            _delete_links(ports)
+            _delete_links([self._settings.bridge])
+        release_forwarding(self._settings.shared_dir, self._settings.bridge)
+        fs.remove_tree(self._settings.data_dir)
+
+    async def _reap(self) -> None:
+        while self._released:
+            batch, self._released = self._released, []
+            await asyncio.to_thread(self._delete_released, batch)
+            for attachment in batch:
+                self._records.free(attachment)
+
+    def _delete_released(self, batch: list[Attachment]) -> None:
+        try:
+            _delete_links([build_link_name(self._settings, attachment.address) for attachment in batch])
+        finally:
+            failpoint.hit(_UNLINKED)
+            for attachment in batch:
+                self._records.erase(attachment)
+
+
+def build_link_name(settings: NetworkSettings, address: IPv4Address) -> str:
+    """Host end of a pod's link: ``ph0-5`` is pod address number 5.  At most 15 characters."""
+    prefix = settings.bridge
+    if len(prefix) > 9:
+        prefix = f"v{zlib.crc32(prefix.encode()):08x}"
+    return f"{prefix}-{int(address) - int(settings.pod_cidr.network_address):x}"
+
+
+def build_mac(address: IPv4Address) -> str:
+    """Hardware address for an IP address: an address given out again has no stale neighbour entries anywhere."""
+    return "0a:58:" + address.packed.hex(":")
+
+
+def _check_unused(port: PortMapping) -> None:
+    protocol: Literal["TCP", "UDP"]
+    if port.protocol == "TCP":
+        protocol = "TCP"
+    elif port.protocol == "UDP":
+        protocol = "UDP"
+    else:
+        return
+    if not listeners.is_port_free(protocol, port.host_ip, port.host_port):
+        owner = listeners.find_port_owner(protocol, port.host_port) or "a process on this host"
+        raise ConflictError(f"cannot publish host port {port.host_port}/{protocol}: {owner} listens on it")
+
+
+def _configure_inside(address: IPv4Address, gateway: IPv4Address) -> None:
+    index = netlink.link_index("eth0")
+    with RouteSocket() as pod:
+        pod.request(
+            [
+                netlink.build_up("lo"),
+                netlink.build_quiet("eth0"),
+                netlink.build_up("eth0"),
+                netlink.build_address(index, address, 32),
+                netlink.build_route(IPv4Network((gateway, 32)), index),
+                netlink.build_route(_DEFAULT, index, gateway=gateway),
+            ]
+        )
+
+
+def _delete_links(names: list[str]) -> None:
+    with RouteSocket() as route:
+        if len(names) == 1:
+            route.request([netlink.build_delete_link(names[0])])
+        elif names:
+            route.request([netlink.build_group(name, _LINK_GROUP) for name in names])
+            route.request([netlink.build_delete_group(_LINK_GROUP)])
+
+
+def _observe_mtu() -> int:
+    """MTU of the link with the default route: larger packets of pods would only be fragmented or lost."""
+    with RouteSocket() as route:
+        out = {entry.out_index for entry in route.routes() if entry.destination == _DEFAULT}
+        return min((link.mtu for link in route.links() if link.index in out and link.mtu), default=1500)

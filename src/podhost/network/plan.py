@@ -1,0 +1,202 @@
+"""Which bridge, address ranges and node ports an instance takes: a pure choice over what the host shows.
+
+Once chosen, a plan is kept in the instance's data directory; services and pods then keep their addresses.
+Plans of instances that do not run at the moment count as taken too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from podhost.errors import ExhaustedError, InvalidError
+from podhost.linux import fs
+from podhost.linux.netlink import RouteSocket
+
+PLAN_FILE = "network.json"
+_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    """The networks of one instance."""
+
+    bridge: str
+    pod_cidr: IPv4Network
+    service_cidr: IPv4Network
+    node_ports: tuple[int, int]
+    """First and last node port."""
+    table: str
+
+    @property
+    def gateway(self) -> IPv4Address:
+        return self.pod_cidr[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWishes:
+    """What the user fixed by flags; None is chosen."""
+
+    bridge: str | None = None
+    pod_cidr: IPv4Network | None = None
+    service_cidr: IPv4Network | None = None
+    node_ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostNetworks:
+    """What the host uses already."""
+
+    links: frozenset[str]
+    networks: frozenset[IPv4Network]
+    """Destinations of routes and networks of addresses, the default route aside."""
+
+
+def observe_host() -> HostNetworks:
+    """Links, addresses and routes of the host.  Blocking, about a millisecond."""
+    with RouteSocket() as route:
+        links = frozenset(link.name for link in route.links())
+        networks = {address.network for address in route.addresses()}
+        networks |= {entry.destination for entry in route.routes() if entry.destination.prefixlen}
+    return HostNetworks(links, frozenset(networks))
+
+
+def build_candidate(instance: str, index: int) -> NetworkPlan:
+    """The ``index``-th plan: 0 has Kubernetes' usual node ports, further ones a thousand each below them."""
+    first_port = 30000 if index == 0 else 20000 + 1000 * ((index - 1) % 10)
+    return NetworkPlan(
+        bridge=f"ph{index}",
+        pod_cidr=IPv4Network(f"10.{200 + index}.0.0/17"),
+        service_cidr=IPv4Network(f"10.{200 + index}.128.0/17"),
+        node_ports=(first_port, 32767 if index == 0 else first_port + 999),
+        table=f"podhost_{instance}",
+    )
+
+
+def choose_plan(
+    instance: str, host: HostNetworks, reserved: Iterable[NetworkPlan], wishes: PlanWishes | None = None
+) -> NetworkPlan:
+    """The first candidate that clashes with nothing.
+
+    Raises:
+        InvalidError: What the user fixed clashes, is too small or overlaps itself.
+        ExhaustedError: All candidates clash.
+    """
+    wishes = wishes or PlanWishes()
+    others = list(reserved)
+    _check_wishes(wishes, host, others)
+    for index in range(_CANDIDATES):
+        plan = _with_wishes(build_candidate(instance, index), wishes)
+        if not _clashes(plan, wishes, host, others):
+            return plan
+    raise ExhaustedError(
+        "cannot choose networks: all of 10.200.0.0/16 to 10.249.0.0/16 are in use on this host;"
+        " name free ones with --pod-cidr and --service-cidr"
+    )
+
+
+def ensure_plan(data_root: Path, instance: str, wishes: PlanWishes | None = None) -> NetworkPlan:
+    """The instance's plan: the one kept in ``data_root/instance``, or a new one, kept from now on.  Blocking.
+
+    Raises:
+        InvalidError, ExhaustedError: As :func:`choose_plan`; also when a kept plan contradicts the wishes.
+    """
+    data_root.mkdir(parents=True, exist_ok=True)
+    with open(data_root / ".network-plan.lock", "w") as lock:
+        # Two instances that start at the same moment must not choose the same.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = data_root / instance / PLAN_FILE
+        kept = _read(path)
+        if kept is not None:
+            wished = _with_wishes(kept, wishes or PlanWishes())
+            if wished == kept:
+                return kept
+        reserved = [plan for other in data_root.glob(f"*/{PLAN_FILE}") if other != path and (plan := _read(other))]
+        host = observe_host()
+        if kept is not None:
+            host = _without(host, kept)
+        plan = choose_plan(instance, host, reserved, wishes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fs.write_atomic(path, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644)
+        return plan
+
+
+def _with_wishes(plan: NetworkPlan, wishes: PlanWishes) -> NetworkPlan:
+    return NetworkPlan(
+        bridge=wishes.bridge or plan.bridge,
+        pod_cidr=wishes.pod_cidr or plan.pod_cidr,
+        service_cidr=wishes.service_cidr or plan.service_cidr,
+        node_ports=wishes.node_ports or plan.node_ports,
+        table=plan.table,
+    )
+
+
+def _check_wishes(wishes: PlanWishes, host: HostNetworks, others: list[NetworkPlan]) -> None:
+    if wishes.bridge is not None and (wishes.bridge in host.links or any(p.bridge == wishes.bridge for p in others)):
+        raise InvalidError(f"cannot use bridge {wishes.bridge!r}: a link or an instance has that name already")
+    for flag, cidr in (("--pod-cidr", wishes.pod_cidr), ("--service-cidr", wishes.service_cidr)):
+        if cidr is None:
+            continue
+        if not 12 <= cidr.prefixlen <= 28:
+            raise InvalidError(f"cannot use {flag} {cidr}: want a range from /12 to /28")
+        if clash := _overlapping(cidr, host, others):
+            raise InvalidError(f"cannot use {flag} {cidr}: it overlaps {clash}, which is in use on this host")
+    if wishes.pod_cidr and wishes.service_cidr and wishes.pod_cidr.overlaps(wishes.service_cidr):
+        raise InvalidError(f"cannot use {wishes.pod_cidr} for pods and {wishes.service_cidr} for services: they overlap")
+    if wishes.node_ports and not 1 <= wishes.node_ports[0] <= wishes.node_ports[1] <= 65535:
+        raise InvalidError(f"cannot use node ports {wishes.node_ports[0]}-{wishes.node_ports[1]}: not a range of ports")
+
+
+def _overlapping(cidr: IPv4Network, host: HostNetworks, others: list[NetworkPlan]) -> IPv4Network | None:
+    taken = [*host.networks, *(plan.pod_cidr for plan in others), *(plan.service_cidr for plan in others)]
+    return next((network for network in taken if network.overlaps(cidr)), None)
+
+
+def _clashes(plan: NetworkPlan, wishes: PlanWishes, host: HostNetworks, others: list[NetworkPlan]) -> bool:
+    if plan.pod_cidr.overlaps(plan.service_cidr):
+        return True
+    if plan.bridge in host.links or any(other.bridge == plan.bridge for other in others):
+        return True
+    if wishes.node_ports is None and any(_ports_overlap(plan.node_ports, other.node_ports) for other in others):
+        return True
+    return any(_overlapping(cidr, host, others) for cidr in (plan.pod_cidr, plan.service_cidr))
+
+
+def _ports_overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def _without(host: HostNetworks, own: NetworkPlan) -> HostNetworks:
+    return HostNetworks(host.links - {own.bridge}, host.networks - {own.pod_cidr, own.service_cidr})
+
+
+def _to_json(plan: NetworkPlan) -> dict[str, object]:
+    return {
+        "bridge": plan.bridge,
+        "podCIDR": str(plan.pod_cidr),
+        "serviceCIDR": str(plan.service_cidr),
+        "nodePorts": list(plan.node_ports),
+        "table": plan.table,
+    }
+
+
+def _read(path: Path) -> NetworkPlan | None:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        first, last = raw["nodePorts"]
+        return NetworkPlan(
+            bridge=str(raw["bridge"]),
+            pod_cidr=IPv4Network(raw["podCIDR"]),
+            service_cidr=IPv4Network(raw["serviceCIDR"]),
+            node_ports=(int(first), int(last)),
+            table=str(raw["table"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        # A broken record never stops the start: the instance gets a new plan.
+        return None

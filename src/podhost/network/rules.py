@@ -1,0 +1,109 @@
+"""The nftables table of one instance's pod network.  Pure.
+
+What the chains are for:
+
+``raw``: before connection tracking.  A pod must never reach the host's 127/8 (``route_localnet`` on the bridge,
+which host ports on 127.0.0.1 need, would open it: CVE-2020-8558), nor speak under an address that is not a
+pod's; machines around the host reach pods through services and host ports only, never by routing.
+``output``: all pods look like neighbours of each other to the kernel, which would tell them to talk directly;
+the bridge's isolated ports forbid just that, so such redirects must not leave.
+``nat_*``: host ports.  ``postrouting``: what keeps its source address and what cannot: traffic to the world, a
+pod that reaches itself by way of the host, and connections from the host's loopback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from podhost.cri.runtime import PortMapping
+from podhost.network.addresses import Attachment
+from podhost.network.settings import NetworkSettings
+
+_TABLE = """\
+table ip {table} {{
+  map host_ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; {any_ports} }}
+  map host_ip_ports {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; {ip_ports} }}
+  set hairpin {{ type ipv4_addr . ipv4_addr; {hairpin} }}
+  chain raw {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "{bridge}" ip daddr 127.0.0.0/8 drop
+    iifname "{bridge}" ip saddr != {pods} drop
+    iifname != {{ "lo", "{bridge}" }} ip daddr {{ {pods}, {services} }} drop
+  }}
+  chain output {{
+    type filter hook output priority filter; policy accept;
+    oifname "{bridge}" icmp type redirect drop
+  }}
+  chain host_port {{
+    fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @host_ip_ports
+    fib daddr type local dnat ip to meta l4proto . th dport map @host_ports
+  }}
+  chain nat_prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    jump host_port
+  }}
+  chain nat_output {{
+    type nat hook output priority -100; policy accept;
+    jump host_port
+  }}
+  chain nat_postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade
+    oifname "{bridge}" ip saddr . ip daddr @hairpin masquerade
+    ip saddr {pods} oifname != {{ "lo", "{bridge}" }} masquerade
+  }}
+}}
+"""
+
+
+def compile_table(settings: NetworkSettings, attachments: Iterable[Attachment]) -> str:
+    """The whole table as a script that replaces whatever there was, in one transaction."""
+    elements: dict[str, list[str]] = {"host_ports": [], "host_ip_ports": [], "hairpin": []}
+    for attachment in attachments:
+        for name, element in _elements(attachment):
+            elements[name].append(element)
+    body = _TABLE.format(
+        table=settings.table,
+        bridge=settings.bridge,
+        pods=settings.pod_cidr,
+        services=settings.service_cidr,
+        any_ports=_clause(elements["host_ports"]),
+        ip_ports=_clause(elements["host_ip_ports"]),
+        hairpin=_clause(elements["hairpin"]),
+    )
+    return f"table ip {settings.table}\ndelete table ip {settings.table}\n{body}"
+
+
+def compile_attachment(table: str, attachment: Attachment) -> str:
+    """What one sandbox's host ports add; empty without any."""
+    return "".join(f"add element ip {table} {name} {{ {element} }}\n" for name, element in _elements(attachment))
+
+
+def compile_detachment(table: str, attachment: Attachment) -> str:
+    """The opposite of :func:`compile_attachment`; valid whether the elements are there or not."""
+    # Adding an element that exists is no error in nftables, deleting one that does not is.
+    lines = []
+    for name, element in _elements(attachment):
+        key = element.partition(" : ")[0]
+        lines.append(f"add element ip {table} {name} {{ {element} }}\ndelete element ip {table} {name} {{ {key} }}\n")
+    return "".join(lines)
+
+
+def _elements(attachment: Attachment) -> list[tuple[str, str]]:
+    found = [_port_element(attachment.address, port) for port in attachment.host_ports]
+    if found:
+        found.append(("hairpin", f"{attachment.address} . {attachment.address}"))
+    return found
+
+
+def _port_element(address: IPv4Address, port: PortMapping) -> tuple[str, str]:
+    key = f"{port.protocol.lower()} . {port.host_port}"
+    target = f"{address} . {port.container_port}"
+    if port.host_ip in ("", "0.0.0.0"):
+        return "host_ports", f"{key} : {target}"
+    return "host_ip_ports", f"{port.host_ip} . {key} : {target}"
+
+
+def _clause(elements: list[str]) -> str:
+    return f"elements = {{ {', '.join(elements)} }};" if elements else ""
