@@ -1,0 +1,185 @@
+"""Pod + Container -> ContainerConfig.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from podhost.api import models
+from podhost.api.quantity import parse_quantity, quantity_to_int
+from podhost.cri.images import Image
+from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig
+from podhost.kubelet.environment import ConfigError
+from podhost.kubelet.expansion import expand
+from podhost.kubelet.go_format import quote
+from podhost.kubelet.pod_actions import AnyContainer, ContainerStart, compute_spec_hash
+from podhost.kubelet.qos import compute_oom_score_adj
+from podhost.kubelet.runtime_status import (
+    LABEL_BACKOFF_S,
+    LABEL_KIND,
+    LABEL_SPEC_HASH,
+    LABEL_TERMINATION_LOG,
+    LABEL_TERMINATION_POLICY,
+)
+from podhost.kubelet.sandbox_config import compute_log_directory
+from podhost.kubelet.settings import KubeletSettings
+
+_CPU_PERIOD_US = 100_000
+_MIN_QUOTA_US = 1000
+_MIN_SHARES = 2
+_MAX_SHARES = 262_144
+DEFAULT_TERMINATION_PATH = "/dev/termination-log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPaths:
+    """Files on the host that belong to one attempt of a container."""
+
+    log: Path
+    termination: Path
+
+
+def compute_paths(pod: models.Pod, start: ContainerStart, settings: KubeletSettings) -> ContainerPaths:
+    """Where log and termination message of an attempt are."""
+    return ContainerPaths(
+        log=compute_log_directory(pod, settings) / start.name / f"{start.attempt}.log",
+        termination=settings.state_dir / pod.metadata.uid / start.name / str(start.attempt),
+    )
+
+
+def build_container_config(
+    pod: models.Pod,
+    container: AnyContainer,
+    start: ContainerStart,
+    *,
+    settings: KubeletSettings,
+    image: Image,
+    env: tuple[tuple[str, str], ...],
+    mounts: tuple[Mount, ...],
+    memory_capacity_bytes: int = 0,
+) -> ContainerConfig:
+    """Everything that the runtime needs to know.
+
+    Raises:
+        ConfigError: ``runAsNonRoot`` is asked for and cannot be guaranteed.
+    """
+    verify_run_as_non_root(pod, container, image)
+    paths = compute_paths(pod, start, settings)
+    # Kubernetes expands commands with the pod's own variables only, not with the image's.
+    own = dict(env)
+    path = container.termination_message_path or DEFAULT_TERMINATION_PATH
+    return ContainerConfig(
+        name=container.name,
+        attempt=start.attempt,
+        image_id=image.id,
+        image_ref=container.image or "",
+        command=tuple(expand(word, own) for word in container.command),
+        args=tuple(expand(word, own) for word in container.args),
+        working_dir=container.working_dir or "",
+        env=env,
+        mounts=(*mounts, Mount(container_path=path, host_path=paths.termination)),
+        log_path=paths.log,
+        stdin=bool(container.stdin),
+        stdin_once=bool(container.stdin_once),
+        tty=bool(container.tty),
+        resources=build_resources(pod, container, memory_capacity_bytes),
+        security=build_security(pod, container),
+        stop_signal=(container.lifecycle.stop_signal if container.lifecycle else None) or "",
+        labels={
+            LABEL_KIND: start.kind,
+            LABEL_SPEC_HASH: compute_spec_hash(container),
+            LABEL_BACKOFF_S: f"{start.backoff_s:g}",
+            LABEL_TERMINATION_LOG: str(paths.termination),
+            LABEL_TERMINATION_POLICY: container.termination_message_policy or "File",
+        },
+    )
+
+
+def verify_run_as_non_root(pod: models.Pod, container: AnyContainer, image: Image) -> None:
+    """Raises ConfigError, with the kubelet's texts, when root could run despite ``runAsNonRoot``."""
+    own, shared = container.security_context, pod.spec.security_context
+    non_root = _first(own and own.run_as_non_root, shared and shared.run_as_non_root)
+    if not non_root:
+        return
+    where = f"pod: {quote(_describe(pod))}, container: {container.name}"
+    uid = _first(own and own.run_as_user, shared and shared.run_as_user)
+    if uid is not None:
+        if uid == 0:
+            raise ConfigError(f"container's runAsUser breaks non-root policy ({where})")
+        return
+    user = image.config.user.partition(":")[0]
+    if user in ("", "0"):
+        raise ConfigError(f"container has runAsNonRoot and image will run as root ({where})")
+    if not user.isdigit() and user != "":
+        if user == "root":
+            raise ConfigError(f"container has runAsNonRoot and image will run as root ({where})")
+        raise ConfigError(
+            f"container has runAsNonRoot and image has non-numeric user ({user}), "
+            f"cannot verify user is non-root ({where})"
+        )
+
+
+def _describe(pod: models.Pod) -> str:
+    meta = pod.metadata
+    return f"{meta.name}_{meta.namespace}({meta.uid})"
+
+
+def _first(own: object, shared: object) -> object:
+    """The container's value wins over the pod's."""
+    return own if own is not None else shared
+
+
+def build_security(pod: models.Pod, container: AnyContainer) -> SecurityConfig:
+    """The container's security context on top of the pod's."""
+    own = container.security_context or models.SecurityContext()
+    shared = pod.spec.security_context or models.PodSecurityContext()
+    capabilities = own.capabilities or models.Capabilities()
+    groups = shared.supplemental_groups
+    if shared.fs_group is not None and shared.fs_group not in groups:
+        groups = (*groups, shared.fs_group)
+    privileged = bool(own.privileged)
+    return SecurityConfig(
+        run_as_user=own.run_as_user if own.run_as_user is not None else shared.run_as_user,
+        run_as_group=own.run_as_group if own.run_as_group is not None else shared.run_as_group,
+        supplemental_groups=groups,
+        privileged=privileged,
+        capabilities_add=capabilities.add,
+        capabilities_drop=capabilities.drop,
+        read_only_rootfs=bool(own.read_only_root_filesystem),
+        no_new_privileges=own.allow_privilege_escalation is False,
+        seccomp_profile="Unconfined" if privileged else _seccomp(own.seccomp_profile or shared.seccomp_profile),
+    )
+
+
+def _seccomp(profile: models.SeccompProfile | None) -> str:
+    if profile is None:
+        return "RuntimeDefault"
+    if profile.type == "Localhost":
+        return f"/var/lib/kubelet/seccomp/{profile.localhost_profile or ''}"
+    return profile.type
+
+
+def build_resources(
+    pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int = 0
+) -> LinuxResources:
+    """cgroup values from requests and limits (pkg/kubelet/cm/helpers_linux.go)."""
+    limits = container.resources.limits if container.resources else {}
+    requests = container.resources.requests if container.resources else {}
+    quota = period = None
+    if "cpu" in limits and (limit := _millis(limits["cpu"])) > 0:
+        period = _CPU_PERIOD_US
+        quota = max(limit * _CPU_PERIOD_US // 1000, _MIN_QUOTA_US)
+    request = _millis(requests.get("cpu", limits.get("cpu", 0)))
+    memory = quantity_to_int(limits["memory"]) if "memory" in limits else 0
+    return LinuxResources(
+        cpu_shares=min(max(request * 1024 // 1000, _MIN_SHARES), _MAX_SHARES),
+        cpu_quota_us=quota,
+        cpu_period_us=period,
+        memory_limit_bytes=memory or None,
+        oom_score_adj=compute_oom_score_adj(pod, container, memory_capacity_bytes),
+    )
+
+
+def _millis(quantity: str | int | float) -> int:
+    value = parse_quantity(quantity) * 1000
+    return -(-value.numerator // value.denominator)

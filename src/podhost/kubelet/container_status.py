@@ -1,0 +1,266 @@
+"""``status.containerStatuses[*]`` from facts.  Pure.
+
+::
+
+    never created ──▶ waiting (ContainerCreating, PodInitializing, or why it cannot be started)
+    CREATED       ──▶ waiting
+    RUNNING       ──▶ running
+    EXITED        ──▶ terminated, or waiting with lastState while it backs off or cannot be started again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from podhost.api import models
+from podhost.api.time import format_time
+from podhost.cri.ids import ContainerId
+from podhost.cri.runtime import ContainerState, ContainerStatus
+from podhost.kubelet.go_format import format_duration
+from podhost.kubelet.pod_actions import (
+    AnyContainer,
+    LifecycleView,
+    PodFailure,
+    compute_backoff_s,
+    compute_restart_at_ns,
+    is_sidecar,
+    should_restart,
+)
+from podhost.kubelet.runtime_status import PodRuntimeStatus
+from podhost.kubelet.settings import BackoffSettings
+
+ID_PREFIX = "podhost://"
+LOST_MESSAGE = "The container could not be located when the pod was terminated"
+LOST_REASON = "ContainerStatusUnknown"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingReason:
+    """Why a container could not be started."""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusContext:
+    """What a status depends on beside the pod, the runtime's facts and the previous status."""
+
+    now_ns: int
+    host_ips: tuple[str, ...] = ()
+    backoff: BackoffSettings = field(default_factory=BackoffSettings)
+    waiting: Mapping[str, WaitingReason] = field(default_factory=dict)
+    """Last failure to start, by container name."""
+    messages: Mapping[ContainerId, str] = field(default_factory=dict)
+    """Termination messages read from files or logs."""
+    image_names: Mapping[str, str] = field(default_factory=dict)
+    """``docker.io/library/nginx@sha256:…`` by image id."""
+    view: LifecycleView = field(default_factory=LifecycleView)
+    failure: PodFailure | None = None
+    is_ending: bool = False
+    """Nothing will be started any more: the pod is deleted, or has come to its end."""
+
+
+def format_container_id(container_id: str) -> str:
+    """``podhost://<id>``."""
+    return f"{ID_PREFIX}{container_id}"
+
+
+def build_container_status(
+    pod: models.Pod,
+    container: AnyContainer,
+    observed: PodRuntimeStatus,
+    previous: Mapping[str, Any] | None,
+    context: StatusContext,
+    *,
+    kind: str,
+    default_waiting: str,
+) -> dict[str, Any]:
+    """The API's ``ContainerStatus`` of one container."""
+    history = observed.history(container.name)
+    latest = history[0] if history else None
+    if latest is None:
+        return _build_unseen(container, previous, context, default_waiting)
+    state, last_state = _build_states(pod, container, latest, previous, history, context, default_waiting)
+    running = "running" in state
+    started = running and latest.id not in context.view.not_started
+    status: dict[str, Any] = {
+        "name": container.name,
+        "state": state,
+        "lastState": last_state,
+        "ready": _is_ready(container, kind, latest, started),
+        "restartCount": latest.attempt,
+        "image": container.image or latest.image_ref,
+        "imageID": context.image_names.get(latest.image_id, str(latest.image_id)),
+        "containerID": format_container_id(latest.id),
+        "started": started,
+    }
+    return _with_spec_facts(status, container)
+
+
+def _is_ready(container: AnyContainer, kind: str, latest: ContainerStatus, started: bool) -> bool:
+    if kind == "init" and not (isinstance(container, models.Container) and is_sidecar(container)):
+        return latest.state is ContainerState.EXITED and latest.exit_code == 0
+    return started
+
+
+def _build_states(
+    pod: models.Pod,
+    container: AnyContainer,
+    latest: ContainerStatus,
+    previous: Mapping[str, Any] | None,
+    history: tuple[ContainerStatus, ...],
+    context: StatusContext,
+    default_waiting: str,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``state`` and ``lastState``."""
+    before = _build_last_state(latest, history, previous, context)
+    if latest.state is ContainerState.RUNNING or latest.state is ContainerState.UNKNOWN:
+        return {"running": {"startedAt": format_time(latest.started_at_ns)}}, before
+    waiting = context.waiting.get(container.name)
+    if latest.state is ContainerState.CREATED:
+        return _waiting_state(waiting or WaitingReason(default_waiting)), before
+    terminated = {"terminated": build_terminated(latest, context.messages)}
+    if not context.is_ending and _will_restart(pod, container, latest):
+        if compute_restart_at_ns(latest, context.backoff) > context.now_ns:
+            return _waiting_state(build_crash_loop(pod, latest)), terminated
+        if waiting is not None:
+            return _waiting_state(waiting), terminated
+    return terminated, before
+
+
+def _will_restart(pod: models.Pod, container: AnyContainer, latest: ContainerStatus) -> bool:
+    if isinstance(container, models.EphemeralContainer):
+        return False
+    is_init = any(container is c for c in pod.spec.init_containers)
+    if is_init and not is_sidecar(container) and latest.exit_code == 0:
+        return False
+    return should_restart(pod, container, latest)
+
+
+def build_crash_loop(pod: models.Pod, latest: ContainerStatus) -> WaitingReason:
+    """``CrashLoopBackOff`` with the kubelet's text."""
+    meta = pod.metadata
+    delay = format_duration(compute_backoff_s(latest))
+    return WaitingReason(
+        "CrashLoopBackOff",
+        f"back-off {delay} restarting failed container={latest.name} "
+        f"pod={meta.name}_{meta.namespace}({meta.uid})",
+    )
+
+
+def build_terminated(status: ContainerStatus, messages: Mapping[ContainerId, str]) -> dict[str, Any]:
+    """``ContainerStateTerminated``."""
+    reason = status.reason or ("Completed" if status.exit_code == 0 else "Error")
+    result: dict[str, Any] = {"exitCode": status.exit_code}
+    if status.signal:
+        result["signal"] = status.signal
+    result["reason"] = reason
+    message = messages.get(status.id) or status.message
+    if message:
+        result["message"] = message
+    # Never started: Kubernetes shows the epoch.
+    result["startedAt"] = format_time(status.started_at_ns)
+    result["finishedAt"] = format_time(status.finished_at_ns)
+    result["containerID"] = format_container_id(status.id)
+    return result
+
+
+def _build_last_state(
+    latest: ContainerStatus,
+    history: tuple[ContainerStatus, ...],
+    previous: Mapping[str, Any] | None,
+    context: StatusContext,
+) -> dict[str, Any]:
+    if len(history) > 1 and history[1].state is ContainerState.EXITED:
+        return {"terminated": build_terminated(history[1], context.messages)}
+    if previous is None or latest.attempt == 0:
+        return {}
+    # The older container was removed: what was written about it is all that is left.
+    states = [previous.get("lastState"), previous.get("state")]
+    if previous.get("containerID") != format_container_id(latest.id):
+        states.reverse()
+    for state in states:
+        if state and "terminated" in state:
+            if state["terminated"].get("containerID") == format_container_id(latest.id):
+                continue
+            return {"terminated": state["terminated"]}
+    return {}
+
+
+def _waiting_state(waiting: WaitingReason) -> dict[str, Any]:
+    body = {"reason": waiting.reason}
+    if waiting.message:
+        body["message"] = waiting.message
+    return {"waiting": body}
+
+
+def _build_unseen(
+    container: AnyContainer, previous: Mapping[str, Any] | None, context: StatusContext, default_waiting: str
+) -> dict[str, Any]:
+    """The runtime has no record: never created, or removed since."""
+    previous = previous or {}
+    old_state = previous.get("state") or {}
+    restart_count = int(previous.get("restartCount", 0))
+    last_state: dict[str, Any] = previous.get("lastState") or {}
+    state = _waiting_state(context.waiting.get(container.name) or WaitingReason(default_waiting))
+    if "terminated" in old_state:
+        if context.is_ending:
+            return dict(previous)
+        last_state = {"terminated": old_state["terminated"]}
+    elif "running" in old_state:
+        lost = {"terminated": _build_lost(old_state["running"], previous, context.now_ns)}
+        if context.is_ending:
+            state = lost
+        else:
+            last_state, restart_count = lost, restart_count + 1
+    status = {
+        "name": container.name,
+        "state": state,
+        "lastState": last_state,
+        "ready": False,
+        "restartCount": restart_count,
+        "image": container.image or "",
+        "imageID": "",
+        "started": False,
+    }
+    return _with_spec_facts(status, container)
+
+
+def _build_lost(running: Mapping[str, Any], previous: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
+    lost = {
+        "exitCode": 137,
+        "reason": LOST_REASON,
+        "message": LOST_MESSAGE,
+        "startedAt": running.get("startedAt") or format_time(0),
+        "finishedAt": format_time(now_ns),
+    }
+    if previous.get("containerID"):
+        lost["containerID"] = previous["containerID"]
+    return lost
+
+
+def _with_spec_facts(status: dict[str, Any], container: AnyContainer) -> dict[str, Any]:
+    """What the kubelet repeats from the spec: resources and mounts."""
+    resources = container.resources
+    if resources and (resources.limits or resources.requests):
+        if resources.requests:
+            status["allocatedResources"] = dict(resources.requests)
+        status["resources"] = {
+            key: dict(values)
+            for key, values in (("limits", resources.limits), ("requests", resources.requests))
+            if values
+        }
+    if container.volume_mounts:
+        status["volumeMounts"] = [_build_mount_status(m) for m in container.volume_mounts]
+    return status
+
+
+def _build_mount_status(mount: models.VolumeMount) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": mount.name, "mountPath": mount.mount_path}
+    if mount.read_only:
+        result["readOnly"] = True
+        result["recursiveReadOnly"] = mount.recursive_read_only or "Disabled"
+    return result

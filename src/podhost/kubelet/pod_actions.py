@@ -1,0 +1,373 @@
+"""What has to be done for a pod next.  Pure: facts in, actions out.
+
+The order is that of the kubelet's ``computePodActions`` (kubernetes 1.37, pkg/kubelet/kuberuntime)::
+
+    no usable sandbox ──▶ (re)create it, start again with the first init container
+    init containers   ──▶ one after another; sidecars (restartPolicy Always) do not block, and are restarted
+    app containers    ──▶ all at once; dead ones again as the restart policy says, after their back-off
+    nothing to keep and nothing to start ──▶ kill the pod: it is finished
+
+Whether a pod is initialised is read from what was *created* in its sandbox, never from what runs now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from podhost.api import models
+from podhost.cri.ids import ContainerId, SandboxId
+from podhost.cri.runtime import ContainerState, ContainerStatus
+from podhost.kubelet.runtime_status import LABEL_BACKOFF_S, LABEL_SPEC_HASH, PodRuntimeStatus
+from podhost.kubelet.settings import BackoffSettings
+
+NS_PER_S = 1_000_000_000
+ContainerKind = Literal["init", "app", "ephemeral"]
+AnyContainer = models.Container | models.EphemeralContainer
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleView:
+    """What probes and hooks have found, by container id: later rows of the same decision."""
+
+    liveness_failed: frozenset[ContainerId] = frozenset()
+    startup_failed: frozenset[ContainerId] = frozenset()
+    not_started: frozenset[ContainerId] = frozenset()
+    """Running, but the startup probe or postStart hook has not succeeded yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStart:
+    """One container to create and start."""
+
+    name: str
+    kind: ContainerKind
+    attempt: int
+    backoff_s: float = 0.0
+    """Delay that its own exit will cause; persisted with it."""
+    replaces: ContainerId | None = None
+    """A container that was created and never started: removed first."""
+    not_before_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerKill:
+    """One container to stop, with the text of its Killing event."""
+
+    id: ContainerId
+    name: str
+    message: str
+    reason: Literal["", "Unknown", "LivenessProbe", "StartupProbe", "SpecChanged"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFailure:
+    """Why the kubelet itself ends a pod."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodActions:
+    """One step towards the wanted state.  All parts may be carried out concurrently, kills first."""
+
+    create_sandbox: bool = False
+    sandbox_id: SandboxId | None = None
+    sandbox_attempt: int = 0
+    kill_pod: bool = False
+    failure: PodFailure | None = None
+    start: tuple[ContainerStart, ...] = ()
+    backing_off: tuple[ContainerStart, ...] = ()
+    """To be started, but not yet; the status shows CrashLoopBackOff."""
+    kill: tuple[ContainerKill, ...] = ()
+    requeue_at_ns: int | None = None
+
+
+def compute_pod_actions(
+    pod: models.Pod,
+    observed: PodRuntimeStatus,
+    now_ns: int,
+    backoff: BackoffSettings,
+    *,
+    view: LifecycleView | None = None,
+    started_at_ns: int | None = None,
+) -> PodActions:
+    """Decide the next step of a pod that is neither being deleted nor finished.
+
+    Args:
+        pod: Wanted state.
+        observed: What the runtime has recorded.
+        now_ns: Nanoseconds since the epoch.
+        backoff: Delays between restarts of a container.
+        view: Results of probes and hooks.
+        started_at_ns: The pod's ``status.startTime``, for ``activeDeadlineSeconds``.
+    """
+    deadline_ns = compute_deadline_ns(pod, started_at_ns)
+    if deadline_ns is not None and now_ns >= deadline_ns:
+        return PodActions(
+            kill_pod=True,
+            failure=PodFailure(
+                "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
+            ),
+        )
+    sandbox = observed.ready_sandbox
+    if sandbox is None:
+        actions = _compute_new_sandbox(pod, observed)
+    else:
+        decision = _Decision(pod, observed, sandbox.id, backoff, view or LifecycleView())
+        actions = decision.compute()
+    return _split_by_time(actions, now_ns, deadline_ns)
+
+
+def compute_deadline_ns(pod: models.Pod, started_at_ns: int | None) -> int | None:
+    """When ``activeDeadlineSeconds`` ends the pod."""
+    seconds = pod.spec.active_deadline_seconds
+    if seconds is None or started_at_ns is None:
+        return None
+    return started_at_ns + int(seconds) * NS_PER_S
+
+
+def compute_spec_hash(container: AnyContainer) -> str:
+    """Changes when a running container must be replaced: only its image is mutable (as in Kubernetes)."""
+    return hashlib.sha256(f"{container.name}\0{container.image or ''}".encode()).hexdigest()[:16]
+
+
+def is_sidecar(container: models.Container) -> bool:
+    """Whether an init container is restartable (KEP-753)."""
+    return container.restart_policy == "Always"
+
+
+def restart_policy(pod: models.Pod) -> str:
+    """``Always``, ``OnFailure`` or ``Never``."""
+    return pod.spec.restart_policy or "Always"
+
+
+def should_restart(pod: models.Pod, container: models.Container, status: ContainerStatus | None) -> bool:
+    """Whether a container that does not run has to be started (again)."""
+    if status is None or status.state in (ContainerState.CREATED, ContainerState.UNKNOWN):
+        return True
+    if status.state is ContainerState.RUNNING:
+        return False
+    policy = container.restart_policy or restart_policy(pod)
+    if policy == "Never":
+        return False
+    return not (policy == "OnFailure" and status.exit_code == 0)
+
+
+def compute_backoff_s(status: ContainerStatus) -> float:
+    """Delay after the exit of ``status``, as decided when it was created."""
+    try:
+        return float(status.labels.get(LABEL_BACKOFF_S, "0"))
+    except ValueError:
+        return 0.0
+
+
+def compute_restart_at_ns(status: ContainerStatus, backoff: BackoffSettings) -> int:
+    """When an exited container may start again; the first restart is immediate."""
+    if _is_forgiven(status, backoff):
+        return 0
+    return status.finished_at_ns + int(compute_backoff_s(status) * NS_PER_S)
+
+
+def _is_forgiven(status: ContainerStatus, backoff: BackoffSettings) -> bool:
+    return status.finished_at_ns - status.created_at_ns > backoff.reset_after_s * NS_PER_S
+
+
+def _next_backoff_s(status: ContainerStatus, backoff: BackoffSettings) -> float:
+    current = compute_backoff_s(status)
+    if current <= 0 or _is_forgiven(status, backoff):
+        return backoff.initial_s
+    return min(current * 2, backoff.max_s)
+
+
+def build_start(
+    container: models.Container, kind: ContainerKind, latest: ContainerStatus | None, backoff: BackoffSettings
+) -> ContainerStart:
+    """The start that follows ``latest``: attempt number, back-off and earliest time."""
+    if latest is None:
+        return ContainerStart(container.name, kind, 0)
+    if latest.state is ContainerState.CREATED:
+        # Created by a daemon that died before the start: nothing has run, so the attempt is not used up.
+        return ContainerStart(
+            container.name, kind, latest.attempt, compute_backoff_s(latest), replaces=latest.id
+        )
+    if latest.state is ContainerState.EXITED:
+        return ContainerStart(
+            container.name,
+            kind,
+            latest.attempt + 1,
+            _next_backoff_s(latest, backoff),
+            not_before_ns=compute_restart_at_ns(latest, backoff),
+        )
+    return ContainerStart(container.name, kind, latest.attempt + 1, compute_backoff_s(latest))
+
+
+def _compute_new_sandbox(pod: models.Pod, observed: PodRuntimeStatus) -> PodActions:
+    """No sandbox is ready: create one, unless the pod has had its life."""
+    old = observed.sandbox
+    attempt = old.attempt + 1 if old else 0
+    base = PodActions(kill_pod=old is not None, sandbox_attempt=attempt)
+    policy = restart_policy(pod)
+    # A container that was created and never started leaves no trace of a life.
+    lived = [c for c in observed.containers if c.state is not ContainerState.CREATED]
+    if policy == "Never" and attempt and lived:
+        return base
+    pending = [
+        c
+        for c in pod.spec.containers
+        if not (policy == "OnFailure" and _succeeded(observed.latest(c.name)))
+    ]
+    if not pending and any(observed.latest(c.name) for c in pod.spec.containers):
+        return base
+    base = replace(base, create_sandbox=True)
+    if pod.spec.init_containers:
+        return replace(base, start=(_start_in_new_sandbox(pod.spec.init_containers[0], "init", observed),))
+    return replace(base, start=tuple(_start_in_new_sandbox(c, "app", observed) for c in pending))
+
+
+def _start_in_new_sandbox(
+    container: models.Container, kind: ContainerKind, observed: PodRuntimeStatus
+) -> ContainerStart:
+    """The loss of a sandbox is not the container's fault: no delay, but the attempt counts on."""
+    latest = observed.latest(container.name)
+    if latest is None:
+        return ContainerStart(container.name, kind, 0)
+    if latest.state is ContainerState.CREATED:
+        return ContainerStart(container.name, kind, latest.attempt, replaces=latest.id)
+    return ContainerStart(container.name, kind, latest.attempt + 1, compute_backoff_s(latest))
+
+
+def _succeeded(status: ContainerStatus | None) -> bool:
+    return status is not None and status.state is ContainerState.EXITED and status.exit_code == 0
+
+
+@dataclass(slots=True)
+class _Decision:
+    """One evaluation for a pod whose sandbox is ready."""
+
+    pod: models.Pod
+    observed: PodRuntimeStatus
+    sandbox_id: SandboxId
+    backoff: BackoffSettings
+    view: LifecycleView
+
+    def compute(self) -> PodActions:
+        actions = PodActions(sandbox_id=self.sandbox_id)
+        ephemeral = tuple(self._ephemeral_starts())
+        init_starts, initialised, failed = self._init_starts()
+        if failed:
+            return replace(actions, kill_pod=True)
+        if not initialised:
+            return replace(actions, start=init_starts + ephemeral)
+        starts, kills, kept = self._app_actions()
+        if not kept and not starts:
+            # Sidecars must not keep a finished pod alive.
+            return replace(actions, kill_pod=True)
+        return replace(actions, start=init_starts + starts + ephemeral, kill=kills)
+
+    def _latest(self, name: str) -> ContainerStatus | None:
+        return self.observed.latest_in(self.sandbox_id, name)
+
+    def _build_start(self, container: models.Container, kind: ContainerKind) -> ContainerStart:
+        current = self._latest(container.name)
+        if current is None:
+            return _start_in_new_sandbox(container, kind, self.observed)
+        return build_start(container, kind, current, self.backoff)
+
+    def _ephemeral_starts(self) -> Iterator[ContainerStart]:
+        spec = self.pod.spec
+        for container in spec.ephemeral_containers:
+            # Never restarted: one that has existed in any sandbox is done.
+            if self.observed.latest(container.name) is None:
+                yield ContainerStart(container.name, "ephemeral", 0)
+
+    def _init_starts(self) -> tuple[tuple[ContainerStart, ...], bool, bool]:
+        """(starts, whether the pod is initialised, whether it has failed for good)."""
+        spec = self.pod.spec
+        inits = spec.init_containers
+        if any(self._latest(c.name) for c in spec.containers):
+            return tuple(self._sidecar_starts(inits)), True, False
+        reached = max((i for i, c in enumerate(inits) if self._latest(c.name)), default=-1)
+        sidecars = tuple(self._sidecar_starts(inits[: max(reached, 0)]))
+        if reached >= 0:
+            start, done, failed = self._current_init(inits[reached])
+            if failed or not done:
+                return sidecars + ((start,) if start else ()), False, failed
+        if reached + 1 < len(inits):
+            return (*sidecars, self._build_start(inits[reached + 1], "init")), False, False
+        return sidecars, True, False
+
+    def _current_init(self, container: models.Container) -> tuple[ContainerStart | None, bool, bool]:
+        """(start, done, failed) of the furthest init container that has been created."""
+        status = self._latest(container.name)
+        assert status is not None
+        if status.state is ContainerState.RUNNING:
+            started = status.id not in self.view.not_started
+            return None, is_sidecar(container) and started, False
+        if _succeeded(status) and not is_sidecar(container):
+            return None, True, False
+        may_retry = is_sidecar(container) or should_restart(self.pod, container, status)
+        if not may_retry:
+            return None, False, True
+        return self._build_start(container, "init"), False, False
+
+    def _sidecar_starts(self, inits: tuple[models.Container, ...]) -> Iterator[ContainerStart]:
+        for container in inits:
+            if not is_sidecar(container):
+                continue
+            status = self._latest(container.name)
+            if status is None or status.state is not ContainerState.RUNNING:
+                yield self._build_start(container, "init")
+
+    def _app_actions(self) -> tuple[tuple[ContainerStart, ...], tuple[ContainerKill, ...], int]:
+        spec = self.pod.spec
+        starts: list[ContainerStart] = []
+        kills: list[ContainerKill] = []
+        kept = 0
+        for container in spec.containers:
+            status = self._latest(container.name)
+            if status is None or status.state is not ContainerState.RUNNING:
+                if should_restart(self.pod, container, status):
+                    starts.append(self._build_start(container, "app"))
+                    if status is not None and status.state is ContainerState.UNKNOWN:
+                        text = 'Container is in "unknown" state, try killing it before restart'
+                        kills.append(ContainerKill(status.id, container.name, text, "Unknown"))
+                continue
+            kill, restart = self._kill_of_running(container, status)
+            if kill is None:
+                kept += 1
+                continue
+            if restart:
+                kill = replace(kill, message=f"{kill.message}, will be restarted")
+                kept += 1  # Started when its exit is seen: one pass kills, the next one starts.
+            kills.append(kill)
+        return tuple(starts), tuple(kills), kept
+
+    def _kill_of_running(
+        self, container: models.Container, status: ContainerStatus
+    ) -> tuple[ContainerKill | None, bool]:
+        restart = restart_policy(self.pod) != "Never"
+        name = container.name
+        wanted, actual = compute_spec_hash(container), status.labels.get(LABEL_SPEC_HASH)
+        if actual is not None and actual != wanted:
+            return ContainerKill(status.id, name, f"Container {name} definition changed", "SpecChanged"), True
+        if status.id in self.view.liveness_failed:
+            text = f"Container {name} failed liveness probe"
+            return ContainerKill(status.id, name, text, "LivenessProbe"), restart
+        if status.id in self.view.startup_failed:
+            text = f"Container {name} failed startup probe"
+            return ContainerKill(status.id, name, text, "StartupProbe"), restart
+        return None, False
+
+
+def _split_by_time(actions: PodActions, now_ns: int, deadline_ns: int | None) -> PodActions:
+    """Separate what starts now from what backs off, and say when to look again."""
+    now = tuple(s for s in actions.start if s.not_before_ns <= now_ns)
+    later = tuple(s for s in actions.start if s.not_before_ns > now_ns)
+    times = [s.not_before_ns for s in later]
+    if deadline_ns is not None:
+        times.append(deadline_ns)
+    return replace(actions, start=now, backing_off=later, requeue_at_ns=min(times, default=None))

@@ -1,0 +1,28 @@
+"""What follows from a pod's quality-of-service class.  Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from podhost.api import models
+from podhost.api.qos import compute_qos_class as _compute_qos_class
+from podhost.api.quantity import quantity_to_int
+from podhost.kubelet.pod_actions import AnyContainer
+
+
+def compute_qos_class(pod: models.Pod) -> str:
+    """``Guaranteed``, ``Burstable`` or ``BestEffort``."""
+    return _compute_qos_class(msgspec.to_builtins(pod.spec))
+
+
+def compute_oom_score_adj(pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int) -> int:
+    """-997 … 1000: who is killed first when the machine runs out of memory (kubernetes pkg/kubelet/qos)."""
+    qos_class = compute_qos_class(pod)
+    if qos_class == "Guaranteed":
+        return -997
+    if qos_class == "BestEffort":
+        return 1000
+    requests = container.resources.requests if container.resources else {}
+    request_bytes = quantity_to_int(requests["memory"]) if "memory" in requests else 0
+    score = 1000 - (1000 * request_bytes) // memory_capacity_bytes if memory_capacity_bytes else 1000
+    return max(3, min(score, 999))

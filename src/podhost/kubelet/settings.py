@@ -1,0 +1,45 @@
+"""What the kubelet is told at its start; nothing here is read from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffSettings:
+    """Delays of one kind of retry; Kubernetes' defaults for containers and images."""
+
+    initial_s: float = 10.0
+    max_s: float = 300.0
+    reset_after_s: float = 600.0
+    """A run longer than this is forgiven: the next delay is the first again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeletSettings:
+    """Values of one instance."""
+
+    node_name: str
+    log_dir: Path
+    """Root of the pods' logs: ``<log_dir>/<namespace>_<name>_<uid>/<container>/<attempt>.log``."""
+    state_dir: Path
+    """Files of the kubelet itself: termination messages, ``<state_dir>/<uid>/<container>/<attempt>``."""
+    host_ips: tuple[str, ...] = ("127.0.0.1",)
+    boot_id: str = ""
+    instance: str = "default"
+    cluster_domain: str = "cluster.local"
+    cluster_dns: tuple[str, ...] = ()
+    """Addresses of the cluster's DNS; empty while there is none: pods then get the host's."""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    cpu_millis: int = 0
+    """Capacity of the node; 0: what the machine has."""
+    memory_bytes: int = 0
+    max_pods: int = 1000
+    kubelet_version: str = "v1.37.0"
+    oci_runtime: str = "podhost"
+    container_backoff: BackoffSettings = BackoffSettings()
+    image_backoff: BackoffSettings = BackoffSettings()
+    relist_interval_s: float = 180.0
+    log_max_size_bytes: int = 10 << 20
+    log_max_files: int = 5
