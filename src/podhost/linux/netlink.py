@@ -29,6 +29,7 @@ RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
+RTM_NEWNEIGH: Final = 28
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
@@ -40,9 +41,12 @@ NLM_F_CREATE: Final = 0x400
 IFF_UP: Final = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 26, 27, 28
-_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
-_BRPORT_ISOLATED = 33
+_INET_CONF = 1
+_DEVCONF_SEND_REDIRECTS, _DEVCONF_ROUTE_LOCALNET = 6, 26
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NUD_PERMANENT = 0x80
 _INET6_ADDR_GEN_MODE = 8
 _ADDR_GEN_MODE_NONE = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -57,6 +61,7 @@ SCOPE_LINK: Final = 253
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBi")
+_NDMSG = struct.Struct("=BxxxiHBB")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _ATTR = struct.Struct("=HH")
 
@@ -148,7 +153,7 @@ def _attrs(data: bytes) -> dict[int, bytes]:
 
 
 def build_bridge(name: str, mac: str) -> Message:
-    """Create a bridge.  Its address is fixed: else it follows its ports, and pods' ARP entries go stale."""
+    """Create a bridge, with a fixed hardware address."""
     payload = (
         _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         + _name(name)
@@ -159,8 +164,8 @@ def build_bridge(name: str, mac: str) -> Message:
     return Message(RTM_NEWLINK, flags, payload, f"create bridge {name!r}", frozenset({errno.EEXIST}))
 
 
-def build_veth(name: str, *, master: int, peer: str, peer_mac: str, peer_netns_fd: int, mtu: int) -> Message:
-    """Create a pair: ``name`` here as a port of ``master``, ``peer`` directly in another namespace."""
+def build_veth(name: str, *, mac: str, peer: str, peer_mac: str, peer_netns_fd: int, mtu: int) -> Message:
+    """Create a pair: ``name`` here, ``peer`` directly in another namespace, where nothing need be moved."""
     peer_info = (
         _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         + _name(peer)
@@ -173,7 +178,7 @@ def build_veth(name: str, *, master: int, peer: str, peer_mac: str, peer_netns_f
         _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         + _name(name)
         + _u32(_IFLA_MTU, mtu)
-        + _u32(_IFLA_MASTER, master)
+        + _mac(mac)
         + _nest(_IFLA_LINKINFO, _attr(_INFO_KIND, b"veth\0"), data)
     )
     return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create link {name!r}")
@@ -188,11 +193,12 @@ def build_quiet(name: str) -> Message:
     return Message(RTM_NEWLINK, 0, payload, f"silence link {name!r}", ignored)
 
 
-def build_isolated_port(name: str) -> Message:
-    """A bridge port that reaches the bridge but no other isolated port."""
-    port = _attr(_INFO_SLAVE_KIND, b"bridge\0") + _nest(_INFO_SLAVE_DATA, _attr(_BRPORT_ISOLATED, b"\1"))
-    payload = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name) + _nest(_IFLA_LINKINFO, port)
-    return Message(RTM_NEWLINK, 0, payload, f"isolate bridge port {name!r}")
+def build_routed_loopback(name: str) -> Message:
+    """Let packets of 127/8 pass this link, and send no ICMP redirects out of it (where ``all`` does not)."""
+    conf = _nest(_INET_CONF, _u32(_DEVCONF_ROUTE_LOCALNET, 1), _u32(_DEVCONF_SEND_REDIRECTS, 0))
+    payload = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name)
+    payload += _nest(_IFLA_AF_SPEC, _nest(socket.AF_INET, conf))
+    return Message(RTM_NEWLINK, 0, payload, f"set route_localnet of link {name!r}")
 
 
 def build_up(name: str) -> Message:
@@ -229,6 +235,16 @@ def build_address(index: int, address: IPv4Address, prefix_length: int) -> Messa
     )
     what = f"add address {address}/{prefix_length}"
     return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, payload, what, frozenset({errno.EEXIST}))
+
+
+def build_neighbour(index: int, address: IPv4Address, mac: str) -> Message:
+    """A fixed neighbour: no ARP is needed, whatever ``arp_ignore`` the host is set to."""
+    payload = (
+        _NDMSG.pack(socket.AF_INET, index, _NUD_PERMANENT, 0, 0)
+        + _attr(_NDA_DST, address.packed)
+        + _attr(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    )
+    return Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload, f"add neighbour {address}")
 
 
 def build_route(

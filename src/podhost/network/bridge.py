@@ -1,8 +1,11 @@
-"""The pod network on one bridge.
+"""The pod network: a routed link for each pod, and one bridge without ports that holds the gateway's address.
 
-Each pod has a /32 address and a route to the gateway only; bridge ports are isolated, so every packet between
-pods passes the host's IP layer and with it the service rules, whatever ``bridge-nf-call-iptables`` says.  An
-attachment passes these states; after a crash :meth:`BridgeNetwork.recover` works from the record::
+A pod has a /32 address and a route to the gateway only; its link's other end is an interface of its own on the
+host, with a /32 route back.  So every packet of a pod passes the host's IP layer, and with it the service rules.
+Links are not ports of the bridge on purpose: with ``bridge-nf-call-iptables=1`` (docker and Kubernetes set it)
+the kernel answers a translated address by bridging the packet to its port directly, past isolation and routing.
+
+An attachment passes these states; after a crash :meth:`BridgeNetwork.recover` works from the record::
 
     absent ──reserve──> recorded ──link──> linked ──host ports──> attached
        ^                                                             │ detach: host ports, name off the books
@@ -19,7 +22,6 @@ import errno
 import functools
 import logging
 import os
-import zlib
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -37,7 +39,7 @@ from podhost.linux.netlink import NetlinkError, RouteSocket
 from podhost.network import firewalls, rules
 from podhost.network.addresses import Attachment, AttachmentRecords, find_clash_within
 from podhost.network.forwarding import enable_forwarding, release_forwarding
-from podhost.network.settings import NetworkSettings
+from podhost.network.settings import NetworkSettings, build_link_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +69,6 @@ class BridgeNetwork:
         self._tasks = Tasks()
         self._released: list[Attachment] = []
         self._reaping: asyncio.Task[None] | None = None
-        self._bridge_index = 0
         self._mtu = 1500
 
     async def attach(
@@ -145,6 +146,15 @@ class BridgeNetwork:
         try:
             with RouteSocket() as host:
                 self._create_link(host, name, attachment.address, netns_fd)
+                index = netlink.link_index(name)
+                host.request(
+                    [
+                        netlink.build_neighbour(index, attachment.address, build_mac(attachment.address)),
+                        netlink.build_route(
+                            IPv4Network((attachment.address, 32)), index, source=self._settings.gateway
+                        ),
+                    ]
+                )
         finally:
             os.close(netns_fd)
         configure = functools.partial(_configure_inside, attachment.address, self._settings.gateway)
@@ -154,13 +164,13 @@ class BridgeNetwork:
     def _create_link(self, host: RouteSocket, name: str, address: IPv4Address, netns_fd: int) -> None:
         veth = netlink.build_veth(
             name,
-            master=self._bridge_index,
+            mac=build_mac(self._settings.gateway),
             peer="eth0",
             peer_mac=build_mac(address),
             peer_netns_fd=netns_fd,
             mtu=self._mtu,
         )
-        messages = [veth, netlink.build_quiet(name), netlink.build_isolated_port(name), netlink.build_up(name)]
+        messages = [veth, netlink.build_quiet(name), netlink.build_routed_loopback(name), netlink.build_up(name)]
         try:
             host.request(messages)
         except NetlinkError as error:
@@ -180,7 +190,7 @@ class BridgeNetwork:
                 self._records.forget_ports(attachment.sandbox_id)
                 self._records.free(attachment)
                 self._records.erase(attachment)
-        ports = {link.name for link in netlink.observe_links().values() if link.master == self._bridge_index}
+        ports = self._observe_pod_links()
         kept = {build_link_name(settings, attachment.address): attachment for attachment in self._records.all()}
         _delete_links(sorted(ports - kept.keys()))
         for name, attachment in kept.items():
@@ -197,27 +207,28 @@ class BridgeNetwork:
         self._mtu = self._settings.mtu or _observe_mtu()
         with RouteSocket() as route:
             route.request(
-                [netlink.build_bridge(bridge, build_mac(gateway)), netlink.build_quiet(bridge)]
-                + [netlink.build_mtu(bridge, self._mtu)]
+                [
+                    netlink.build_bridge(bridge, build_mac(gateway)),
+                    netlink.build_quiet(bridge),
+                    netlink.build_mtu(bridge, self._mtu),
+                ]
             )
-            for name, value in (("route_localnet", "1"), ("send_redirects", "0")):
-                netlink.write_sysctl(f"net/ipv4/conf/{bridge}/{name}", value)
-            self._bridge_index = netlink.link_index(bridge)
+            index = netlink.link_index(bridge)
             route.request(
                 [
                     netlink.build_up(bridge),
-                    netlink.build_address(self._bridge_index, gateway, self._settings.pod_cidr.prefixlen),
+                    netlink.build_address(index, gateway, self._settings.pod_cidr.prefixlen),
                     # The host's own packets to a service need some route before the rules can redirect them.
-                    netlink.build_route(self._settings.service_cidr, self._bridge_index, source=gateway),
+                    netlink.build_route(self._settings.service_cidr, index, source=gateway),
                 ]
             )
 
+    def _observe_pod_links(self) -> set[str]:
+        prefix = build_link_prefix(self._settings.bridge)
+        return {name for name, link in netlink.observe_links().items() if name.startswith(prefix) and link.kind == "veth"}
+
     def _remove_links(self) -> None:
-        index = netlink.link_index(self._settings.bridge)
-        if index:
-            ports = [link.name for link in netlink.observe_links().values() if link.master == index]
-            _delete_links(ports)
-            _delete_links([self._settings.bridge])
+        _delete_links([*self._observe_pod_links(), self._settings.bridge])
         release_forwarding(self._settings.shared_dir, self._settings.bridge)
         fs.remove_tree(self._settings.data_dir)
 
@@ -239,10 +250,7 @@ class BridgeNetwork:
 
 def build_link_name(settings: NetworkSettings, address: IPv4Address) -> str:
     """Host end of a pod's link: ``ph0-5`` is pod address number 5.  At most 15 characters."""
-    prefix = settings.bridge
-    if len(prefix) > 9:
-        prefix = f"v{zlib.crc32(prefix.encode()):08x}"
-    return f"{prefix}-{int(address) - int(settings.pod_cidr.network_address):x}"
+    return f"{build_link_prefix(settings.bridge)}{int(address) - int(settings.pod_cidr.network_address):x}"
 
 
 def build_mac(address: IPv4Address) -> str:
@@ -272,6 +280,7 @@ def _configure_inside(address: IPv4Address, gateway: IPv4Address) -> None:
                 netlink.build_quiet("eth0"),
                 netlink.build_up("eth0"),
                 netlink.build_address(index, address, 32),
+                netlink.build_neighbour(index, gateway, build_mac(gateway)),
                 netlink.build_route(IPv4Network((gateway, 32)), index),
                 netlink.build_route(_DEFAULT, index, gateway=gateway),
             ]

@@ -146,7 +146,7 @@ def _check_wishes(wishes: PlanWishes, host: HostNetworks, others: list[NetworkPl
         if clash := _overlapping(cidr, host, others):
             raise InvalidError(f"cannot use {flag} {cidr}: it overlaps {clash}, which is in use on this host")
     if wishes.pod_cidr and wishes.service_cidr and wishes.pod_cidr.overlaps(wishes.service_cidr):
-        raise InvalidError(f"cannot use {wishes.pod_cidr} for pods and {wishes.service_cidr} for services: they overlap")
+        raise InvalidError(f"cannot use {wishes.pod_cidr} for pods, {wishes.service_cidr} for services: they overlap")
     if wishes.node_ports and not 1 <= wishes.node_ports[0] <= wishes.node_ports[1] <= 65535:
         raise InvalidError(f"cannot use node ports {wishes.node_ports[0]}-{wishes.node_ports[1]}: not a range of ports")
 

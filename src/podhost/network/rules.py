@@ -2,11 +2,11 @@
 
 What the chains are for:
 
-``raw``: before connection tracking.  A pod must never reach the host's 127/8 (``route_localnet`` on the bridge,
+``raw``: before connection tracking.  A pod must never reach the host's 127/8 (``route_localnet`` on its link,
 which host ports on 127.0.0.1 need, would open it: CVE-2020-8558), nor speak under an address that is not a
 pod's; machines around the host reach pods through services and host ports only, never by routing.
-``output``: all pods look like neighbours of each other to the kernel, which would tell them to talk directly;
-the bridge's isolated ports forbid just that, so such redirects must not leave.
+``output``: the kernel tells a sender whose packets leave by the link they came by of a shorter way; a pod has
+none, so such redirects must not leave.
 ``nat_*``: host ports.  ``postrouting``: what keeps its source address and what cannot: traffic to the world, a
 pod that reaches itself by way of the host, and connections from the host's loopback.
 """
@@ -18,7 +18,7 @@ from ipaddress import IPv4Address
 
 from podhost.cri.runtime import PortMapping
 from podhost.network.addresses import Attachment
-from podhost.network.settings import NetworkSettings
+from podhost.network.settings import NetworkSettings, build_link_prefix
 
 _TABLE = """\
 table ip {table} {{
@@ -27,13 +27,14 @@ table ip {table} {{
   set hairpin {{ type ipv4_addr . ipv4_addr; {hairpin} }}
   chain raw {{
     type filter hook prerouting priority raw; policy accept;
-    iifname "{bridge}" ip daddr 127.0.0.0/8 drop
-    iifname "{bridge}" ip saddr != {pods} drop
-    iifname != {{ "lo", "{bridge}" }} ip daddr {{ {pods}, {services} }} drop
+    iifname "{links}*" ip daddr 127.0.0.0/8 drop
+    iifname "{links}*" ip saddr != {pods} drop
+    iifname "{links}*" accept
+    iifname != "lo" ip daddr {{ {pods}, {services} }} drop
   }}
   chain output {{
     type filter hook output priority filter; policy accept;
-    oifname "{bridge}" icmp type redirect drop
+    oifname "{links}*" icmp type redirect drop
   }}
   chain host_port {{
     fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @host_ip_ports
@@ -49,9 +50,10 @@ table ip {table} {{
   }}
   chain nat_postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade
-    oifname "{bridge}" ip saddr . ip daddr @hairpin masquerade
-    ip saddr {pods} oifname != {{ "lo", "{bridge}" }} masquerade
+    oifname "{links}*" ip saddr 127.0.0.0/8 snat ip to {gateway}
+    oifname "{links}*" ip saddr . ip daddr @hairpin snat ip to {gateway}
+    oifname "{links}*" accept
+    oifname != "lo" ip saddr {pods} masquerade
   }}
 }}
 """
@@ -65,7 +67,8 @@ def compile_table(settings: NetworkSettings, attachments: Iterable[Attachment]) 
             elements[name].append(element)
     body = _TABLE.format(
         table=settings.table,
-        bridge=settings.bridge,
+        links=build_link_prefix(settings.bridge),
+        gateway=settings.gateway,
         pods=settings.pod_cidr,
         services=settings.service_cidr,
         any_ports=_clause(elements["host_ports"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -28,3 +29,8 @@ class NetworkSettings:
     def gateway(self) -> IPv4Address:
         """First address of the pod network; the bridge's own."""
         return self.pod_cidr[1]
+
+
+def build_link_prefix(bridge: str) -> str:
+    """Start of the names of all pod links of an instance, ``ph0-``; up to five hex digits follow."""
+    return f"{bridge}-" if len(bridge) <= 9 else f"v{zlib.crc32(bridge.encode()):08x}-"

@@ -176,7 +176,8 @@ class Proxy:
             if key in self._applied:
                 old.add(self._applied[key][1])
             new.add(ruleset)
-        mine = Counter(element for key in compiled if key in self._applied for element in _hairpins(self._applied[key][1]))
+        replaced = [self._applied[key][1] for key in compiled if key in self._applied]
+        mine = Counter(element for ruleset in replaced for element in _hairpins(ruleset))
         for element in mine:
             if self._hairpins[element] > mine[element]:
                 new.elements[element] = ""

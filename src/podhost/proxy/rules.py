@@ -34,7 +34,7 @@ table ip {table} {{
   chain nat_output {{ type nat hook output priority -100; policy accept; jump services; }}
   chain nat_postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "{bridge}" ip saddr . ip daddr @hairpin masquerade
+    oifname "{links}*" ip saddr . ip daddr @hairpin snat ip to {gateway}
   }}
   chain filter_input {{
     type filter hook input priority filter; policy accept;
@@ -64,10 +64,9 @@ class Ruleset:
 
 
 def compile_ruleset(
-    services: Iterable[Mapping[str, Any]], endpointslices: Iterable[Mapping[str, Any]], settings: ProxySettings
+    services: Iterable[Mapping[str, Any]], endpointslices: Iterable[Mapping[str, Any]]
 ) -> Ruleset:
-    """The ruleset of all services.  ``settings`` name the table only when it is rendered, not here."""
-    del settings
+    """The ruleset of all services."""
     by_service: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for endpoint_slice in endpointslices:
         if owner := service_of_slice(endpoint_slice):
@@ -104,7 +103,9 @@ def compile_service(ports: Iterable[ServicePort]) -> Ruleset:
 def render_table(settings: ProxySettings, ruleset: Ruleset) -> str:
     """A script that replaces the whole table."""
     table = settings.table
-    base = _BASE.format(table=table, bridge=settings.bridge, services=settings.service_cidr)
+    base = _BASE.format(
+        table=table, links=settings.link_prefix, gateway=settings.gateway, services=settings.service_cidr
+    )
     return f"table ip {table}\ndelete table ip {table}\n{base}{render_change(settings, Ruleset(), ruleset)}"
 
 
@@ -119,7 +120,7 @@ def render_change(settings: ProxySettings, old: Ruleset, new: Ruleset) -> str:
     lines += [f"add rule ip {table} {name} {rule}" for name in changed for rule in new.chains[name]]
     gone = [key for key, value in old.elements.items() if new.elements.get(key) != value]
     come = [key for key, value in new.elements.items() if old.elements.get(key) != value]
-    lines += _render_elements("delete", table, {key: "" for key in gone})
+    lines += _render_elements("delete", table, dict.fromkeys(gone, ""))
     lines += _render_elements("add", table, {key: new.elements[key] for key in come})
     unused = [name for name in old.chains if name not in new.chains]
     lines += [f"flush chain ip {table} {name}" for name in unused]
@@ -135,8 +136,8 @@ def build_chain_name(port: ServicePort) -> str:
 
 
 def _add_sticky_chains(ruleset: Ruleset, chain: str, port: ServicePort) -> None:
-    rules = []
-    targets = []
+    rules: list[str] = []
+    targets: list[str] = []
     for endpoint in port.endpoints:
         # The set goes with the endpoint, so no client is kept with one that has gone.
         suffix = _digest(f"{chain} {endpoint.address} {endpoint.port} {port.affinity_s}")
