@@ -73,9 +73,27 @@ def _attach_tree(tree_fd: int, target: Path, *, read_only: bool, recursive: bool
     sys.move_mount(tree_fd, "", sys.AT_FDCWD, target, sys.MOVE_MOUNT_F_EMPTY_PATH)
 
 
-def mount_tmpfs(target: Path, *, size_bytes: int | None, mode: int = 0o777) -> None:
-    """Mount a new tmpfs; without a size it may take half of the memory.  Raises OSError."""
-    options = f"mode={mode:o}" + (f",size={size_bytes}" if size_bytes is not None else "")
+def mount_tmpfs(
+    target: Path, *, size_bytes: int | None, mode: int = 0o777, gid: int | None = None, swap: bool = True
+) -> None:
+    """Mount a new tmpfs; without a size it may take half of the memory.
+
+    Without ``swap`` its contents never reach a disk, where the kernel can promise that (Linux 6.4).
+    Raises OSError.
+    """
+    options = f"mode={mode:o}"
+    if size_bytes is not None:
+        options += f",size={size_bytes}"
+    if gid is not None:
+        options += f",gid={gid}"
+    if not swap:
+        try:
+            sys.mount("tmpfs", target, "tmpfs", 0, options + ",noswap")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            return
     sys.mount("tmpfs", target, "tmpfs", 0, options)
 
 

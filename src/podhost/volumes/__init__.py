@@ -1,1 +1,1 @@
-"""Pod volumes: one module a kind; the mount plan is data."""
+"""A pod's volumes: one module a kind.  What to mount is data (`plan`); applying it is the edge."""

@@ -1,0 +1,194 @@
+"""VolumeManager: :class:`podhost.cri.volumes.PodVolumes` on this host's kernel.
+
+Plans are computed in the event loop, where the API objects are; they are applied in threads.  Nothing is
+remembered of what is mounted: each step looks at the host, so that a restarted daemon finds what is there.
+Mounts belong to the daemon's mount namespace, which outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from podhost.api import models
+from podhost.cri.ids import PodUID
+from podhost.cri.runtime import Mount
+from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
+from podhost.volumes import pod_directory, sub_path
+from podhost.volumes.plan import VolumePlan
+from podhost.volumes.planner import ObjectRef, Planner, find_object_refs
+from podhost.volumes.projected import TokenIssuer
+from podhost.volumes.settings import VolumeSettings
+
+_log = logging.getLogger(__name__)
+
+_PROPAGATION: Mapping[str, Literal["private", "rslave", "rshared"]] = {
+    "None": "private",
+    "HostToContainer": "rslave",
+    "Bidirectional": "rshared",
+}
+
+
+@dataclass(slots=True)
+class _PodState:
+    """The latest pod that was mounted, for refreshes."""
+
+    pod: models.Pod
+    refs: set[ObjectRef]
+
+
+class VolumeManager:
+    """Mounts, updates and removes the volumes of all pods of one instance."""
+
+    def __init__(
+        self, settings: VolumeSettings, reader: ObjectReader, *, tokens: TokenIssuer | None = None
+    ) -> None:
+        self._pods_dir = settings.pods_dir
+        self._planner = Planner(settings, reader, tokens)
+        self._pods: dict[PodUID, _PodState] = {}
+        self._locks: dict[PodUID, asyncio.Lock] = {}
+
+    async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
+        """See :class:`podhost.cri.volumes.PodVolumes`.  All volumes are tried; the text has each failure."""
+        uid = _uid_of(pod)
+        if not pod.spec.volumes:
+            return {}
+        async with self._lock(uid):
+            self._pods[uid] = _PodState(pod, find_object_refs(pod))
+            plans, failures = self._read_plans(pod)
+            mounted, more = await asyncio.to_thread(_apply_plans, self._pods_dir / uid, plans)
+            failures.update(more)
+        if failures:
+            # In the order of the pod's volumes, whichever step failed.
+            raise VolumeError("; ".join(failures[one.name] for one in pod.spec.volumes if one.name in failures))
+        return mounted
+
+    async def container_mounts(
+        self, pod: models.Pod, container: models.Container, mounted: Mapping[str, MountedVolume]
+    ) -> tuple[Mount, ...]:
+        """See :class:`podhost.cri.volumes.PodVolumes`.
+
+        ``subPathExpr`` has to be expanded into ``subPath`` by the caller, who knows the environment.
+        """
+        mounts, pending = [], []
+        for index, wanted in enumerate(container.volume_mounts):
+            volume = mounted.get(wanted.name)
+            if volume is None:
+                raise VolumeError(
+                    f'cannot find volume "{wanted.name}" to mount into container "{container.name}"'
+                )
+            if wanted.sub_path_expr:
+                raise VolumeError(f"cannot mount {wanted.mount_path}: subPathExpr has not been expanded")
+            path = volume.host_path
+            if wanted.sub_path:
+                sub_path.check_sub_path(wanted.sub_path)
+                path = self._sub_path_target(_uid_of(pod), wanted.name, container.name, index)
+                pending.append((volume.host_path, wanted, path))
+            mounts.append(_build_mount(wanted, volume, path))
+        if pending:
+            async with self._lock(_uid_of(pod)):
+                await asyncio.to_thread(_mount_sub_paths, container.name, pending)
+        return tuple(mounts)
+
+    async def unmount_volumes(self, uid: PodUID) -> None:
+        """See :class:`podhost.cri.volumes.PodVolumes`.
+
+        Raises:
+            OSError: Something stays; to be tried again.
+        """
+        async with self._lock(uid):
+            self._pods.pop(uid, None)
+            await asyncio.to_thread(pod_directory.remove_volumes, self._pods_dir / uid)
+        self._locks.pop(uid, None)
+
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
+        """See :class:`podhost.cri.volumes.PodVolumes`.
+
+        A pod whose volume cannot be updated (an item's key is gone, the object was deleted) keeps the old
+        files, as under a kubelet; the reason is logged.
+        """
+        ref = (kind, namespace, name)
+        uids = [uid for uid, state in self._pods.items() if ref in state.refs]
+        for uid in uids:
+            await self._refresh_pod(uid)
+
+    def list_pods(self) -> set[PodUID]:
+        """See :class:`podhost.cri.volumes.PodVolumes`."""
+        try:
+            names = [path.name for path in self._pods_dir.iterdir()]
+        except FileNotFoundError:
+            return set()
+        return {PodUID(name) for name in names if pod_directory.has_volumes(self._pods_dir / name)}
+
+    async def _refresh_pod(self, uid: PodUID) -> None:
+        async with self._lock(uid):
+            state = self._pods.get(uid)
+            if state is None:
+                return
+            plans, failures = self._read_plans(state.pod)
+            _mounted, more = await asyncio.to_thread(_apply_plans, self._pods_dir / uid, plans)
+            failures.update(more)
+        for text in failures.values():
+            _log.warning("pod %s: cannot update its volumes: %s", uid, text)
+
+    def _read_plans(self, pod: models.Pod) -> tuple[list[VolumePlan], dict[str, str]]:
+        plans, failures = [], {}
+        for index, volume in enumerate(pod.spec.volumes):
+            try:
+                plans.append(self._planner.read_plan(pod, index))
+            except VolumeError as error:
+                failures[volume.name] = _format_failure(volume.name, error)
+        return plans, failures
+
+    def _sub_path_target(self, uid: PodUID, volume: str, container: str, index: int) -> Path:
+        return self._pods_dir / uid / pod_directory.SUB_PATHS / volume / container / str(index)
+
+    def _lock(self, uid: PodUID) -> asyncio.Lock:
+        return self._locks.setdefault(uid, asyncio.Lock())
+
+
+def _uid_of(pod: models.Pod) -> PodUID:
+    uid = pod.metadata.uid
+    if not uid or "/" in uid or uid in (".", ".."):
+        raise VolumeError(f"cannot mount volumes of a pod with uid {uid!r}")
+    return PodUID(uid)
+
+
+def _format_failure(volume: str, error: Exception) -> str:
+    return f'MountVolume.SetUp failed for volume "{volume}" : {error}'
+
+
+def _apply_plans(
+    pod_dir: Path, plans: list[VolumePlan]
+) -> tuple[dict[str, MountedVolume], dict[str, str]]:
+    mounted, failures = {}, {}
+    for plan in plans:
+        try:
+            mounted[plan.name] = pod_directory.apply_plan(pod_dir, plan)
+        except (VolumeError, OSError) as error:
+            failures[plan.name] = _format_failure(plan.name, error)
+    return mounted, failures
+
+
+def _mount_sub_paths(container: str, pending: list[tuple[Path, models.VolumeMount, Path]]) -> None:
+    for root, wanted, target in pending:
+        try:
+            sub_path.mount_sub_path(root, wanted.sub_path or "", target)
+        except OSError as error:
+            raise VolumeError(
+                f'failed to prepare subPath for volumeMount "{wanted.name}" of container "{container}": {error}'
+            ) from error
+
+
+def _build_mount(wanted: models.VolumeMount, volume: MountedVolume, path: Path) -> Mount:
+    return Mount(
+        container_path=wanted.mount_path,
+        host_path=path,
+        read_only=bool(wanted.read_only) or volume.read_only,
+        recursive_read_only=wanted.recursive_read_only in ("Enabled", "IfPossible"),
+        propagation=_PROPAGATION[wanted.mount_propagation or "None"],
+    )

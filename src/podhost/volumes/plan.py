@@ -1,0 +1,83 @@
+"""What a volume is to become, as data.  Nothing here touches the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from podhost.cri.volumes import VolumeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyDirPlan:
+    """A directory of the pod, on disk or on a tmpfs of its own."""
+
+    name: str
+    in_memory: bool = False
+    size_bytes: int | None = None
+    """Of the tmpfs.  The limit of one on disk is watched by the kubelet, not enforced by a mount."""
+    mode: int = 0o777
+    fs_group: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPathPlan:
+    """A path of the host, as it is."""
+
+    name: str
+    path: str
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectedFile:
+    """One file of a written volume."""
+
+    data: bytes
+    mode: int
+    uid: int | None = None
+
+
+Payload = Mapping[str, ProjectedFile]
+"""Relative path → file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesPlan:
+    """Files made from API objects (configMap, secret, downwardAPI, projected), replaced atomically."""
+
+    name: str
+    plugin: str
+    """Directory name of the kind: ``kubernetes.io~configmap`` …"""
+    in_memory: bool
+    payload: Payload
+    fs_group: int | None = None
+
+
+VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan
+
+EMPTY_DIR_PLUGIN = "kubernetes.io~empty-dir"
+
+
+def compute_directory(plan: EmptyDirPlan | FilesPlan) -> PurePosixPath:
+    """The volume's directory below that of its pod, as the kubelet lays it out."""
+    plugin = EMPTY_DIR_PLUGIN if isinstance(plan, EmptyDirPlan) else plan.plugin
+    return PurePosixPath("volumes", plugin, plan.name)
+
+
+def check_payload_path(path: str) -> None:
+    """Refuse a file path that would leave its volume or meet the writer's own names.
+
+    Raises:
+        VolumeError: Validation lets none of these through; the writer does not rely on it.
+    """
+    parts = path.split("/")
+    if not path or path.startswith("/"):
+        raise VolumeError(f"invalid path: must be relative path: {path}")
+    if ".." in parts:
+        raise VolumeError(f"invalid path: must not contain '..': {path}")
+    if parts[0].startswith(".."):
+        raise VolumeError(f"invalid path: must not start with '..': {path}")
+    if len(path) > 4096 or any(len(part.encode()) > 255 for part in parts):
+        raise VolumeError(f"invalid path: must be less than or equal to 4096 characters: {path}")

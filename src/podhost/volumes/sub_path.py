@@ -1,0 +1,89 @@
+"""subPath: a part of a volume, held by a mount so that nobody can exchange it afterwards.
+
+The path is resolved by the kernel beneath the volume's root, and what was found is mounted by its descriptor on
+a place that containers cannot reach.  The container is given that mount.  A symlink put in the way, before or
+after, can at most lead elsewhere within the same volume (CVE-2021-25741 and its kin).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from podhost.aiokit import failpoint
+from podhost.cri.volumes import VolumeError
+from podhost.linux import mount, paths
+
+_TARGET_MADE = failpoint.register("volumes.subpath.01-target-made")
+_MOUNTED = failpoint.register("volumes.subpath.02-mounted")
+
+
+def check_sub_path(path: str) -> None:
+    """Raises VolumeError with the kubelet's text for a path that is absolute or goes up."""
+    if path.startswith("/"):
+        raise VolumeError(f"error SubPath `{path}` must not be an absolute path")
+    if ".." in path.split("/"):
+        raise VolumeError(f"unable to provision SubPath `{path}`: must not contain '..'")
+
+
+def mount_sub_path(root: Path, path: str, target: Path) -> None:
+    """Mount ``path`` beneath ``root`` on ``target``, which is made.  Idempotent.
+
+    What is missing of the path is made as directories with the permissions of the volume's root.  A mount that
+    is there already stays if it shows what the path leads to now (a restarted container gets the new file of
+    an updated configMap; a running one keeps its own).
+
+    Raises:
+        OSError: The path cannot be resolved within the volume, or not be mounted.
+    """
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        source_fd = _open_or_make(root_fd, path)
+    finally:
+        os.close(root_fd)
+    try:
+        info = os.fstat(source_fd)
+        if mount.is_mount_point(target):
+            if _is_same_file(target, info):
+                return
+            mount.unmount(target)
+        _make_target(target, directory=stat.S_ISDIR(info.st_mode))
+        failpoint.hit(_TARGET_MADE)
+        mount.bind_mount_fd(source_fd, target)
+        failpoint.hit(_MOUNTED)
+    finally:
+        os.close(source_fd)
+
+
+def _open_or_make(root_fd: int, path: str) -> int:
+    try:
+        return paths.open_beneath(root_fd, path, os.O_PATH)
+    except FileNotFoundError:
+        mode = stat.S_IMODE(os.fstat(root_fd).st_mode) & 0o777
+        return paths.mkdir_beneath(root_fd, path, mode)
+
+
+def _is_same_file(target: Path, info: os.stat_result) -> bool:
+    mounted = os.lstat(target)
+    return (mounted.st_dev, mounted.st_ino) == (info.st_dev, info.st_ino)
+
+
+def _make_target(target: Path, *, directory: bool) -> None:
+    """An empty directory or file to mount on; one of the other sort is replaced."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    try:
+        is_directory = stat.S_ISDIR(os.lstat(target).st_mode)
+    except FileNotFoundError:
+        pass
+    else:
+        if is_directory == directory:
+            return
+        if is_directory:
+            target.rmdir()
+        else:
+            target.unlink()
+    if directory:
+        target.mkdir(mode=0o750)
+    else:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
