@@ -1,1 +1,27 @@
-"""A small HTTP client of the Kubernetes API, and kubeconfig.  Light: the CLI's start depends on it."""
+"""A small client of the Kubernetes API for the CLI and the tests: kubeconfig, requests, watches, exec streams.
+
+Only the standard library may be imported at start; PyYAML comes in when a kubeconfig is read.
+"""
+
+from podhost.client.api_client import (
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_MERGE_PATCH,
+    ApiClient,
+    ApiStatusError,
+    resource_path,
+)
+from podhost.client.kubeconfig import Endpoint, kubeconfig_paths, load_kubeconfig, resolve_endpoint
+
+__all__ = [
+    "JSON_PATCH",
+    "MERGE_PATCH",
+    "STRATEGIC_MERGE_PATCH",
+    "ApiClient",
+    "ApiStatusError",
+    "Endpoint",
+    "kubeconfig_paths",
+    "load_kubeconfig",
+    "resolve_endpoint",
+    "resource_path",
+]

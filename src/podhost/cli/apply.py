@@ -1,0 +1,102 @@
+"""Create or update the objects of manifests, as ``kubectl apply`` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from podhost.cli.apply_patch import compute_apply_patch, last_applied_of, with_last_applied
+from podhost.cli.failure import HintedError
+from podhost.cli.kinds import Resource, Resources, order_of
+from podhost.cli.manifests import Manifest
+from podhost.client import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """An object after it was applied."""
+
+    manifest: Manifest
+    resource: Resource
+    namespace: str
+    object: dict[str, Any]
+    change: str
+    """``created``, ``configured`` or ``unchanged``."""
+
+    @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def label(self) -> str:
+        return f"{self.manifest.kind.lower()}/{self.name}"
+
+
+def locate(manifests: Sequence[Manifest], resources: Resources, namespace: str) -> list[tuple[Manifest, Resource, str]]:
+    """Resource and namespace of each object, in the order of creation.
+
+    Nothing is made yet: a kind that nobody knows must fail before the first object exists.
+    """
+    found = []
+    for manifest in sorted(manifests, key=order_of):
+        resource = resources.of(manifest)
+        found.append((manifest, resource, (manifest.namespace or namespace) if resource.namespaced else ""))
+    return found
+
+
+def apply_manifest(client: ApiClient, manifest: Manifest, resource: Resource, namespace: str) -> Applied:
+    """Raises HintedError with file and line when the server refuses."""
+    document = json.loads(json.dumps(manifest.document))
+    if resource.namespaced:
+        document.setdefault("metadata", {})["namespace"] = namespace
+    wanted = with_last_applied(document)
+    try:
+        live, change = _apply(client, manifest, resource, namespace, wanted)
+    except ApiStatusError as error:
+        raise _explain(manifest, namespace, error) from error
+    return Applied(manifest=manifest, resource=resource, namespace=namespace, object=live, change=change)
+
+
+def _apply(
+    client: ApiClient, manifest: Manifest, resource: Resource, namespace: str, wanted: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    collection = resource.path(namespace)
+    if not manifest.name:
+        return client.create(collection, wanted, fieldValidation="Strict"), "created"
+    path = resource.path(namespace, manifest.name)
+    try:
+        live = client.get(path)
+    except ApiStatusError as error:
+        if error.code != 404:
+            raise
+        return client.create(collection, wanted, fieldValidation="Strict"), "created"
+    return _patch(client, path, wanted, live)
+
+
+def _patch(client: ApiClient, path: str, wanted: dict[str, Any], live: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    original = last_applied_of(live)
+    patch = compute_apply_patch(original, wanted, live)
+    if not patch:
+        return live, "unchanged"
+    try:
+        after = client.patch(path, patch, STRATEGIC_MERGE_PATCH)
+    except ApiStatusError as error:
+        if error.code != 415:
+            raise
+        # Kinds without a Go type (custom resources) know no strategic merge.
+        after = client.patch(path, compute_apply_patch(original, wanted, live, strategic=False), MERGE_PATCH)
+    same = after["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
+    return after, "unchanged" if same else "configured"
+
+
+def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> HintedError:
+    hints = []
+    if error.reason == "Invalid" and manifest.kind == "Pod" and "may not" in str(error):
+        hints.append(
+            f"a running pod cannot be changed so: podhost down {manifest.source.rsplit(':', 1)[0]}, then up again"
+        )
+    if error.reason == "NotFound" and (error.status.get("details") or {}).get("kind") == "namespaces":
+        hints.append(f"create the namespace first: kubectl create namespace {namespace}")
+    return HintedError(f"cannot apply {manifest.source} ({manifest.kind} '{manifest.name}'): {error}", *hints)

@@ -1,0 +1,132 @@
+"""Entry point: global flags, the table of commands, and one place where errors become words and exit codes.
+
+Only the module of the command that was asked for is imported; ``podhost version`` must start in 60 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from podhost.errors import PodhostError
+
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
+EXIT_INTERRUPTED = 130
+
+COMMANDS: dict[str, str] = {
+    "up": "create or update what manifests say, wait until it is ready, follow the logs",
+    "down": "delete what manifests name and wait until it is gone",
+    "ps": "list pods",
+    "logs": "print the logs of a pod, of all its containers in the order of time",
+    "exec": "run a command in a container",
+    "image": "pull, load, build, list, inspect, tag, remove and prune images",
+    "doctor": "check this machine, and say how to mend what is missing",
+    "serve": "run the daemon in the foreground",
+    "stop": "end the daemon",
+    "kubeconfig": "write a kubeconfig for kubectl and print its path",
+    "version": "print the versions of client and daemon",
+}
+
+_GLOBAL_WITH_VALUE = ("--instance", "--context", "--kubeconfig", "-n", "--namespace")
+
+
+class Command(Protocol):
+    """What a command's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    index = find_command(words)
+    if index is None:
+        return _print_overview(words)
+    name = words.pop(index)
+    if name not in COMMANDS:
+        print(f"podhost: unknown command '{name}'\nRun 'podhost --help' for the list of commands.", file=sys.stderr)
+        return EXIT_USAGE
+    command = cast(Command, importlib.import_module(f"podhost.cli.{name}"))
+    parser = build_parser(name, command)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return _run(command, args)
+
+
+def find_command(words: Sequence[str]) -> int | None:
+    """Index of the first word that is neither a flag nor a global flag's value."""
+    skip = False
+    for index, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word in _GLOBAL_WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return index
+    return None
+
+
+def build_parser(name: str, command: Command) -> argparse.ArgumentParser:
+    """Parser of one command, global flags included."""
+    parser = argparse.ArgumentParser(
+        prog=f"podhost {name}", description=COMMANDS[name], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_global_arguments(parser)
+    command.add_arguments(parser)
+    return parser
+
+
+def add_global_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("global flags")
+    group.add_argument(
+        "--instance",
+        metavar="NAME",
+        default=os.environ.get("PODHOST_INSTANCE") or "default",
+        help="which podhost of this machine (PODHOST_INSTANCE; default: default)",
+    )
+    group.add_argument("--context", metavar="NAME", help="talk to this context of the kubeconfig instead")
+    group.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig for --context (default: KUBECONFIG)")
+    group.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: the context's, or default)")
+
+
+def _print_overview(words: Sequence[str]) -> int:
+    if "--version" in words:
+        from podhost import __version__
+
+        print(f"podhost {__version__}")
+        return EXIT_OK
+    lines = ["usage: podhost [--instance NAME] [--context NAME] [-n NAMESPACE] COMMAND …", ""]
+    lines += ["Run Kubernetes Pods on this machine, straight from their manifests.", "", "commands:"]
+    lines += [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    lines += ["", "'podhost COMMAND --help' says more.  First steps: podhost doctor, then podhost up FILE."]
+    asked = any(word in ("-h", "--help") for word in words)
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return EXIT_OK if asked else EXIT_USAGE
+
+
+def _run(command: Command, args: argparse.Namespace) -> int:
+    from podhost.cli.failure import print_failure
+
+    try:
+        return command.run(args)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has left; a second failure while Python flushes would only be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_OK
+    except PodhostError as error:
+        print_failure(error, args)
+        return EXIT_FAILURE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""``podhost serve``: become the daemon; flags that this command does not know are the daemon's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from podhost.cli.daemon_start import daemon_argv, is_running, require_root_for_daemon, start_daemon
+from podhost.cli.failure import HintedError
+from podhost.cli.session import instance_paths
+from podhost.cli.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--detach", action="store_true", help="run it in the background; return when it is ready")
+    parser.add_argument("daemon_flags", nargs="*", metavar="-- DAEMON FLAGS", help="see: podhost serve -- --help")
+    for flag, help_text in DAEMON_FLAGS.items():
+        parser.add_argument(flag, metavar="VALUE", help=help_text)
+
+
+DAEMON_FLAGS = {
+    "--data-root": "directory of all instances' data (/var/lib/podhost)",
+    "--run-root": "directory of all instances' sockets (/run/podhost)",
+    "--api-port": "port of the API on loopback (6443; 0: any free one)",
+    "--pod-cidr": "network of the pods",
+    "--service-cidr": "network of the Services",
+    "--node-port-range": "ports for NodePort Services (30000-32767)",
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    paths = instance_paths(args.instance)
+    extra = daemon_flags(args)
+    if is_running(paths):
+        raise HintedError(
+            f"cannot start the daemon: instance '{paths.name}' is running already (socket {paths.socket})",
+            "end it: podhost stop",
+            "or run a second one beside it: podhost --instance NAME serve",
+        )
+    if args.detach:
+        start_daemon(paths, extra)
+        say(f"podhost daemon is ready; its log: {paths.log_file}", mark="✓", colour="green")
+        return 0
+    if "--help" not in extra:
+        require_root_for_daemon(f"podhost {' '.join(sys.argv[1:])}")
+    argv = daemon_argv(paths, extra)
+    sys.stdout.flush()
+    os.execv(argv[0], argv)
+
+
+def daemon_flags(args: argparse.Namespace) -> list[str]:
+    """Flags for the daemon: those that this command knows by name, then what came after ``--``."""
+    flags = []
+    for flag in DAEMON_FLAGS:
+        value = getattr(args, flag.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            flags += [flag, value]
+    return flags + list(args.daemon_flags)

@@ -1,0 +1,84 @@
+"""``podhost stop``: end the daemon.  Pods that run must be removed first, or left on purpose."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import socket
+import struct
+
+from podhost.cli.daemon_start import is_running
+from podhost.cli.failure import HintedError
+from podhost.cli.session import OWN_API, InstancePaths, connect, instance_paths
+from podhost.cli.terminal import StatusLine, say
+from podhost.client import ApiStatusError
+from podhost.errors import UnavailableError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--force", "--pods", "--all-pods", dest="force", action="store_true", help="delete all pods first"
+    )
+    group.add_argument("--leave-pods", action="store_true", help="containers go on; the next daemon adopts them")
+    parser.add_argument("--timeout", type=float, default=180.0, metavar="SECONDS", help="how long to wait (180)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.context or args.kubeconfig:
+        raise HintedError("cannot stop a cluster: 'podhost stop' ends a daemon of this machine", "leave --context out")
+    paths = instance_paths(args.instance)
+    if not is_running(paths):
+        say(f"no podhost daemon runs for the instance '{paths.name}'", mark="•", colour="grey")
+        return 0
+    client = connect(args)
+    pidfd = open_daemon(paths)
+    status = StatusLine()
+    try:
+        status.show("… stopping the podhost daemon", plain="")
+        mode = "remove" if args.force else "leave" if args.leave_pods else "refuse"
+        try:
+            client.request("POST", f"{OWN_API}/stop", body={"pods": mode}, timeout_s=args.timeout)
+        except ApiStatusError as error:
+            raise _explain(error) from error
+        except UnavailableError:
+            # It may end before its answer is out; whether it did is what the pidfd says.
+            if pidfd is None:
+                raise
+        if pidfd is not None and not select.select([pidfd], [], [], args.timeout)[0]:
+            raise HintedError(
+                f"cannot see the daemon's end: it still runs after {args.timeout:.0f} s", f"its log: {paths.log_file}"
+            )
+    finally:
+        status.clear()
+        if pidfd is not None:
+            os.close(pidfd)
+    left = "; its containers go on" if args.leave_pods else ""
+    say(f"podhost daemon stopped{left}", mark="✓", colour="green")
+    return 0
+
+
+def open_daemon(paths: InstancePaths) -> int | None:
+    """A pidfd of the process behind the socket; ``None`` when it is in another pid namespace."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(str(paths.socket))
+        except OSError:
+            # Missing rights or a daemon that has just gone: the request that follows says so in words.
+            return None
+        pid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    try:
+        return os.pidfd_open(pid) if pid else None
+    except OSError:
+        return None
+
+
+def _explain(error: ApiStatusError) -> HintedError:
+    if error.code != 409:
+        return HintedError(f"cannot stop the daemon: {error}")
+    return HintedError(
+        f"cannot stop the daemon: {error}",
+        "delete the pods first: podhost down FILE, or all at once: podhost stop --force",
+        "or end only the daemon and let the containers go on: podhost stop --leave-pods",
+    )

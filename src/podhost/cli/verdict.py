@@ -1,0 +1,176 @@
+"""What to tell a person who waits for a pod: a pure function of the pod and its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["waiting", "ready", "completed", "failed", "stuck"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``waiting`` goes on; the others are final for ``podhost up``."""
+
+    state: State
+    text: str
+    """One line: what is going on, or what is wrong."""
+    reason: str = ""
+    container: str = ""
+    """Whose log explains it; empty when no log does."""
+    previous_log: bool = False
+    exit_code: int = 0
+    """What ``up`` exits with for ``completed`` and ``failed``."""
+    next_step: str = ""
+
+
+_PULL_HINT = "check the image's name; private: docker login or podman login; made here: podhost image load"
+_STUCK_WAITING = {
+    "ErrImagePull": _PULL_HINT,
+    "ImagePullBackOff": _PULL_HINT,
+    "ErrImageNeverPull": "imagePullPolicy is Never: load the image first with podhost image load or podhost image pull",
+    "InvalidImageName": "correct the image's name in the manifest",
+    "RegistryUnavailable": "check the network and the registry, then run podhost up again",
+    "CrashLoopBackOff": "see the whole log: podhost logs {pod} -c {container} --previous",
+    "CreateContainerConfigError": "create the ConfigMap or Secret that the container refers to, or correct its name",
+    "CreateContainerError": "check the container's command, user and mounts",
+    "RunContainerError": "check the container's command: it must exist in the image and be executable",
+    "StartError": "check the container's command: it must exist in the image and be executable",
+    "PostStartHookError": "check the container's postStart hook",
+}
+_STUCK_EVENTS = {
+    "FailedMount": "check the pod's volumes: what they name must exist",
+    "FailedCreatePodSandBox": "check this machine: podhost doctor",
+    "FailedScheduling": "see what the pod asks for: kubectl describe pod {pod}",
+    "NetworkNotReady": "check this machine: podhost doctor",
+}
+_LOG_EXPLAINS = ("CrashLoopBackOff",)
+
+
+def compute_verdict(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Judge a pod by its status and by its own events, newest last."""
+    status = pod.get("status") or {}
+    phase = status.get("phase")
+    if phase in ("Succeeded", "Failed"):
+        return _finished(pod, status, failed=phase == "Failed")
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return _stuck(pod, "Unschedulable", condition.get("message", ""), _STUCK_EVENTS["FailedScheduling"])
+    for entry, is_init in _container_statuses(status):
+        waiting = (entry.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _STUCK_WAITING:
+            return _stuck_container(pod, entry, waiting, is_init=is_init)
+    if _condition(status, "Ready") == "True":
+        return Verdict(state="ready", text="ready")
+    event = _last_warning(events)
+    if event is not None and event.get("reason") in _STUCK_EVENTS and not _has_started(status):
+        reason = str(event["reason"])
+        return _stuck(pod, reason, str(event.get("message", "")), _STUCK_EVENTS[reason])
+    return Verdict(state="waiting", text=_progress(status, events))
+
+
+def compute_exit_code(pod: Mapping[str, Any]) -> int:
+    """Exit code of a pod that has run to its end: the first container's that is not 0, else 0 or 1 by its phase."""
+    status = pod.get("status") or {}
+    for entry, _ in _container_statuses(status):
+        code = ((entry.get("state") or {}).get("terminated") or {}).get("exitCode") or 0
+        if code:
+            return int(code)
+    return 1 if status.get("phase") == "Failed" else 0
+
+
+def _finished(pod: Mapping[str, Any], status: Mapping[str, Any], *, failed: bool) -> Verdict:
+    code = compute_exit_code(pod)
+    if not failed:
+        return Verdict(state="completed", text="completed", exit_code=0)
+    for entry, _ in _container_statuses(status):
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            reason = str(ended.get("reason") or "Error")
+            detail = f": {ended['message'].strip()}" if ended.get("message") else ""
+            return Verdict(
+                state="failed",
+                text=f"container {entry.get('name')} ended with exit code {ended['exitCode']} ({reason}){detail}",
+                reason=reason,
+                container=str(entry.get("name", "")),
+                exit_code=code,
+            )
+    reason = str(status.get("reason") or "Failed")
+    return Verdict(
+        state="failed", text=f"{reason}: {status.get('message') or 'the pod failed'}", reason=reason, exit_code=code
+    )
+
+
+def _stuck(pod: Mapping[str, Any], reason: str, message: str, next_step: str, **extra: Any) -> Verdict:
+    name = (pod.get("metadata") or {}).get("name", "")
+    return Verdict(
+        state="stuck",
+        reason=reason,
+        text=f"{reason}: {message}" if message else reason,
+        next_step=next_step.format(pod=name, container=extra.get("container", "")),
+        exit_code=1,
+        **extra,
+    )
+
+
+def _stuck_container(
+    pod: Mapping[str, Any], entry: Mapping[str, Any], waiting: Mapping[str, Any], *, is_init: bool
+) -> Verdict:
+    reason, name = str(waiting["reason"]), str(entry.get("name", ""))
+    message = str(waiting.get("message") or "")
+    last = (entry.get("lastState") or {}).get("terminated") or {}
+    if reason == "CrashLoopBackOff" and last:
+        restarts = entry.get("restartCount") or 0
+        message = f"it ends again and again ({restarts} restarts), last with exit code {last.get('exitCode')}"
+        if last.get("reason") not in (None, "Error", "Completed"):
+            message += f" ({last['reason']})"
+        if last.get("message"):
+            message += f": {str(last['message']).strip()}"
+    which = "init container" if is_init else "container"
+    text = f"{which} {name}: {message}" if message else f"{which} {name}"
+    explained = reason in _LOG_EXPLAINS
+    return _stuck(
+        pod, reason, text, _STUCK_WAITING[reason], container=name if explained else "", previous_log=explained
+    )
+
+
+def _container_statuses(status: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    for entry in status.get("initContainerStatuses") or []:
+        yield entry, True
+    for entry in status.get("containerStatuses") or []:
+        yield entry, False
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == kind:
+            return str(condition.get("status", ""))
+    return ""
+
+
+def _has_started(status: Mapping[str, Any]) -> bool:
+    return any("running" in (entry.get("state") or {}) for entry, _ in _container_statuses(status))
+
+
+def _last_warning(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The newest event, if it warns: a later Normal event says that things have moved on."""
+    last = events[-1] if events else None
+    return last if last is not None and last.get("type") == "Warning" else None
+
+
+def _progress(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    entries = status.get("containerStatuses") or []
+    for entry in status.get("initContainerStatuses") or []:
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode") != 0 and not entry.get("started"):
+            return f"init container {entry.get('name')}"
+    not_ready = [str(entry.get("name")) for entry in entries if not entry.get("ready")]
+    running = [entry for entry in entries if "running" in (entry.get("state") or {})]
+    if running and not_ready:
+        last = events[-1] if events else {}
+        detail = f": {last.get('message', '')}" if last.get("reason") == "Unhealthy" else ""
+        return f"waiting for {', '.join(not_ready)} to become ready{detail}"
+    if events and events[-1].get("reason") in ("Pulling", "Scheduled"):
+        return str(events[-1].get("message", ""))
+    return "starting"
