@@ -225,7 +225,8 @@ class BridgeNetwork:
 
     def _observe_pod_links(self) -> set[str]:
         prefix = build_link_prefix(self._settings.bridge)
-        return {name for name, link in netlink.observe_links().items() if name.startswith(prefix) and link.kind == "veth"}
+        links = netlink.observe_links().values()
+        return {link.name for link in links if link.name.startswith(prefix) and link.kind == "veth"}
 
     def _remove_links(self) -> None:
         _delete_links([*self._observe_pod_links(), self._settings.bridge])

@@ -217,7 +217,7 @@ async def test_no_free_address_is_an_exhausted_error(tmp_path: Path, pods: Pods)
     try:
         for number in range(5):
             await network.attach(SandboxId(str(number)), pods.netns(str(number)))
-        with pytest.raises(ExhaustedError, match="all 5 of 10.182.0.0/29"):
+        with pytest.raises(ExhaustedError, match=r"all 5 of 10\.182\.0\.0/29"):
             await network.attach(SandboxId("x"), pods.netns("x"))
         await network.detach(SandboxId("3"))
         await network.wait_detached()

@@ -1,0 +1,87 @@
+"""Making and comparing the objects that controllers write."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from podhost.aiokit.clock import Clock
+from podhost.api.time import format_time
+from podhost.errors import ConflictError, ExistsError, NotFoundError
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+
+Obj = dict[str, Any]
+Doc = Mapping[str, Any]
+
+# Kubernetes' alphabet for generated names: no vowels, so no words, and nothing that looks like another.
+_NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_MAX_GENERATED_BASE = 58
+
+
+def generate_name(base: str) -> str:
+    """``base`` and five random characters."""
+    return base[:_MAX_GENERATED_BASE] + "".join(secrets.choice(_NAME_ALPHABET) for _ in range(5))
+
+
+def with_server_fields(obj: Obj, clock: Clock) -> Obj:
+    """The object with the metadata that the API server sets at creation."""
+    metadata = {**obj["metadata"], "uid": str(uuid4()), "creationTimestamp": format_time(clock.now_ns())}
+    return {**obj, "metadata": metadata}
+
+
+def build_owner_reference(owner: Doc, api_version: str, kind: str) -> Obj:
+    """A controller reference."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def ensure_created(store: Store, clock: Clock, key: ObjectKey, obj: Obj) -> Obj:
+    """The object as stored; created when it is not there, left alone when it is."""
+    found = store.find(key)
+    if found is not None:
+        return found
+    try:
+        return store.create(key, with_server_fields(obj, clock))
+    except ExistsError:
+        return store.get(key)
+
+
+def ensure_content(store: Store, clock: Clock, key: ObjectKey, wanted: Obj) -> None:
+    """The stored object has these labels and top-level fields; no write when it has them already."""
+    found = store.find(key)
+    if found is None:
+        ensure_created(store, clock, key, wanted)
+        return
+    changed = compute_merged(found, wanted)
+    if changed is not None:
+        store.update(key, changed)
+
+
+def compute_merged(found: Doc, wanted: Doc) -> Obj | None:
+    """``found`` with the labels and content of ``wanted``, or None when it has them."""
+    metadata = {**found["metadata"]}
+    for part in ("labels", "annotations", "ownerReferences"):
+        if part in wanted["metadata"]:
+            metadata[part] = wanted["metadata"][part]
+    content = {name: value for name, value in wanted.items() if name != "metadata"}
+    # What the wanted object has not, such as the subsets of a service without pods, goes.
+    kept = {name: value for name, value in found.items() if name in ("apiVersion", "kind", "status", "spec")}
+    merged = {**kept, **content, "metadata": metadata}
+    return None if merged == found else merged
+
+
+def delete_if_there(store: Store, key: ObjectKey, *, uid: str | None = None) -> None:
+    """Delete; fine when it is gone, or is another object of that name."""
+    try:
+        store.delete(key, expected_uid=uid)
+    except (NotFoundError, ConflictError):
+        return
