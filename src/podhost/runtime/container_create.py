@@ -1,0 +1,207 @@
+"""CreateContainer, in numbered steps: bundle directory, writable layer, mounted root, user, spec, record.
+
+Nothing is recorded before all is there; what a killed daemon leaves has no record and is swept at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from podhost.aiokit import failpoint
+from podhost.cri.ids import ContainerId, SandboxId
+from podhost.cri.images import Image, RootfsMount
+from podhost.cri.runtime import ContainerConfig, ContainerEventType, ContainerStartError, SecurityConfig
+from podhost.errors import ConflictError, NotFoundError
+from podhost.linux import mount
+from podhost.linux.fs import remove_tree
+from podhost.runtime.capabilities import compute_capabilities
+from podhost.runtime.context import RuntimeContext
+from podhost.runtime.host_facts import list_host_devices
+from podhost.runtime.oci_spec import SpecInput, build_container_spec
+from podhost.runtime.records import ContainerRecord, SandboxRecord
+from podhost.runtime.registry import ContainerEntry
+from podhost.runtime.sandbox_run import build_os_error, build_sandbox_view
+from podhost.runtime.seccomp import (
+    BPF_ANNOTATION,
+    compute_cache_key,
+    resolve_custom_profile,
+    resolve_default_profile,
+)
+from podhost.runtime.settings import BundlePaths
+from podhost.runtime.undo import UndoStack
+from podhost.runtime.users import read_user
+
+_DIRECTORY = failpoint.register("container.create.01-directory")
+_SNAPSHOT = failpoint.register("container.create.02-snapshot")
+_SPEC = failpoint.register("container.create.03-spec")
+_RECORD = failpoint.register("container.create.04-record")
+
+SECCOMP_KEY_FILE = "seccomp-key"
+"""In the bundle while its filter is not compiled yet: the cache key to keep crun's result under."""
+
+
+async def create_container(
+    ctx: RuntimeContext, container_id: ContainerId, sandbox_id: SandboxId, config: ContainerConfig
+) -> ContainerEntry:
+    """Make a container.  Leaves nothing on failure.
+
+    Raises:
+        ContainerStartError: The user does not exist in the image, or there is no command.
+        NotFoundError: The sandbox or the image is gone.
+        ConflictError: The sandbox has stopped.
+    """
+    sandbox = ctx.registry.sandbox(sandbox_id).record
+    if sandbox.stopped_at_ns:
+        raise ConflictError(f'cannot create container "{config.name}": sandbox "{sandbox_id}" is not running')
+    image = ctx.find_image(config.image_id)
+    if image is None:
+        raise NotFoundError(f'cannot create container "{config.name}": image "{config.image_ref}" is not here')
+    undo = UndoStack(f"container {container_id}")
+    try:
+        record = await _create_steps(ctx, container_id, sandbox, config, image, undo)
+    except BaseException as error:
+        await undo.unwind()
+        if isinstance(error, OSError):
+            raise build_os_error(f'cannot create container "{config.name}"', error) from error
+        raise
+    entry = ctx.registry.add_container(record, sandbox.config.uid)
+    ctx.registry.emit(ContainerEventType.CREATED, entry)
+    return entry
+
+
+async def _create_steps(
+    ctx: RuntimeContext,
+    container_id: ContainerId,
+    sandbox: SandboxRecord,
+    config: ContainerConfig,
+    image: Image,
+    undo: UndoStack,
+) -> ContainerRecord:
+    bundle = ctx.paths.bundle(container_id)
+    undo.push(lambda: asyncio.to_thread(remove_bundle, bundle))
+    await asyncio.to_thread(_make_directories, bundle, config.log_path)
+    failpoint.hit(_DIRECTORY)
+    undo.push(lambda: ctx.snapshotter.remove(container_id))
+    rootfs = await ctx.snapshotter.prepare(container_id, config.image_id)
+    failpoint.hit(_SNAPSHOT)
+    record = ContainerRecord(
+        id=container_id,
+        sandbox_id=sandbox.id,
+        config=config,
+        stop_signal=config.stop_signal or image.config.stop_signal or "SIGTERM",
+        created_at_ns=ctx.clock.now_ns(),
+    )
+    undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_container, container_id))
+    await asyncio.to_thread(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
+    failpoint.hit(_RECORD)
+    return record
+
+
+def _make_directories(bundle: BundlePaths, log_path: Path) -> None:
+    bundle.root.mkdir(parents=True, mode=0o711)
+    bundle.rootfs.mkdir()
+    bundle.persist.mkdir()
+    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+
+
+def _write_bundle_and_record(
+    ctx: RuntimeContext,
+    bundle: BundlePaths,
+    rootfs: RootfsMount,
+    sandbox: SandboxRecord,
+    record: ContainerRecord,
+    image: Image,
+) -> None:
+    mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
+    seccomp = _choose_seccomp(ctx, record.config.security)
+    spec = build_container_spec(_collect_input(ctx, bundle, sandbox, record, image, seccomp))
+    bundle.config.write_bytes(msgspec.json.encode(spec))
+    if seccomp.key_to_learn:
+        (bundle.root / SECCOMP_KEY_FILE).write_text(seccomp.key_to_learn)
+    failpoint.hit(_SPEC)
+    ctx.registry.files.save_container(record)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seccomp:
+    capabilities: tuple[str, ...]
+    profile: Mapping[str, Any] | None
+    annotations: Mapping[str, str]
+    key_to_learn: str = ""
+
+
+def _collect_input(
+    ctx: RuntimeContext,
+    bundle: BundlePaths,
+    sandbox: SandboxRecord,
+    record: ContainerRecord,
+    image: Image,
+    seccomp: _Seccomp,
+) -> SpecInput:
+    security = record.config.security
+    user = read_user(
+        bundle.rootfs,
+        image.config.user,
+        security.run_as_user,
+        security.run_as_group,
+        security.supplemental_groups,
+    )
+    return SpecInput(
+        config=record.config,
+        image=image.config,
+        user=user,
+        rootfs=bundle.rootfs,
+        cgroup_path=ctx.paths.container_cgroup(sandbox.config.uid, record.id),
+        sandbox=build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id)),
+        host=ctx.host,
+        capabilities=seccomp.capabilities,
+        seccomp=seccomp.profile,
+        annotations=seccomp.annotations,
+        host_devices=list_host_devices() if security.privileged else (),
+    )
+
+
+def _choose_seccomp(ctx: RuntimeContext, security: SecurityConfig) -> _Seccomp:
+    host = ctx.host
+    capabilities = compute_capabilities(
+        security.capabilities_add,
+        security.capabilities_drop,
+        privileged=security.privileged,
+        available=host.capabilities,
+    )
+    if security.privileged or security.seccomp_profile == "Unconfined":
+        return _Seccomp(capabilities, None, {})
+    if security.seccomp_profile == "RuntimeDefault":
+        profile = resolve_default_profile(capabilities, host.architecture, host.kernel)
+    else:
+        profile = _read_profile(ctx, Path(security.seccomp_profile), capabilities)
+    if ctx.settings.oci_kind != "crun" or "listenerPath" in profile:
+        return _Seccomp(capabilities, profile, {})
+    key = compute_cache_key(profile, host.runtime_identity, host.architecture)
+    compiled = ctx.filters.find(key)
+    if compiled is None:
+        return _Seccomp(capabilities, profile, {}, key)
+    return _Seccomp(capabilities, None, {BPF_ANNOTATION: compiled})
+
+
+def _read_profile(ctx: RuntimeContext, path: Path, capabilities: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+        return resolve_custom_profile(document, capabilities, ctx.host.architecture, ctx.host.kernel)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ContainerStartError(
+            f'cannot load seccomp profile "{path}": {error}', reason="CreateContainerError"
+        ) from error
+
+
+def remove_bundle(bundle: BundlePaths) -> None:
+    """Unmount the root and delete the bundle.  Idempotent; blocking."""
+    mount.unmount(bundle.rootfs)
+    remove_tree(bundle.root)

@@ -1,0 +1,77 @@
+"""What happens when a container has exited: facts on disk first, then the event, then the cleaning."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from podhost.cri.ids import ContainerId
+from podhost.cri.runtime import ContainerEventType, ContainerState
+from podhost.linux import cgroup
+from podhost.linux.fs import remove_tree
+from podhost.runtime.context import RuntimeContext
+from podhost.runtime.exit_monitor import ExitFact
+from podhost.runtime.oci_runtime import remove_runtime_traces
+from podhost.runtime.records import ContainerRecord, build_exited_record, compute_container_state
+from podhost.runtime.registry import ContainerEntry
+
+_log = logging.getLogger(__name__)
+
+UNKNOWN_EXIT_CODE = 137
+UNKNOWN_REASON = "ContainerStatusUnknown"
+UNKNOWN_MESSAGE = "The container could not be located when the daemon looked for it again"
+
+
+async def on_container_exit(ctx: RuntimeContext, container_id: ContainerId, fact: ExitFact | None) -> None:
+    """Record the exit once.  Called by the exit monitor and by recovery; an exit already recorded is ignored."""
+    entry = ctx.registry.find_container(container_id)
+    if entry is None:
+        return
+    async with entry.lock:
+        if compute_container_state(entry.record) is not ContainerState.RUNNING:
+            return
+        record = await asyncio.to_thread(_record_exit, ctx, entry, fact)
+        ctx.registry.replace_container(entry, record)
+        ctx.registry.emit(ContainerEventType.STOPPED, entry)
+        await asyncio.to_thread(clean_up_runtime, ctx, entry)
+
+
+def _record_exit(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | None) -> ContainerRecord:
+    if fact is None:
+        record = build_exited_record(
+            entry.record,
+            finished_at_ns=ctx.clock.now_ns(),
+            exit_code=UNKNOWN_EXIT_CODE,
+            reason=UNKNOWN_REASON,
+            message=UNKNOWN_MESSAGE,
+        )
+    else:
+        killed = fact.exit_code != 0 and _was_oom_killed(ctx, entry)
+        record = build_exited_record(
+            entry.record,
+            finished_at_ns=fact.finished_at_ns,
+            exit_code=fact.exit_code,
+            reason="OOMKilled" if killed else "",
+        )
+    ctx.registry.files.save_container(record)
+    return record
+
+
+def _was_oom_killed(ctx: RuntimeContext, entry: ContainerEntry) -> bool:
+    bundle = ctx.paths.bundle(entry.record.id)
+    if bundle.oom_file.exists() or (bundle.persist / "oom").exists():
+        return True
+    return cgroup.oom_kill_count(ctx.paths.container_cgroup(entry.pod_uid, entry.record.id)) > 0
+
+
+def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> None:
+    """Kill what is left in the cgroup (shared and host PID namespaces keep it), remove cgroup, state, exit file.
+
+    Failures are logged: removal of the container tries again.  Blocking.
+    """
+    container_id = entry.record.id
+    try:
+        remove_runtime_traces(ctx.paths, container_id, ctx.paths.container_cgroup(entry.pod_uid, container_id))
+        remove_tree(ctx.paths.exit_file(container_id))
+    except OSError as error:
+        _log.warning("container %s: cleaning up after its exit failed: %s", container_id, error)

@@ -1,0 +1,35 @@
+"""What all verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from podhost.aiokit.clock import Clock
+from podhost.aiokit.tasks import Tasks
+from podhost.cri.images import Image, Snapshotter
+from podhost.cri.network import PodNetwork
+from podhost.runtime.exit_monitor import ExitMonitor
+from podhost.runtime.host_facts import HostFacts
+from podhost.runtime.registry import Registry
+from podhost.runtime.seccomp import FilterCache
+from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+
+ImageLookup = Callable[[str], Image | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class RuntimeContext:
+    """Collaborators and state of one instance's runtime."""
+
+    settings: RuntimeSettings
+    paths: RuntimePaths
+    snapshotter: Snapshotter
+    find_image: ImageLookup
+    network: PodNetwork
+    clock: Clock
+    registry: Registry
+    filters: FilterCache
+    monitor: ExitMonitor
+    tasks: Tasks
+    host: HostFacts

@@ -1,0 +1,103 @@
+"""Command lines of crun and runc, their words about failures, and what they leave on disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from podhost.cri.runtime import ContainerStartError
+from podhost.errors import UnavailableError
+from podhost.linux import cgroup
+from podhost.linux.fs import remove_tree
+from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+
+_NOT_FOUND = re.compile(
+    r"executable file [`'\"]?(?P<crun>[^`'\"\s]*)[`'\"]? not found"
+    r'|exec: "(?P<runc>[^"]*)": executable file not found'
+    r'|exec: "(?P<runc_path>[^"]*)": stat [^:]*: no such file'
+    r"|open executable: No such file or directory",
+)
+_NOT_EXECUTABLE = re.compile(r"open executable|permission denied|is a directory|exec format error", re.I)
+_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?:?\s*")
+
+
+def build_global_args(settings: RuntimeSettings, paths: RuntimePaths) -> list[str]:
+    """Arguments before the verb."""
+    args = ["--root", str(paths.oci_root)]
+    if settings.oci_kind == "crun":
+        args += ["--cgroup-manager", "cgroupfs"]
+    return args
+
+
+def oci_path(settings: RuntimeSettings) -> Path:
+    """Raises UnavailableError when neither crun nor runc is installed."""
+    if settings.oci_path is None:
+        raise UnavailableError("cannot run containers: neither crun nor runc is installed")
+    return settings.oci_path
+
+
+def build_argv(settings: RuntimeSettings, paths: RuntimePaths, *args: str) -> list[str]:
+    """A whole command line of the OCI runtime."""
+    return [str(oci_path(settings)), *build_global_args(settings, paths), *args]
+
+
+def clean_message(text: str) -> str:
+    """The runtime's own words, without its log format."""
+    lines = [_TIMESTAMP.sub("", line.strip()) for line in text.strip().splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith("[conmon"))
+
+
+def describe_command_failure(text: str, command: str) -> tuple[str, int] | None:
+    """Message and exit code when the runtime complains about the command itself: 127 absent, 126 not executable."""
+    if _NOT_FOUND.search(text):
+        if "/" in command:
+            return f'exec: "{command}": stat {command}: no such file or directory', 127
+        return f'exec: "{command}": executable file not found in $PATH', 127
+    if _NOT_EXECUTABLE.search(text):
+        return f'exec: "{command}": permission denied', 126
+    return None
+
+
+def build_start_error(settings: RuntimeSettings, text: str, command: str) -> ContainerStartError:
+    """What a kubelet reports of a container that the runtime refused."""
+    prefix = f"OCI runtime create failed: {settings.oci_kind} create failed: "
+    known = describe_command_failure(text, command)
+    if known is not None:
+        message, exit_code = known
+        return ContainerStartError(
+            f"{prefix}unable to start container process: {message}", reason="StartError", exit_code=exit_code
+        )
+    return ContainerStartError(prefix + (clean_message(text) or "no message"), reason="StartError", exit_code=128)
+
+
+def remove_runtime_traces(paths: RuntimePaths, oci_id: str, cgroup_path: str) -> None:
+    """What ``delete`` of the OCI runtime would do, without a process: kill, cgroups, state.  Idempotent; blocking.
+
+    Raises OSError or TimeoutError when processes cannot be killed.
+    """
+    cgroup.kill(cgroup_path)
+    remove_cgroup(cgroup_path)
+    remove_tree(paths.oci_state(oci_id))
+
+
+def remove_cgroup(path: str) -> None:
+    """Remove the cgroup, and the plain directories that crun makes where a hybrid host's v2 hierarchy was."""
+    cgroup.remove(path)
+    layout = cgroup.detect()
+    if layout.version == 1:
+        shadow = layout.root / "unified" / path.strip("/")
+        if shadow.is_dir() and not (shadow / "cgroup.controllers").exists():
+            remove_tree(shadow)
+
+
+def remove_empty_cgroup(path: str) -> None:
+    """Remove a cgroup that has no child; one that has stays.  Blocking."""
+    layout = cgroup.detect()
+    directories = layout.directories(path)
+    if layout.version == 1:
+        directories.append(layout.root / "unified" / path.strip("/"))
+    for directory in directories:
+        try:
+            directory.rmdir()
+        except OSError:
+            continue

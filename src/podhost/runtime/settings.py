@@ -1,0 +1,202 @@
+"""What the runtime is told about its instance and the host's programs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from podhost.cri.ids import ContainerId, PodUID, SandboxId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """Paths and names of one instance.
+
+    ``data_dir`` survives a reboot (records of what happened, compiled seccomp filters); ``run_dir`` survives
+    the daemon only (bundles, pinned namespaces, exit files).  Both are the runtime's own and made if absent.
+    """
+
+    instance: str
+    data_dir: Path
+    run_dir: Path
+    cgroup_parent: str
+    """``/podhost/<instance>``; pods and monitors get their cgroups below it."""
+    crun_path: Path | None = None
+    runc_path: Path | None = None
+    conmon_path: Path = Path("/usr/bin/conmon")
+    catatonit_path: Path | None = None
+    """Static init; only pods with ``shareProcessNamespace`` need it."""
+    create_timeout_s: float = 120.0
+    exec_drain_s: float = 0.5
+    """How long output of an exec is still read when its process has exited but something holds the pipe."""
+
+    @property
+    def oci_path(self) -> Path | None:
+        """The OCI runtime: crun, else runc."""
+        return self.crun_path or self.runc_path
+
+    @property
+    def oci_kind(self) -> Literal["crun", "runc"]:
+        return "crun" if self.crun_path is not None else "runc"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePaths:
+    """Where everything lies."""
+
+    data_dir: Path
+    run_dir: Path
+    cgroup_parent: str
+
+    @property
+    def sandbox_records(self) -> Path:
+        return self.data_dir / "sandboxes"
+
+    @property
+    def container_records(self) -> Path:
+        return self.data_dir / "containers"
+
+    @property
+    def seccomp_cache(self) -> Path:
+        return self.data_dir / "seccomp"
+
+    @property
+    def oci_root(self) -> Path:
+        return self.run_dir / "oci"
+
+    @property
+    def exits(self) -> Path:
+        return self.run_dir / "exits"
+
+    @property
+    def execs(self) -> Path:
+        return self.run_dir / "execs"
+
+    @property
+    def sandboxes(self) -> Path:
+        return self.run_dir / "sandboxes"
+
+    @property
+    def bundles(self) -> Path:
+        return self.run_dir / "containers"
+
+    def all_directories(self) -> tuple[Path, ...]:
+        return (
+            self.sandbox_records,
+            self.container_records,
+            self.seccomp_cache,
+            self.oci_root,
+            self.exits,
+            self.execs,
+            self.sandboxes,
+            self.bundles,
+        )
+
+    def sandbox(self, sandbox_id: SandboxId) -> SandboxPaths:
+        return SandboxPaths(self.sandboxes / sandbox_id)
+
+    def bundle(self, container_id: ContainerId) -> BundlePaths:
+        return BundlePaths(self.bundles / container_id)
+
+    def oci_state(self, oci_id: str) -> Path:
+        """State directory of the OCI runtime for one container."""
+        return self.oci_root / oci_id
+
+    def exit_file(self, container_id: ContainerId) -> Path:
+        return self.exits / container_id
+
+    def pod_cgroup(self, uid: PodUID) -> str:
+        return f"{self.cgroup_parent}/{pod_cgroup_name(uid)}"
+
+    def container_cgroup(self, uid: PodUID, container_id: str) -> str:
+        return f"{self.pod_cgroup(uid)}/{container_id}"
+
+    @property
+    def monitor_cgroup(self) -> str:
+        """conmon's cgroup: not the daemon's, so that it does not die with it; a leaf, as v2 wants."""
+        return f"{self.cgroup_parent}/monitors"
+
+
+def pod_cgroup_name(uid: PodUID) -> str:
+    """Name of a pod's cgroup.  A uid that is no plain name (static pods may choose theirs) is hashed."""
+    if uid and len(uid) <= 128 and all(char.isalnum() or char in "-_." for char in uid):
+        return f"pod{uid}"
+    return f"pod{hashlib.sha256(uid.encode()).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPaths:
+    root: Path
+
+    @property
+    def namespaces(self) -> Path:
+        return self.root / "ns"
+
+    @property
+    def shm(self) -> Path:
+        return self.root / "shm"
+
+    @property
+    def mqueue(self) -> Path:
+        return self.root / "mqueue"
+
+    @property
+    def hosts(self) -> Path:
+        return self.root / "hosts"
+
+    @property
+    def hostname(self) -> Path:
+        return self.root / "hostname"
+
+    @property
+    def resolv_conf(self) -> Path:
+        return self.root / "resolv.conf"
+
+    @property
+    def holder(self) -> Path:
+        """Bundle of the PID namespace's first process."""
+        return self.root / "holder"
+
+    @property
+    def pid_namespace(self) -> Path:
+        return self.root / "pidns"
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePaths:
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def rootfs(self) -> Path:
+        return self.root / "rootfs"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.root / "pid"
+
+    @property
+    def conmon_pid_file(self) -> Path:
+        return self.root / "conmon.pid"
+
+    @property
+    def persist(self) -> Path:
+        return self.root / "persist"
+
+    @property
+    def control(self) -> Path:
+        """conmon's control fifo: terminal size, log reopen."""
+        return self.root / "ctl"
+
+    @property
+    def attach_socket(self) -> Path:
+        return self.root / "attach"
+
+    @property
+    def oom_file(self) -> Path:
+        return self.root / "oom"
