@@ -29,6 +29,7 @@ Subscriber = Callable[[WatchEvent], None]
 RV_SKIP = 1_000
 HISTORY_LIMIT = 10_000
 WATCH_CAPACITY = 4_096
+_PROGRESS_EVERY = 1_000
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -139,8 +140,18 @@ class Store:
             raise ConflictError(f'cannot change {key}: its uid is "{uid}", not "{expected_uid}"')
         return self._commit(key, "DELETED", current, current)
 
-    def watch(self, resource: str, namespace: str | None = None, since_rv: int | None = None) -> Watch:
+    def watch(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        since_rv: int | None = None,
+        *,
+        progress: bool = False,
+    ) -> Watch:
         """Changes after ``since_rv`` (default: from now on).  Close it when done.
+
+        With ``progress`` a BOOKMARK comes now and then, so that the reader's version stays within the history
+        also while only other resources change.
 
         Raises:
             GoneError: The history since that version is not known (any more).
@@ -154,6 +165,7 @@ class Store:
             replay_until_rv=self._rv,
             replay=lambda after, limit: self._replay(resource, after, limit),
             capacity=self._watch_capacity,
+            progress=progress,
             on_close=watches.remove,
         )
         watches.append(watch)
@@ -204,6 +216,8 @@ class Store:
         try:
             while self._undelivered:
                 self._deliver_one(*self._undelivered.popleft())
+            if self._rv % _PROGRESS_EVERY == 0:
+                self._offer_progress()
         finally:
             self._delivering = False
 
@@ -215,6 +229,11 @@ class Store:
                 subscriber(event)
             except Exception:
                 _log.exception("a subscriber to %s failed on %s", resource, event.type)
+
+    def _offer_progress(self) -> None:
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.offer_progress(self._rv)
 
     def _replay(self, resource: str, after_rv: int, limit: int) -> Events:
         self._check_history(after_rv)

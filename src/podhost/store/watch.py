@@ -15,7 +15,7 @@ from typing import Any, Literal
 from podhost.errors import PodhostError
 
 Obj = dict[str, Any]
-EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 
 class GoneError(PodhostError):
@@ -27,7 +27,8 @@ class WatchEvent:
     """One change.  ``object`` and ``previous`` are shared: never mutate them.
 
     ``previous`` is the state before it (``None`` for ADDED); for DELETED, ``object`` is the last state with
-    the resourceVersion of the deletion.
+    the resourceVersion of the deletion.  BOOKMARK (only for a watch that asked for progress) has no object: all
+    changes up to ``rv`` have been yielded.
     """
 
     type: EventType
@@ -53,6 +54,7 @@ class Watch:
         replay_until_rv: int,
         replay: Replay,
         capacity: int,
+        progress: bool,
         on_close: Callable[[Watch], None],
     ) -> None:
         self._namespace = namespace
@@ -61,6 +63,7 @@ class Watch:
         self._replay = replay
         self._replaying = start_rv < replay_until_rv
         self._capacity = capacity
+        self._progress = progress
         self._on_close = on_close
         self._past: deque[WatchEvent] = deque()
         self._buffer: deque[WatchEvent] = deque()
@@ -72,8 +75,15 @@ class Watch:
         """A change has happened (called by the store)."""
         if self._closed or self._overrun:
             return
-        if not self._wants(event):
-            return
+        if self._wants(event):
+            self._append(event)
+
+    def offer_progress(self, rv: int) -> None:
+        """All changes up to ``rv`` have been offered."""
+        if self._progress and not (self._closed or self._overrun or self._replaying):
+            self._append(WatchEvent("BOOKMARK", {}, None, rv))
+
+    def _append(self, event: WatchEvent) -> None:
         if len(self._buffer) >= self._capacity:
             self._overrun = True
             self._buffer.clear()

@@ -1,0 +1,119 @@
+"""Responses: JSON or YAML, compressed when large, with Kubernetes' headers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from podhost.api import errors
+from podhost.api.errors import ApiError
+from podhost.apiserver.call import Call
+from podhost.errors import (
+    ConflictError,
+    DeniedError,
+    ExhaustedError,
+    ExistsError,
+    InvalidError,
+    NotFoundError,
+    PodhostError,
+    UnavailableError,
+)
+from podhost.store import GoneError
+
+_log = logging.getLogger(__name__)
+_GZIP = 16 + zlib.MAX_WBITS
+_MAX_WARNING = 4096
+
+_STATUS_OF_KIND: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFoundError, 404, "NotFound"),
+    (ExistsError, 409, "AlreadyExists"),
+    (ConflictError, 409, "Conflict"),
+    (InvalidError, 400, "BadRequest"),
+    (GoneError, 410, "Expired"),
+    (DeniedError, 403, "Forbidden"),
+    (ExhaustedError, 507, "InsufficientStorage"),
+    (UnavailableError, 503, "ServiceUnavailable"),
+)
+"""The one table that maps internal kinds of failure to the API's."""
+
+
+def to_api_error(error: BaseException) -> ApiError:
+    """The Status of any failure; unexpected ones are logged and become ``InternalError``."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    for kind, code, reason in _STATUS_OF_KIND:
+        if isinstance(error, kind):
+            return ApiError(code, reason, str(error))
+    if not isinstance(error, PodhostError):
+        _log.error("a request failed unexpectedly", exc_info=error)
+    return errors.internal_error(str(error) or type(error).__name__)
+
+
+def answer_error(error: ApiError) -> web.Response:
+    response = answer_json(error.status, code=error.code)
+    retry_s = (error.details or {}).get("retryAfterSeconds")
+    if retry_s:
+        response.headers["Retry-After"] = str(retry_s)
+    return response
+
+
+def answer_json(document: Any, *, code: int = 200, content_type: str = "application/json") -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), status=code, headers={"Content-Type": content_type})
+
+
+async def answer(
+    call: Call, document: Any, *, code: int = 200, as_yaml: bool = False, gzip_above_bytes: int = 128 << 10
+) -> web.Response:
+    """The document in the negotiated encoding."""
+    if as_yaml:
+        body = await asyncio.to_thread(_to_yaml, document)
+    else:
+        body = msgspec.json.encode(document)
+    response = web.Response(status=code)
+    response.headers["Content-Type"] = "application/yaml" if as_yaml else "application/json"
+    response.headers["Cache-Control"] = "no-cache, private"
+    if len(body) > gzip_above_bytes and "gzip" in call.request.headers.get("Accept-Encoding", ""):
+        body = await asyncio.to_thread(_gzip, body)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+    response.body = body
+    add_warnings(response, call.warnings)
+    return response
+
+
+def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
+    """``Warning: 299 - "text"``, each text once."""
+    for text in dict.fromkeys(warnings):
+        response.headers.add("Warning", format_warning(text))
+
+
+def format_warning(text: str) -> str:
+    """A header's value; line breaks and control characters cannot be in one."""
+    clean = "".join(char if char.isprintable() else " " for char in text)[:_MAX_WARNING]
+    quoted = clean.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{quoted}"'
+
+
+def _of_http(error: web.HTTPException) -> ApiError:
+    if error.status == 413:
+        return errors.too_large(error.text or "")
+    return ApiError(error.status, "BadRequest" if error.status < 500 else "InternalError", error.text or error.reason)
+
+
+def _gzip(body: bytes) -> bytes:
+    # Level 1: the client is on this machine, or near; time is worth more than bytes.
+    compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
+    return compressor.compress(body) + compressor.flush()
+
+
+def _to_yaml(document: Any) -> bytes:
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=True, encoding="utf-8", allow_unicode=True)

@@ -1,0 +1,150 @@
+"""Request bodies: JSON or YAML, bounded, decoded against the schema, with Kubernetes' field validation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from podhost.api import errors
+from podhost.api.kinds import Kind, kind_of
+from podhost.api.structure import check_structure
+from podhost.apiserver.call import Call
+
+Obj = dict[str, Any]
+
+JSON = "application/json"
+YAML = "application/yaml"
+_ACCEPTED = (JSON, YAML)
+_THREAD_ABOVE_BYTES = 32 << 10
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON: timestamps stay strings."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def media_type(request: web.Request) -> str:
+    """Type of the body without parameters; JSON when the client does not say."""
+    return request.headers.get("Content-Type", JSON).partition(";")[0].strip().lower()
+
+
+async def read_body(call: Call) -> bytes:
+    """Raises ApiError (413) for more than the server takes."""
+    try:
+        return await call.request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise errors.too_large(f"limit is {call.request.client_max_size}") from error
+
+
+async def read_document(call: Call) -> Obj:
+    """The body as JSON object; empty when there is none.  Raises ApiError (400, 413, 415)."""
+    body = await read_body(call)
+    if not body:
+        return {}
+    document = await parse_document(body, media_type(call.request))
+    if not isinstance(document, dict):
+        raise errors.bad_request("the object provided is unrecognized: it is not an object")
+    return document
+
+
+async def parse_document(body: bytes, media: str) -> Any:
+    """Raises ApiError (400, 415)."""
+    if media == JSON:
+        try:
+            return msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            raise errors.bad_request(f"the body is not JSON: {error}") from error
+    if media in (YAML, "application/x-yaml", "text/yaml"):
+        return await parse_yaml(body)
+    raise errors.unsupported_media_type(_ACCEPTED)
+
+
+async def parse_yaml(body: bytes) -> Any:
+    """YAML as JSON values.  Raises ApiError (400)."""
+    if len(body) > _THREAD_ABOVE_BYTES:
+        return await asyncio.to_thread(_parse_yaml, body)
+    return _parse_yaml(body)
+
+
+async def read_object(call: Call, kind: Kind) -> Obj:
+    """A new or replaced object: known fields only; warnings for the others go to the call.
+
+    Raises:
+        ApiError: It cannot be understood, is of another kind, or has unknown fields under ``Strict``.
+    """
+    document = await read_document(call)
+    if not document:
+        raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
+            "json parse error: unexpected end of JSON input"
+        )
+    return decode_object(call, document, kind)
+
+
+def decode_object(call: Call, document: Obj, kind: Kind) -> Obj:
+    """Check a document against its kind.  Raises ApiError (400)."""
+    _check_kind(document, kind)
+    result = check_structure(document, kind.schema)
+    if result.type_errors:
+        raise errors.cannot_be_handled(kind.kind, kind.group_version, ", ".join(result.type_errors))
+    _report_unknown(call, kind, result.unknown_fields)
+    obj = result.document
+    obj["apiVersion"], obj["kind"] = kind.group_version, kind.kind
+    obj.setdefault("metadata", {})
+    return obj
+
+
+def _check_kind(document: Obj, kind: Kind) -> None:
+    version, name = document.get("apiVersion") or kind.group_version, document.get("kind") or kind.kind
+    if (version, name) == (kind.group_version, kind.kind):
+        return
+    if kind_of({"apiVersion": version, "kind": name}) is None:
+        raise errors.no_kind_match(str(name), str(version))
+    if name == kind.kind:
+        raise errors.bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.group_version})"
+        )
+    raise errors.bad_request(
+        f'{name} in version "{version}" cannot be handled as a {kind.kind}: the object is of another kind'
+    )
+
+
+def _report_unknown(call: Call, kind: Kind, unknown: list[str]) -> None:
+    validation = field_validation(call)
+    if not unknown or validation == "Ignore":
+        return
+    if validation == "Warn":
+        call.warnings.extend(dict.fromkeys(unknown))
+        return
+    raise errors.cannot_be_handled(kind.kind, kind.group_version, errors.strict_decoding_error(unknown))
+
+
+def field_validation(call: Call) -> Literal["Ignore", "Warn", "Strict"]:
+    """Raises ApiError (400) for any other word."""
+    match call.text("fieldValidation"):
+        case "" | "Warn":
+            return "Warn"
+        case "Ignore":
+            return "Ignore"
+        case "Strict":
+            return "Strict"
+        case other:
+            raise errors.bad_request(
+                f'fieldValidation: Unsupported value: "{other}": supported values: "Ignore", "Strict", "Warn"'
+            )
+
+
+def _parse_yaml(body: bytes) -> Any:
+    try:
+        return yaml.load(body, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise errors.bad_request(f"the body is not YAML: {error}") from error

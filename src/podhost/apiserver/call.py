@@ -1,0 +1,77 @@
+"""One request, authenticated and routed, and its query parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from podhost.api import errors
+from podhost.api.kinds import Kind
+from podhost.apiserver.authn import User
+from podhost.apiserver.routing import Route
+
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler gets."""
+
+    request: web.Request
+    route: Route
+    params: dict[str, str]
+    user: User
+    warnings: list[str] = field(default_factory=list)
+    """Texts for ``Warning`` headers, collected on the way."""
+
+    @property
+    def kind(self) -> Kind:
+        kind = self.route.kind
+        if kind is None:
+            raise LookupError(f"{self.route.pattern} is not a resource")
+        return kind
+
+    @property
+    def namespace(self) -> str:
+        """Empty for a cluster-scoped resource and for all namespaces."""
+        return self.params.get("namespace", "")
+
+    @property
+    def name(self) -> str:
+        return self.params.get("name", "")
+
+    @property
+    def accept(self) -> str:
+        return ",".join(self.request.headers.getall("Accept", []))
+
+    def text(self, parameter: str, default: str = "") -> str:
+        return self.request.query.get(parameter, default)
+
+    def flag(self, parameter: str) -> bool:
+        """A boolean as Go's ParseBool reads it; anything else is true, as in Kubernetes' conversion."""
+        value = self.request.query.get(parameter, "")
+        return value not in _FALSE
+
+    def optional_flag(self, parameter: str) -> bool | None:
+        """``None`` when the parameter is absent."""
+        return self.flag(parameter) if parameter in self.request.query else None
+
+    def integer(self, parameter: str) -> int | None:
+        """``None`` when absent or empty.  Raises ApiError (400) for what is no number."""
+        value = self.request.query.get(parameter, "")
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
+    @property
+    def dry_run(self) -> bool:
+        """``dryRun=All``.  Raises ApiError for any other value."""
+        values = [value for value in self.request.query.getall("dryRun", []) if value]
+        if any(value != "All" for value in values):
+            raise errors.bad_request(f'Unsupported value: "{values[0]}": supported values: "All"')
+        return bool(values)

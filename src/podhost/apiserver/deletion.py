@@ -1,0 +1,104 @@
+"""What a DELETE does to an object: pure decisions, as ``registry/rest.BeforeDelete`` of Kubernetes makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from podhost.api.time import format_time, parse_time
+
+Obj = dict[str, Any]
+
+_DEFAULT_POD_GRACE_S = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOptions:
+    """``metav1.DeleteOptions``, the part that matters here."""
+
+    grace_period_s: int | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    propagation_policy: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNow:
+    """The object goes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkDeleted:
+    """The object stays, marked; whoever holds it (kubelet, finalizers) removes it later."""
+
+    object: Obj
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDeleting:
+    """Nothing to do: it is on its way."""
+
+
+Decision = RemoveNow | MarkDeleted | AlreadyDeleting
+
+
+def compute_deletion(resource: str, obj: Obj, options: DeleteOptions, now: datetime) -> Decision:
+    """What to do.  Never changes ``obj``."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" in metadata:
+        return _delete_again(obj, options)
+    grace_s = _grace_s(resource, obj, options)
+    if resource == "namespaces":
+        marked = _mark(obj, 0, now)
+        return MarkDeleted({**marked, "status": {**obj.get("status", {}), "phase": "Terminating"}})
+    if grace_s > 0 or metadata.get("finalizers"):
+        return MarkDeleted(_mark(obj, grace_s, now))
+    return RemoveNow()
+
+
+def is_released(resource: str, obj: Obj) -> bool:
+    """After an update: the object was only held by finalizers, and the last one has gone."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+        return False
+    if resource == "namespaces" and obj.get("spec", {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
+
+
+def _delete_again(obj: Obj, options: DeleteOptions) -> Decision:
+    metadata = obj["metadata"]
+    old_s = metadata.get("deletionGracePeriodSeconds") or 0
+    new_s = options.grace_period_s
+    if new_s is None or new_s >= old_s:
+        return AlreadyDeleting()
+    new_s = 1 if new_s < 0 else new_s
+    if new_s == 0 and not metadata.get("finalizers"):
+        return RemoveNow()
+    deadline = parse_time(metadata["deletionTimestamp"]) - timedelta(seconds=old_s - new_s)
+    changed = {**metadata, "deletionTimestamp": format_time(deadline), "deletionGracePeriodSeconds": new_s}
+    return MarkDeleted({**obj, "metadata": changed})
+
+
+def _mark(obj: Obj, grace_s: int, now: datetime) -> Obj:
+    metadata = dict(obj["metadata"])
+    metadata["deletionTimestamp"] = format_time(now + timedelta(seconds=grace_s))
+    metadata["deletionGracePeriodSeconds"] = grace_s
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+    return {**obj, "metadata": metadata}
+
+
+def _grace_s(resource: str, obj: Obj, options: DeleteOptions) -> int:
+    """Only pods have a grace period, and of them those that a kubelet may be running."""
+    if resource != "pods":
+        return 0
+    spec = obj.get("spec", {})
+    if not spec.get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    grace_s = options.grace_period_s
+    if grace_s is None:
+        grace_s = spec.get("terminationGracePeriodSeconds", _DEFAULT_POD_GRACE_S)
+    return 1 if grace_s < 0 else int(grace_s)

@@ -1,0 +1,103 @@
+"""The part of ``metadata`` that belongs to the server: names, uid, timestamps, preconditions.  Pure but for chance."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from podhost.api import errors
+from podhost.api.field_errors import Path
+from podhost.api.kinds import Kind
+
+Obj = dict[str, Any]
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH = 5
+_MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
+_SERVER_FIELDS = (
+    "resourceVersion",
+    "selfLink",
+    "managedFields",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
+_KEPT_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName")
+_random = random.SystemRandom()
+
+
+def generate_name(base: str) -> str:
+    """``base`` and five random letters, as Kubernetes' name generator makes them."""
+    suffix = "".join(_random.choices(_ALPHABET, k=_SUFFIX_LENGTH))
+    return base[:_MAX_GENERATED_BASE] + suffix
+
+
+def assign(metadata: Obj, *, now: str, uid: str) -> None:
+    """What a new object gets, in place: name from ``generateName``, uid, creation time."""
+    for field in _SERVER_FIELDS:
+        metadata.pop(field, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = generate_name(metadata["generateName"])
+    metadata["uid"] = uid
+    metadata["creationTimestamp"] = now
+
+
+def check_namespace(kind: Kind, metadata: Obj, namespace: str) -> None:
+    """Body and URL must agree; the URL's is filled in.  Raises ApiError (400)."""
+    if not kind.namespaced:
+        metadata.pop("namespace", None)
+        return
+    if metadata.get("namespace") not in (None, "", namespace):
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    metadata["namespace"] = namespace
+
+
+def check_name(metadata: Obj, name: str) -> None:
+    """The name in an update's body must be that of the URL; it may not be left out.  Raises ApiError (400)."""
+    if not metadata.get("name"):
+        raise errors.bad_request("the name of the object must be specified in the body")
+    if metadata["name"] != name:
+        raise errors.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+
+
+def check_update(kind: Kind, new: Obj, old: Obj) -> None:
+    """Optimistic locking.  Raises ApiError (409, 422)."""
+    name = old["name"]
+    if new.get("uid") not in (None, "", old.get("uid")):
+        detail = f"Precondition failed: UID in precondition: {new['uid']}, UID in object meta: {old.get('uid')}"
+        raise errors.conflict(kind.plural, name, kind.group, detail)
+    version = new.get("resourceVersion")
+    if not version:
+        if not kind.unconditional_update:
+            field = Path("metadata").child("resourceVersion")
+            problem = field.invalid(0, "must be specified for an update")
+            raise errors.invalid(kind.kind, kind.group, name, [problem])
+    elif version != old["resourceVersion"]:
+        raise errors.conflict(kind.plural, name, kind.group)
+
+
+def keep_system_metadata(new: Obj, old: Obj) -> None:
+    """Give back what no client may change."""
+    for field in _KEPT_FIELDS:
+        if field in old:
+            new[field] = old[field]
+        else:
+            new.pop(field, None)
+    for field in ("selfLink", "managedFields"):
+        new.pop(field, None)
+    new["resourceVersion"] = old["resourceVersion"]
+
+
+def check_preconditions(kind: Kind, metadata: Obj, uid: str | None, resource_version: str | None) -> None:
+    """Raises ApiError (409)."""
+    for label, wanted, actual in (
+        ("UID", uid, metadata.get("uid")),
+        ("ResourceVersion", resource_version, metadata.get("resourceVersion")),
+    ):
+        if wanted is not None and wanted != actual:
+            detail = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}"
+            raise errors.conflict(kind.plural, metadata["name"], kind.group, detail)

@@ -1,0 +1,99 @@
+"""Handlers of everything that describes the server: version, health, discovery, OpenAPI."""
+
+from __future__ import annotations
+
+import platform
+
+from aiohttp import web
+
+from podhost.api import errors
+from podhost.api.kinds import KINDS
+from podhost.apiserver import answers, discovery, openapi
+from podhost.apiserver.call import Call
+from podhost.apiserver.settings import ApiServerSettings
+
+_OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+class MetaHandlers:
+    """All answers are the same for the life of the server."""
+
+    def __init__(self, settings: ApiServerSettings) -> None:
+        self._settings = settings
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        major, minor = settings.version.removeprefix("v").split(".")[:2]
+        self._version = {
+            "major": major,
+            "minor": minor,
+            "gitVersion": settings.version,
+            "gitCommit": "",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": f"python{platform.python_version()}",
+            "compiler": platform.python_implementation(),
+            "platform": f"linux/{machine}",
+        }
+
+    async def version(self, call: Call) -> web.StreamResponse:
+        return answers.answer_json(self._version)
+
+    async def healthz(self, call: Call) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    async def root(self, call: Call) -> web.StreamResponse:
+        paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz"]
+        groups = [kind.group_version for kind in KINDS if kind.group]
+        return answers.answer_json({"paths": sorted({*paths, *(f"/apis/{each}" for each in groups), "/version"})})
+
+    async def api(self, call: Call) -> web.StreamResponse:
+        if _wants_aggregated(call.accept):
+            return _aggregated(core=True)
+        return answers.answer_json(discovery.build_legacy_versions(self._settings.server_addresses))
+
+    async def apis(self, call: Call) -> web.StreamResponse:
+        if _wants_aggregated(call.accept):
+            return _aggregated(core=False)
+        return answers.answer_json(discovery.build_group_list(KINDS))
+
+    async def core_resources(self, call: Call) -> web.StreamResponse:
+        return answers.answer_json(discovery.build_resource_list("", "v1", KINDS))
+
+    async def group(self, call: Call) -> web.StreamResponse:
+        versions = discovery.group_versions(KINDS).get(call.params["group"])
+        if versions is None or not call.params["group"]:
+            raise errors.path_not_found()
+        return answers.answer_json(discovery.build_group(call.params["group"], versions))
+
+    async def group_resources(self, call: Call) -> web.StreamResponse:
+        group, version = call.params["group"], call.params["version"]
+        if version not in discovery.group_versions(KINDS).get(group, ()):
+            raise errors.path_not_found()
+        return answers.answer_json(discovery.build_resource_list(group, version, KINDS))
+
+    async def openapi_v2(self, call: Call) -> web.StreamResponse:
+        if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
+            raise errors.not_acceptable(("application/json",))
+        return _json_bytes(openapi.v2_document())
+
+    async def openapi_v3(self, call: Call) -> web.StreamResponse:
+        return _json_bytes(openapi.paths_document())
+
+    async def openapi_v3_group(self, call: Call) -> web.StreamResponse:
+        path = f"apis/{call.params['group']}/{call.params['version']}" if "group" in call.params else "api/v1"
+        document = openapi.group_document(path)
+        if document is None:
+            raise errors.path_not_found()
+        return _json_bytes(document)
+
+
+def _wants_aggregated(accept: str) -> bool:
+    return "as=APIGroupDiscoveryList" in accept and "v=v2;" in accept.replace(" ", "") + ";"
+
+
+def _aggregated(*, core: bool) -> web.Response:
+    document = discovery.build_aggregated(KINDS, core=core)
+    return answers.answer_json(document, content_type=discovery.AGGREGATED)
+
+
+def _json_bytes(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": "application/json"})

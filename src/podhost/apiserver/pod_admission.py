@@ -1,0 +1,96 @@
+"""What Kubernetes' default admission plugins do to a new pod: ServiceAccount, Priority, DefaultTolerationSeconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from podhost.api import errors
+from podhost.api.image_refs import default_pull_policy
+from podhost.api.objects import all_containers
+
+Obj = dict[str, Any]
+ServiceAccountExists = Callable[[str, str], bool]
+
+_PRIORITY_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+_TOLERATION_S = 300
+_NODE_CONDITIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+POLICY_DEFAULTED_ANNOTATION = "podhost.dev/image-pull-policy-defaulted"
+
+
+def note_defaulted_pull_policies(pod: Obj) -> None:
+    """Record, before defaulting, which containers of ``:latest`` images leave ``imagePullPolicy`` out.
+
+    The kubelet uses a local image for those (docs/compat.md); an ``Always`` of the user's own pulls.
+    """
+    metadata, spec = pod["metadata"], pod.get("spec")
+    if not isinstance(spec, dict):
+        return
+    defaulted, always = [], False
+    for _, _, container in all_containers(spec):
+        policy = container.get("imagePullPolicy")
+        if policy == "Always":
+            always = True
+        elif not policy and default_pull_policy(container.get("image") or "") == "Always":
+            defaulted.append(str(container.get("name", "")))
+    annotations = dict(metadata.get("annotations") or {})
+    annotations.pop(POLICY_DEFAULTED_ANNOTATION, None)
+    if defaulted or always:
+        annotations[POLICY_DEFAULTED_ANNOTATION] = ",".join(defaulted)
+    if annotations:
+        metadata["annotations"] = annotations
+
+
+def admit_pod(pod: Obj, service_account_exists: ServiceAccountExists) -> None:
+    """Complete a new pod in place.
+
+    Raises:
+        ApiError: 403 for a ServiceAccount or priority class that does not exist.
+    """
+    spec = pod.get("spec")
+    if not isinstance(spec, dict):
+        return  # validation says so
+    _set_service_account(pod["metadata"], spec, service_account_exists)
+    _set_priority(pod["metadata"], spec)
+    _add_tolerations(spec)
+
+
+def _set_service_account(metadata: Obj, spec: Obj, exists: ServiceAccountExists) -> None:
+    name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    namespace = metadata.get("namespace", "")
+    # Every namespace has its "default" account, made by a controller; a pod does not wait for that.
+    if name != "default" and not exists(namespace, name):
+        detail = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+        raise errors.forbidden("pods", metadata.get("name", ""), detail)
+    spec["serviceAccountName"] = spec["serviceAccount"] = name
+
+
+def _set_priority(metadata: Obj, spec: Obj) -> None:
+    name = spec.get("priorityClassName") or ""
+    if name and name not in _PRIORITY_CLASSES:
+        raise errors.forbidden("pods", metadata.get("name", ""), f"no PriorityClass with name {name} was found")
+    priority = _PRIORITY_CLASSES.get(name, 0)
+    if spec.get("priority") not in (None, priority):
+        detail = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+            f"priority admission controller computed {priority} from the given PriorityClass name"
+        )
+        raise errors.forbidden("pods", metadata.get("name", ""), detail)
+    spec["priority"] = priority
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def _add_tolerations(spec: Obj) -> None:
+    tolerations = spec.get("tolerations") or []
+    missing = [key for key in _NODE_CONDITIONS if not any(_tolerates(each, key) for each in tolerations)]
+    added = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_S} for key in missing
+    ]
+    if added:
+        spec["tolerations"] = [*tolerations, *added]
+
+
+def _tolerates(toleration: Mapping[str, Any], key: str) -> bool:
+    return toleration.get("key") in (None, "", key) and toleration.get("effect") in (None, "", "NoExecute")

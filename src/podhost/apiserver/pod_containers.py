@@ -1,0 +1,44 @@
+"""Which container of a pod a request means: Kubernetes' rules and texts.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from podhost.api import errors
+
+Obj = dict[str, Any]
+
+
+def choose_container(pod: Obj, wanted: str) -> str:
+    """The named container, or the only one.
+
+    Raises:
+        ApiError: 400 when there is no such container, or several to choose from.
+    """
+    name, spec = pod["metadata"]["name"], pod.get("spec") or {}
+    main = _names(spec, "containers")
+    init = _names(spec, "initContainers")
+    ephemeral = _names(spec, "ephemeralContainers")
+    if wanted:
+        if wanted not in (*main, *init, *ephemeral):
+            raise errors.bad_request(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    if len(main) == 1:
+        return main[0]
+    message = f"a container name must be specified for pod {name}"
+    if main:
+        message += f", choose one of: {_go_list(main)}"
+        if init:
+            message += f" or one of the init containers: {_go_list(init)}"
+        if ephemeral:
+            message += f" or one of the ephemeral containers: {_go_list(ephemeral)}"
+    raise errors.bad_request(message)
+
+
+def _names(spec: Obj, group: str) -> list[str]:
+    return [container["name"] for container in spec.get(group) or ()]
+
+
+def _go_list(names: Sequence[str]) -> str:
+    return "[" + " ".join(names) + "]"

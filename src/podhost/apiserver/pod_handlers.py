@@ -1,0 +1,60 @@
+"""Handlers of the pods' own subresources: log, exec, attach, binding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from podhost.aiokit.clock import Clock
+from podhost.api import errors
+from podhost.api.kinds import POD
+from podhost.apiserver import answers, bodies
+from podhost.apiserver.call import Call
+from podhost.apiserver.pod_logs import stream_log
+from podhost.apiserver.pod_streams import serve_attach, serve_exec
+from podhost.apiserver.registry import Registry
+from podhost.cri.node import NodeApi
+
+Obj = dict[str, Any]
+
+
+class _Target(msgspec.Struct):
+    name: str
+    kind: str = "Node"
+
+
+class _Binding(msgspec.Struct):
+    target: _Target
+
+
+class PodHandlers:
+    """What needs the node that runs the pod."""
+
+    def __init__(self, registry: Registry, node: NodeApi, clock: Clock) -> None:
+        self._registry = registry
+        self._node = node
+        self._clock = clock
+
+    async def log(self, call: Call) -> web.StreamResponse:
+        return await stream_log(call, self._pod(call), self._node, self._clock)
+
+    async def exec(self, call: Call) -> web.StreamResponse:
+        return await serve_exec(call, self._pod(call), self._node)
+
+    async def attach(self, call: Call) -> web.StreamResponse:
+        return await serve_attach(call, self._pod(call), self._node)
+
+    async def bind(self, call: Call) -> web.StreamResponse:
+        document = await bodies.read_document(call)
+        try:
+            binding = msgspec.convert(document, _Binding)
+        except msgspec.ValidationError as error:
+            raise errors.cannot_be_handled("Binding", "v1", str(error)) from error
+        self._registry.bind(call.namespace, call.name, binding.target.name, dry_run=call.dry_run)
+        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return answers.answer_json(success, code=201)
+
+    def _pod(self, call: Call) -> Obj:
+        return self._registry.get(POD, call.namespace, call.name)

@@ -1,0 +1,211 @@
+"""Creating, changing and deleting objects: what happens between a decoded body and the store.
+
+No HTTP in here.  Everything is synchronous, so a request is never interleaved with another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+from podhost.aiokit.clock import Clock
+from podhost.api import errors, kinds
+from podhost.api.field_errors import FieldError
+from podhost.api.kinds import Kind
+from podhost.api.time import format_time
+from podhost.apiserver import deletion, identity
+from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.pod_admission import admit_pod, note_defaulted_pull_policies
+from podhost.apiserver.service_allocation import ServiceAllocator
+from podhost.errors import ConflictError, ExistsError
+from podhost.store import ObjectKey, Store
+from podhost.store.store import copy
+
+Obj = dict[str, Any]
+Change = Callable[[Obj], Obj]
+"""Gets a private copy of the current object, returns the wanted one; may raise ApiError."""
+
+_PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+_GENERATE_NAME_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Outcome of a DELETE: the object's last or present state, and whether it is gone."""
+
+    object: Obj
+    gone: bool
+
+
+class Registry:
+    """All writes of the API."""
+
+    def __init__(self, store: Store, clock: Clock, services: ServiceAllocator) -> None:
+        self._store = store
+        self._clock = clock
+        self._services = services
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Obj:
+        """The stored object, not to be mutated.  Raises ApiError (404)."""
+        found = self._store.find(_key(kind, namespace, name))
+        if found is None:
+            raise errors.not_found(kind.plural, name, kind.group)
+        return found
+
+    def create(self, kind: Kind, namespace: str, body: Obj, *, dry_run: bool = False) -> Obj:
+        """Complete, check and store a new object.  Takes ``body`` over.
+
+        Raises:
+            ApiError: It is invalid, exists, or its namespace cannot take it.
+        """
+        metadata = body["metadata"]
+        identity.check_namespace(kind, metadata, namespace)
+        if kind.namespaced:
+            self._check_namespace_accepts(kind, namespace, metadata.get("name", ""))
+        generated = not metadata.get("name") and bool(metadata.get("generateName"))
+        for attempt in range(_GENERATE_NAME_ATTEMPTS):
+            obj = copy(body) if generated else body
+            identity.assign(obj["metadata"], now=format_time(self._clock.now()), uid=str(uuid4()))
+            self._prepare_new(kind, obj)
+            try:
+                return self._store_new(kind, namespace, obj, dry_run=dry_run)
+            except ExistsError as error:
+                if not generated or attempt == _GENERATE_NAME_ATTEMPTS - 1:
+                    raise errors.already_exists(kind.plural, obj["metadata"]["name"], kind.group) from error
+        raise AssertionError("unreachable")
+
+    def update(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: Literal["", "status", "finalize"] = "",
+        dry_run: bool = False,
+    ) -> Obj:
+        """Read, change, check, write.
+
+        Raises:
+            ApiError: Not found, conflict, invalid, or what ``change`` raises.
+        """
+        old = self.get(kind, namespace, name)
+        new = change(copy(old))
+        identity.check_update(kind, new["metadata"], old["metadata"])
+        identity.keep_system_metadata(new["metadata"], old["metadata"])
+        self._prepare_changed(kind, new, old, subresource)
+        key = _key(kind, namespace, name)
+        if deletion.is_released(kind.plural, new) and not deletion.is_released(kind.plural, old):
+            return new if dry_run else self._store.delete(key)
+        if dry_run:
+            return new
+        try:
+            return self._store.update(key, new, expected_rv=old["metadata"]["resourceVersion"])
+        except ConflictError as error:
+            raise errors.conflict(kind.plural, name, kind.group) from error
+
+    def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Deleted:
+        """Delete, or begin to.
+
+        Raises:
+            ApiError: Not found, a precondition fails, or the object is protected.
+        """
+        old = self.get(kind, namespace, name)
+        identity.check_preconditions(kind, old["metadata"], options.uid, options.resource_version)
+        if kind.plural == "namespaces" and name in _PROTECTED_NAMESPACES:
+            raise errors.forbidden(kind.plural, name, "this namespace may not be deleted", kind.group)
+        key = _key(kind, namespace, name)
+        match deletion.compute_deletion(kind.plural, old, options, self._clock.now()):
+            case deletion.RemoveNow():
+                return Deleted(old if options.dry_run else self._store.delete(key), gone=True)
+            case deletion.MarkDeleted(marked):
+                return Deleted(marked if options.dry_run else self._store.update(key, marked), gone=False)
+            case deletion.AlreadyDeleting():
+                return Deleted(old, gone=False)
+
+    def bind(self, namespace: str, name: str, node: str, *, dry_run: bool = False) -> None:
+        """``pods/binding``: give a pod its node.  Raises ApiError (409) when it has one."""
+
+        def assign(pod: Obj) -> Obj:
+            taken = pod.get("spec", {}).get("nodeName")
+            if taken:
+                detail = f'pod {name} is already assigned to node "{taken}"'
+                raise errors.conflict("pods/binding", name, "", detail)
+            pod["spec"]["nodeName"] = node
+            conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+            kept = [condition for condition in conditions if condition["type"] != "PodScheduled"]
+            now = format_time(self._clock.now())
+            scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
+            pod["status"]["conditions"] = [*kept, scheduled | {"lastTransitionTime": now}]
+            return pod
+
+        pod = self.get(kinds.POD, namespace, name)
+        bound = assign(copy(pod))
+        if not dry_run:
+            self._store.update(_key(kinds.POD, namespace, name), bound)
+
+    def _prepare_new(self, kind: Kind, obj: Obj) -> None:
+        kind.prepare_create(obj)
+        if kind is kinds.POD:
+            note_defaulted_pull_policies(obj)
+        kind.default(obj)
+        if kind is kinds.POD:
+            admit_pod(obj, self._service_account_exists)
+        problems = kinds.validate(kind, obj)
+        if kind is kinds.SERVICE and not problems:
+            problems = self._services.allocate(obj)
+        self._raise_if(problems, kind, obj)
+
+    def _prepare_changed(self, kind: Kind, new: Obj, old: Obj, subresource: str) -> None:
+        if subresource == "status":
+            kind.prepare_status_update(new, old)
+            problems = kinds.validate_status_update(kind, new, old)
+        elif subresource == "finalize":
+            finalizers = new.get("spec", {}).get("finalizers") or []
+            kind.prepare_update(new, old)
+            new["spec"]["finalizers"] = finalizers
+            problems = []
+        else:
+            kind.default(new)
+            kind.prepare_update(new, old)
+            problems = kinds.validate_update(kind, new, old)
+            if kind is kinds.SERVICE and not problems:
+                problems = self._services.allocate(new)
+        self._raise_if(problems, kind, new)
+
+    def _store_new(self, kind: Kind, namespace: str, obj: Obj, *, dry_run: bool) -> Obj:
+        key = _key(kind, namespace, obj["metadata"]["name"])
+        if not dry_run:
+            return self._store.create(key, obj)
+        if self._store.find(key) is not None:
+            raise ExistsError(f"cannot create {key}: it exists already")
+        return obj
+
+    def _check_namespace_accepts(self, kind: Kind, namespace: str, name: str) -> None:
+        found = self._store.find(ObjectKey("namespaces", "", namespace))
+        if found is None:
+            raise errors.not_found("namespaces", namespace)
+        if "deletionTimestamp" in found["metadata"] and kind.plural != "events":
+            detail = f"unable to create new content in namespace {namespace} because it is being terminated"
+            error = errors.forbidden(kind.plural, name, detail, kind.group)
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            error.details = {**(error.details or {}), "causes": [cause]}
+            raise error
+
+    def _service_account_exists(self, namespace: str, name: str) -> bool:
+        return self._store.find(ObjectKey("serviceaccounts", namespace, name)) is not None
+
+    @staticmethod
+    def _raise_if(problems: list[FieldError], kind: Kind, obj: Obj) -> None:
+        if problems:
+            raise errors.invalid(kind.kind, kind.group, obj["metadata"].get("name", ""), problems)
+
+
+def _key(kind: Kind, namespace: str, name: str) -> ObjectKey:
+    return ObjectKey(kind.resource_key, namespace if kind.namespaced else "", name)

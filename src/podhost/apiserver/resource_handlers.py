@@ -1,0 +1,220 @@
+"""The verbs on resources: from the request to the registry, and back in the view that the client wants."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from podhost.aiokit.clock import Clock
+from podhost.api import errors
+from podhost.apiserver import answers, bodies, identity, negotiation
+from podhost.apiserver.call import Call
+from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.listing import Page, paginate
+from podhost.apiserver.negotiation import Representation, View, negotiate
+from podhost.apiserver.patching import read_patch
+from podhost.apiserver.registry import Registry
+from podhost.apiserver.selection import read_selection
+from podhost.apiserver.settings import ApiServerSettings
+from podhost.apiserver.watching import EventEncoder, WatchStream, parse_version, read_watch_request
+from podhost.store import Store
+
+Obj = dict[str, Any]
+Subresource = Literal["", "status", "finalize"]
+
+
+class ResourceHandlers:
+    """Handlers of the generic routes, the same for every kind."""
+
+    def __init__(self, registry: Registry, store: Store, clock: Clock, settings: ApiServerSettings) -> None:
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+
+    async def get(self, call: Call) -> web.StreamResponse:
+        return await self._answer_object(call, self._registry.get(call.kind, call.namespace, call.name))
+
+    async def list_or_watch(self, call: Call) -> web.StreamResponse:
+        if call.flag("watch"):
+            return await self._watch(call)
+        shape = self._negotiate(call)
+        self._check_version(call)
+        selection = read_selection(call)
+        items, rv = self._store.list(call.kind.resource_key, call.namespace or None)
+        chosen = items if selection.everything else [item for item in items if selection.matches(item)]
+        page = paginate(
+            chosen,
+            rv,
+            limit=call.integer("limit") or 0,
+            token=call.text("continue"),
+            counted=selection.everything,
+        )
+        return await self._answer(call, self._shape_list(call, page, shape), shape)
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        body = await bodies.read_object(call, call.kind)
+        obj = self._registry.create(call.kind, call.namespace, body, dry_run=call.dry_run)
+        call.warnings.extend(call.kind.warnings(obj))
+        return await self._answer_object(call, obj, code=201)
+
+    async def update(self, call: Call) -> web.StreamResponse:
+        body = await bodies.read_object(call, call.kind)
+        identity.check_name(body["metadata"], call.name)
+        identity.check_namespace(call.kind, body["metadata"], call.namespace)
+        return await self._change(call, lambda _: body)
+
+    async def patch(self, call: Call) -> web.StreamResponse:
+        patch = await read_patch(call)
+
+        def change(current: Obj) -> Obj:
+            patched = bodies.decode_object(call, patch(current), call.kind)
+            identity.check_name(patched["metadata"], call.name)
+            identity.check_namespace(call.kind, patched["metadata"], call.namespace)
+            return patched
+
+        return await self._change(call, change)
+
+    async def delete(self, call: Call) -> web.StreamResponse:
+        options = await read_delete_options(call)
+        deleted = self._registry.delete(call.kind, call.namespace, call.name, options)
+        if call.kind.graceful or not deleted.gone:
+            return await self._answer_object(call, deleted.object)
+        return await self._answer(call, _deleted_status(call, deleted.object), negotiation.PLAIN)
+
+    async def delete_collection(self, call: Call) -> web.StreamResponse:
+        options = await read_delete_options(call)
+        shape = self._negotiate(call)
+        selection = read_selection(call)
+        items, rv = self._store.list(call.kind.resource_key, call.namespace or None)
+        deleted = []
+        for item in items:
+            metadata = item["metadata"]
+            if selection.matches(item) and self._delete_one(call, metadata, options):
+                deleted.append(item)
+        return await self._answer(call, self._shape_list(call, Page(deleted, rv), shape), shape)
+
+    async def _watch(self, call: Call) -> web.StreamResponse:
+        encoder = EventEncoder(call.kind, self._negotiate(call), self._clock)
+        request = read_watch_request(call, self._store.current_rv())
+        stream = WatchStream(
+            call,
+            self._store,
+            request,
+            read_selection(call),
+            encoder,
+            write_timeout_s=self._settings.watch_write_timeout_s,
+        )
+        return await stream.run()
+
+    async def _change(self, call: Call, change: Any) -> web.StreamResponse:
+        subresource = _writable_subresource(call.route.subresource)
+        obj = self._registry.update(
+            call.kind, call.namespace, call.name, change, subresource=subresource, dry_run=call.dry_run
+        )
+        if not subresource:
+            call.warnings.extend(call.kind.warnings(obj))
+        return await self._answer_object(call, obj)
+
+    def _delete_one(self, call: Call, metadata: Obj, options: DeleteOptions) -> bool:
+        try:
+            self._registry.delete(call.kind, metadata.get("namespace", ""), metadata["name"], options)
+        except errors.ApiError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
+
+    def _check_version(self, call: Call) -> None:
+        version = call.text("resourceVersion")
+        if version and parse_version(version) > self._store.current_rv():
+            raise errors.too_large_resource_version(int(version), self._store.current_rv())
+
+    def _negotiate(self, call: Call) -> Representation:
+        return negotiate(call.accept, call.text("includeObject"))
+
+    def _shape_list(self, call: Call, page: Page, shape: Representation) -> Obj:
+        match shape.view:
+            case View.OBJECT:
+                return negotiation.build_list(call.kind, page.items, page.metadata)
+            case View.METADATA:
+                return negotiation.build_metadata_list(page.items, page.metadata)
+            case View.TABLE:
+                return negotiation.build_table(
+                    call.kind,
+                    page.items,
+                    page.metadata,
+                    self._clock.now(),
+                    include_object=shape.include_object,
+                )
+
+    async def _answer_object(self, call: Call, obj: Obj, *, code: int = 200) -> web.StreamResponse:
+        shape = self._negotiate(call)
+        document = obj
+        if shape.view is View.METADATA:
+            document = negotiation.build_metadata_only(obj)
+        elif shape.view is View.TABLE:
+            metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            now = self._clock.now()
+            document = negotiation.build_table(call.kind, [obj], metadata, now, include_object=shape.include_object)
+        return await self._answer(call, document, shape, code=code)
+
+    async def _answer(self, call: Call, document: Obj, shape: Representation, *, code: int = 200) -> web.StreamResponse:
+        limit = self._settings.gzip_above_bytes
+        return await answers.answer(call, document, code=code, as_yaml=shape.yaml, gzip_above_bytes=limit)
+
+
+class _Preconditions(msgspec.Struct, rename="camel"):
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+class _DeleteOptionsBody(msgspec.Struct, rename="camel"):
+    grace_period_seconds: int | None = None
+    preconditions: _Preconditions | None = None
+    propagation_policy: str | None = None
+    orphan_dependents: bool | None = None
+    dry_run: list[str] | None = None
+
+
+async def read_delete_options(call: Call) -> DeleteOptions:
+    """From the body, or else the query.  Raises ApiError (400)."""
+    document = await bodies.read_document(call)
+    try:
+        body = msgspec.convert(document, _DeleteOptionsBody)
+    except msgspec.ValidationError as error:
+        raise errors.cannot_be_handled("DeleteOptions", "v1", str(error)) from error
+    preconditions = body.preconditions or _Preconditions()
+    grace_s = body.grace_period_seconds
+    return DeleteOptions(
+        grace_period_s=call.integer("gracePeriodSeconds") if grace_s is None else grace_s,
+        uid=preconditions.uid,
+        resource_version=preconditions.resource_version,
+        propagation_policy=body.propagation_policy or call.text("propagationPolicy") or None,
+        dry_run=call.dry_run or body.dry_run == ["All"],
+    )
+
+
+def _writable_subresource(name: str) -> Subresource:
+    match name:
+        case "" | "status" | "finalize":
+            return name
+    raise LookupError(f"subresource {name} is not written this way")
+
+
+def _deleted_status(call: Call, obj: Obj) -> Obj:
+    details = {
+        "name": call.name,
+        "group": call.kind.group,
+        "kind": call.kind.plural,
+        "uid": obj["metadata"]["uid"],
+    }
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {key: value for key, value in details.items() if value},
+    }

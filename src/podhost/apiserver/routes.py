@@ -1,0 +1,111 @@
+"""The route table: every path and method that the server answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from podhost.api.kinds import Kind
+from podhost.apiserver.meta_handlers import MetaHandlers
+from podhost.apiserver.own_api import OwnApiHandlers
+from podhost.apiserver.pod_handlers import PodHandlers
+from podhost.apiserver.resource_handlers import ResourceHandlers
+from podhost.apiserver.routing import Access, Handler, Route
+
+OWN = "/apis/podhost.dev/v1alpha1"
+
+
+def build_meta_routes(meta: MetaHandlers) -> list[Route]:
+    """Version, health, discovery, OpenAPI."""
+    public, known = Access.PUBLIC, Access.AUTHENTICATED
+    table: tuple[tuple[str, Handler, Access], ...] = (
+        ("/", meta.root, known),
+        ("/version", meta.version, public),
+        ("/healthz", meta.healthz, public),
+        ("/livez", meta.healthz, public),
+        ("/readyz", meta.healthz, public),
+        ("/api", meta.api, known),
+        ("/apis", meta.apis, known),
+        ("/api/v1", meta.core_resources, known),
+        ("/apis/{group}", meta.group, known),
+        ("/apis/{group}/{version}", meta.group_resources, known),
+        ("/openapi/v2", meta.openapi_v2, known),
+        ("/openapi/v3", meta.openapi_v3, known),
+        ("/openapi/v3/api/v1", meta.openapi_v3_group, known),
+        ("/openapi/v3/apis/{group}/{version}", meta.openapi_v3_group, known),
+    )
+    return [
+        Route(method="GET", pattern=pattern, verb="get", handler=handler, access=access)
+        for pattern, handler, access in table
+    ]
+
+
+def build_own_routes(own: OwnApiHandlers) -> list[Route]:
+    """podhost's own API."""
+    table: tuple[tuple[str, str, str, Handler], ...] = (
+        ("GET", "/images", "list", own.list_images),
+        ("GET", "/images/{ref}", "get", own.inspect_image),
+        ("DELETE", "/images/{ref}", "delete", own.remove_image),
+        ("POST", "/images/pull", "create", own.pull_image),
+        ("POST", "/images/load", "create", own.load_image),
+        ("POST", "/images/build", "create", own.build_image),
+        ("POST", "/images/tag", "create", own.tag_image),
+        ("POST", "/images/prune", "delete", own.prune_images),
+        ("GET", "/kubeconfig", "get", own.kubeconfig),
+        ("GET", "/info", "get", own.info),
+        ("POST", "/stop", "create", own.stop),
+    )
+    return [
+        Route(method=method, pattern=OWN + path, verb=verb, handler=handler) for method, path, verb, handler in table
+    ]
+
+
+def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, pods: PodHandlers) -> Iterator[Route]:
+    """The same verbs for every kind, and the subresources that it declares."""
+    for kind in kinds:
+        yield from _kind_routes(kind, resources)
+        for sub in kind.subresources:
+            yield from _subresource_routes(kind, sub.name, resources, pods)
+
+
+def _paths(kind: Kind) -> tuple[str, str, str]:
+    """Path of all objects, of a collection, of one object."""
+    prefix = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    everything = f"{prefix}/{kind.plural}"
+    collection = f"{prefix}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else everything
+    return everything, collection, collection + "/{name}"
+
+
+def _kind_routes(kind: Kind, handlers: ResourceHandlers) -> Iterator[Route]:
+    everything, collection, item = _paths(kind)
+    table: tuple[tuple[str, str, str, Handler], ...] = (
+        ("GET", collection, "list", handlers.list_or_watch),
+        ("POST", collection, "create", handlers.create),
+        ("DELETE", collection, "deletecollection", handlers.delete_collection),
+        ("GET", item, "get", handlers.get),
+        ("PUT", item, "update", handlers.update),
+        ("PATCH", item, "patch", handlers.patch),
+        ("DELETE", item, "delete", handlers.delete),
+    )
+    for method, pattern, verb, handler in table:
+        if verb in kind.verbs:
+            yield Route(method=method, pattern=pattern, verb=verb, handler=handler, kind=kind)
+    if kind.namespaced:
+        yield Route(method="GET", pattern=everything, verb="list", handler=handlers.list_or_watch, kind=kind)
+
+
+def _subresource_routes(kind: Kind, name: str, resources: ResourceHandlers, pods: PodHandlers) -> Iterator[Route]:
+    tables: dict[str, tuple[tuple[str, str, Handler], ...]] = {
+        "status": (
+            ("GET", "get", resources.get),
+            ("PUT", "update", resources.update),
+            ("PATCH", "patch", resources.patch),
+        ),
+        "finalize": (("PUT", "update", resources.update),),
+        "binding": (("POST", "create", pods.bind),),
+        "log": (("GET", "get", pods.log),),
+        "exec": (("GET", "get", pods.exec), ("POST", "create", pods.exec)),
+        "attach": (("GET", "get", pods.attach), ("POST", "create", pods.attach)),
+    }
+    pattern = f"{_paths(kind)[2]}/{name}"
+    for method, verb, handler in tables[name]:
+        yield Route(method=method, pattern=pattern, verb=verb, handler=handler, kind=kind, subresource=name)

@@ -1,0 +1,114 @@
+"""Puts the parts together: one aiohttp application for all of the daemon's listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import chain
+
+from aiohttp import web
+from aiohttp.typedefs import Handler as AiohttpHandler
+
+from podhost.aiokit.clock import Clock
+from podhost.api.kinds import KINDS
+from podhost.apiserver import authn, routes
+from podhost.apiserver.answers import answer_error, to_api_error
+from podhost.apiserver.call import Call
+from podhost.apiserver.meta_handlers import MetaHandlers
+from podhost.apiserver.own_api import OwnApiHandlers
+from podhost.apiserver.pod_handlers import PodHandlers
+from podhost.apiserver.registry import Registry
+from podhost.apiserver.resource_handlers import ResourceHandlers
+from podhost.apiserver.routing import Router
+from podhost.apiserver.service_allocation import ServiceAllocator
+from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.cri.images import ImageService
+from podhost.cri.node import NodeApi
+from podhost.store import Store
+
+_MAX_HEADER_BYTES = 1 << 20
+"""A command given to exec travels in the URL; Kubernetes' limit is the same."""
+_SHUTDOWN_TIMEOUT_S = 2.0
+_REQUEST_USER = "podhost.user"
+
+_log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """The Kubernetes API of one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        node: NodeApi,
+        images: ImageService,
+        settings: ApiServerSettings,
+        hooks: DaemonHooks,
+    ) -> None:
+        self._settings = settings
+        self.services = ServiceAllocator(
+            store,
+            service_cidr=settings.service_cidr,
+            node_port_range=settings.node_port_range,
+            reserved_ips=settings.reserved_cluster_ips,
+        )
+        self.registry = Registry(store, clock, self.services)
+        resources = ResourceHandlers(self.registry, store, clock, settings)
+        pods = PodHandlers(self.registry, node, clock)
+        self._router = Router(
+            chain(
+                routes.build_meta_routes(MetaHandlers(settings)),
+                routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
+                routes.build_resource_routes(KINDS, resources, pods),
+            )
+        )
+
+    def build_app(self) -> web.Application:
+        """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
+        app = web.Application(
+            middlewares=[_answer_failures, _authenticate], client_max_size=self._settings.max_body_bytes
+        )
+        app.router.add_route("*", "/{path:.*}", self._dispatch)
+        return app
+
+    def build_runner(self) -> web.AppRunner:
+        """A runner, to be set up and bound by the daemon: no access log, bounded headers.
+
+        ``handler_cancellation`` matters: a watch, log or exec ends when its client has gone.
+        """
+        return web.AppRunner(
+            self.build_app(),
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        )
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        user: authn.User = request[_REQUEST_USER]
+        route, params = self._router.resolve(request.method, request.rel_url.raw_path)
+        authn.check_access(user, route, params)
+        return await route.handler(Call(request, route, params, user))
+
+
+@web.middleware
+async def _authenticate(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    request[_REQUEST_USER] = authn.user_of_transport(request.transport)
+    return await handler(request)
+
+
+@web.middleware
+async def _answer_failures(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    """Whatever goes wrong becomes a Status."""
+    try:
+        return await handler(request)
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:
+        response = answer_error(to_api_error(error))
+        if response.status == 413:
+            response.force_close()
+        return response

@@ -1,0 +1,120 @@
+"""The protocols ``v4.channel.k8s.io`` and ``v5.channel.k8s.io`` of exec and attach, without I/O.
+
+Each binary WebSocket message begins with the number of its channel.  v5 adds channel 255, whose one byte names
+a channel that the sender has closed: the end of stdin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+import msgspec
+
+V5 = "v5.channel.k8s.io"
+V4 = "v4.channel.k8s.io"
+PROTOCOLS = (V5, V4)
+"""In the order of our preference."""
+
+
+class Channel(IntEnum):
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+    ERROR = 3
+    RESIZE = 4
+    CLOSE = 255
+
+
+class ChannelError(ValueError):
+    """The client sent what the protocol does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdinData:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StdinEnd:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """New size of the terminal in characters."""
+
+    width: int
+    height: int
+
+
+ClientEvent = StdinData | StdinEnd | Resize
+
+
+class _TerminalSize(msgspec.Struct):
+    width: int = msgspec.field(name="Width", default=0)
+    height: int = msgspec.field(name="Height", default=0)
+
+
+def decode_message(protocol: str, message: bytes) -> ClientEvent | None:
+    """What a client says; ``None`` for what means nothing (an empty message, an unknown channel).
+
+    Raises:
+        ChannelError: It cannot be understood.
+    """
+    if not message:
+        return None
+    channel, data = message[0], message[1:]
+    if channel == Channel.STDIN:
+        return StdinData(data) if data else None
+    if channel == Channel.RESIZE:
+        return _decode_resize(data)
+    if channel == Channel.CLOSE and protocol == V5:
+        return _decode_close(data)
+    return None
+
+
+def encode_output(stream: Literal["stdout", "stderr"], data: bytes) -> bytes:
+    """A message with output."""
+    return (b"\x01" if stream == "stdout" else b"\x02") + data
+
+
+def encode_greeting(*, stdout: bool, stderr: bool) -> bytes:
+    """The empty message by which the server says that the streams are open."""
+    channel = Channel.STDOUT if stdout else Channel.STDERR if stderr else Channel.ERROR
+    return bytes([channel])
+
+
+def encode_status(status: dict[str, Any]) -> bytes:
+    """The last message: how it ended, as a ``v1.Status``."""
+    return b"\x03" + msgspec.json.encode(status)
+
+
+def build_exit_status(exit_code: int) -> dict[str, Any]:
+    """The Status of a command that has ended."""
+    if exit_code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {exit_code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(exit_code)}]},
+    }
+
+
+def _decode_resize(data: bytes) -> Resize | None:
+    try:
+        size = msgspec.json.decode(data, type=_TerminalSize)
+    except msgspec.DecodeError as error:
+        raise ChannelError(f"cannot read a terminal size: {error}") from error
+    if not (0 < size.width < 65536 and 0 < size.height < 65536):
+        return None  # kubectl sends 0x0 when its terminal has gone
+    return Resize(size.width, size.height)
+
+
+def _decode_close(data: bytes) -> ClientEvent | None:
+    if len(data) != 1:
+        raise ChannelError(f"cannot read a close message of {len(data)} bytes")
+    return StdinEnd() if data[0] == Channel.STDIN else None

@@ -1,0 +1,220 @@
+"""Streams of events to clients: initial state, changes, bookmarks, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from podhost.aiokit.clock import Clock
+from podhost.api import errors
+from podhost.api.kinds import Kind
+from podhost.apiserver import answers, negotiation
+from podhost.apiserver.call import Call
+from podhost.apiserver.negotiation import Representation, View
+from podhost.apiserver.selection import Selection
+from podhost.apiserver.watch_filter import filter_event
+from podhost.store import GoneError, Store, Watch
+
+Obj = dict[str, Any]
+
+_MIN_TIMEOUT_S = 1800
+_MAX_TIMEOUT_S = 3600
+_INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+_BATCH_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """Parameters of a watch."""
+
+    since_rv: int | None
+    """``None``: begin with the present objects, unless ``initial_events`` is false."""
+    bookmarks: bool
+    initial_events: bool | None
+    """``sendInitialEvents``; ``None`` when the client did not say."""
+    timeout_s: float
+
+    @property
+    def sends_objects(self) -> bool:
+        return self.initial_events is True or (self.initial_events is None and self.since_rv is None)
+
+
+def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
+    """Raises ApiError (400) for parameters that cannot be, and when the version lies in the future (504)."""
+    version = call.text("resourceVersion")
+    since_rv = None if version in ("", "0") else parse_version(version)
+    initial_events = call.optional_flag("sendInitialEvents")
+    if initial_events is not None and call.text("resourceVersionMatch") != "NotOlderThan":
+        raise errors.bad_request(
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        )
+    if initial_events and since_rv is not None and since_rv > current_rv:
+        raise errors.too_large_resource_version(since_rv, current_rv)
+    timeout_s = call.integer("timeoutSeconds")
+    if not timeout_s or timeout_s < 0:
+        timeout_s = random.randint(_MIN_TIMEOUT_S, _MAX_TIMEOUT_S)
+    return WatchRequest(
+        since_rv=since_rv,
+        bookmarks=call.flag("allowWatchBookmarks"),
+        initial_events=initial_events,
+        timeout_s=timeout_s,
+    )
+
+
+def parse_version(text: str) -> int:
+    """Raises ApiError (400)."""
+    if not text.isdecimal():
+        raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+class EventEncoder:
+    """Events of one watch as lines of JSON, in the view that the client wants."""
+
+    def __init__(self, kind: Kind, representation: Representation, clock: Clock) -> None:
+        self._kind = kind
+        self._representation = representation
+        self._clock = clock
+        self._columns_sent = False
+
+    def encode(self, event_type: str, obj: Obj) -> bytes:
+        """A change."""
+        return _line(event_type, self._shape(obj))
+
+    def encode_bookmark(self, rv: int, annotations: Obj | None = None) -> bytes:
+        """Progress: everything up to ``rv`` has been sent."""
+        metadata: Obj = {"resourceVersion": str(rv), "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = annotations
+        bookmark = {"kind": self._kind.kind, "apiVersion": self._kind.group_version, "metadata": metadata}
+        if self._representation.view is View.TABLE:
+            with_columns = self._take_columns()
+            bookmark = negotiation.build_table_bookmark(self._kind, bookmark, with_columns=with_columns)
+        elif self._representation.view is View.METADATA:
+            bookmark = negotiation.build_metadata_only(bookmark)
+        return _line("BOOKMARK", bookmark)
+
+    def _shape(self, obj: Obj) -> Obj:
+        match self._representation.view:
+            case View.OBJECT:
+                return obj
+            case View.METADATA:
+                return negotiation.build_metadata_only(obj)
+            case View.TABLE:
+                return negotiation.build_table(
+                    self._kind,
+                    [obj],
+                    {"resourceVersion": obj["metadata"]["resourceVersion"]},
+                    self._clock.now(),
+                    include_object=self._representation.include_object,
+                    with_columns=self._take_columns(),
+                )
+
+    def _take_columns(self) -> bool:
+        first, self._columns_sent = not self._columns_sent, True
+        return first
+
+
+class WatchStream:
+    """One watch of one client."""
+
+    def __init__(
+        self,
+        call: Call,
+        store: Store,
+        request: WatchRequest,
+        selection: Selection,
+        encoder: EventEncoder,
+        *,
+        write_timeout_s: float,
+    ) -> None:
+        self._call = call
+        self._store = store
+        self._request = request
+        self._selection = selection
+        self._encoder = encoder
+        self._write_timeout_s = write_timeout_s
+        self._response = web.StreamResponse(
+            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+        )
+
+    async def run(self) -> web.StreamResponse:
+        """Serve until the timeout, the client's end, or the end of the history."""
+        kind, namespace = self._call.kind, self._call.namespace or None
+        since_rv = None if self._request.sends_objects else self._request.since_rv
+        answers.add_warnings(self._response, self._call.warnings)
+        try:
+            watch = self._store.watch(kind.resource_key, namespace, since_rv, progress=self._request.bookmarks)
+        except GoneError as error:
+            await self._response.prepare(self._call.request)
+            return await self._end(_line("ERROR", errors.expired(str(error)).status))
+        initial = self._initial_lines(namespace) if self._request.sends_objects else ()
+        timer = asyncio.get_running_loop().call_later(self._request.timeout_s, watch.close)
+        try:
+            await self._response.prepare(self._call.request)
+            await self._send_all(initial)
+            return await self._follow(watch)
+        except (ConnectionError, TimeoutError):
+            return self._response  # the client has gone, or takes nothing: there is nobody to tell
+        finally:
+            timer.cancel()
+            watch.close()
+
+    def _initial_lines(self, namespace: str | None) -> Iterable[bytes]:
+        items, rv = self._store.list(self._call.kind.resource_key, namespace)
+        chosen = [item for item in items if self._selection.matches(item)]
+
+        def lines() -> Iterable[bytes]:
+            for item in chosen:
+                yield self._encoder.encode("ADDED", item)
+            if self._request.initial_events and self._request.bookmarks:
+                yield self._encoder.encode_bookmark(rv, _INITIAL_EVENTS_END)
+
+        return lines()
+
+    async def _follow(self, watch: Watch) -> web.StreamResponse:
+        try:
+            async for event in watch:
+                if event.type == "BOOKMARK":
+                    await self._write(self._encoder.encode_bookmark(event.rv))
+                    continue
+                seen = filter_event(event, self._selection.matches)
+                if seen is not None:
+                    await self._write(self._encoder.encode(*seen))
+        except GoneError as error:
+            return await self._end(_line("ERROR", errors.expired(str(error)).status))
+        last = self._encoder.encode_bookmark(self._store.current_rv()) if self._may_bookmark(watch) else b""
+        return await self._end(last)
+
+    def _may_bookmark(self, watch: Watch) -> bool:
+        return self._request.bookmarks and watch.idle
+
+    async def _send_all(self, lines: Iterable[bytes]) -> None:
+        batch = bytearray()
+        for line in lines:
+            batch += line
+            if len(batch) > _BATCH_BYTES:
+                await self._write(bytes(batch))
+                batch.clear()
+        if batch:
+            await self._write(bytes(batch))
+
+    async def _write(self, data: bytes) -> None:
+        async with asyncio.timeout(self._write_timeout_s):
+            await self._response.write(data)
+
+    async def _end(self, last: bytes) -> web.StreamResponse:
+        if last:
+            await self._write(last)
+        await self._response.write_eof()
+        return self._response
+
+
+def _line(event_type: str, obj: Obj) -> bytes:
+    return msgspec.json.encode({"type": event_type, "object": obj}) + b"\n"
