@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.measure import machine_cpu_s, median_ms
 from harness.daemon import Daemon, running_daemon
-from harness.images import archive_directory, ensure_example_images
+from harness.images import ensure_example_images, list_sources
 
 RUNS = 25
 STORE = Path(os.environ.get("PODHOST_TEST_IMAGE_STORE", "/var/cache/podhost/test-image-store"))
@@ -126,8 +126,9 @@ def floor_sample(work: Path) -> tuple[list[float], float]:
 def podman_sample(work: Path) -> tuple[list[float], float] | None:
     if shutil.which("podman") is None:
         return None
-    archive = archive_directory() / "debian.tar"
-    loaded = subprocess.run(["podman", "load", "-i", str(archive)], capture_output=True, check=False)
+    pull = ["podman", "pull", "-q", list_sources()["debian"]]
+    image = subprocess.run(pull, capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(["podman", "tag", image, "docker.io/library/debian:latest"], check=True)
     file = work / "pod.yaml"
     shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
 
@@ -146,7 +147,7 @@ def podman_sample(work: Path) -> tuple[list[float], float] | None:
         return sample(one, settle)
     except subprocess.CalledProcessError as error:
         print(
-            f"podman kube play does not work here: {error.stderr.decode()[-300:]} {loaded.stderr.decode()[-200:]}"
+            f"podman kube play does not work here: {error.stderr.decode()[-300:]}"
         )
         return None
 

@@ -97,7 +97,7 @@ class Daemon:
         self.write_kubeconfig()
 
     def write_kubeconfig(self) -> None:
-        self.kubeconfig.write_text(self.request("GET", "/apis/podhost.dev/v1alpha1/kubeconfig"))
+        self.kubeconfig.write_text(self.get("/apis/podhost.dev/v1alpha1/kubeconfig")["text"])
 
     def request(self, method: str, path: str, body: Any = None) -> str:
         """One request on the unix socket; the body of a successful answer."""

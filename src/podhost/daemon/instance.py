@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import grp
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +106,7 @@ def _enter_mount_namespace(settings: DaemonSettings) -> None:
 
 def is_pinned(pin: Path) -> bool:
     """Whether a namespace is bound on the file."""
-    return any(entry.mount_point == str(pin) and entry.fstype == "nsfs" for entry in mount.mounts())
+    return any(entry.mount_point == pin and entry.fstype == "nsfs" for entry in mount.mounts())
 
 
 def leave_no_trace(settings: DaemonSettings, instance: Instance) -> None:
@@ -128,30 +127,3 @@ def socket_group_id() -> int | None:
         return grp.getgrnam(SOCKET_GROUP).gr_gid
     except KeyError:
         return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """What was chosen for the instance at its first start."""
-
-    pod_cidr: str
-    service_cidr: str
-    first_node_port: int
-    last_node_port: int
-    bridge: str
-    nft_table: str
-
-
-def load_choices(data_dir: Path) -> Choices | None:
-    """The recorded choices; ``None`` before the first start."""
-    try:
-        document = json.loads((data_dir / "instance.json").read_text())
-    except FileNotFoundError:
-        return None
-    return Choices(**document)
-
-
-def save_choices(data_dir: Path, choices: Choices) -> None:
-    """Record the choices, durably."""
-    document = {name: getattr(choices, name) for name in Choices.__slots__}
-    write_atomic(data_dir / "instance.json", json.dumps(document, indent=2).encode() + b"\n", fsync=True)

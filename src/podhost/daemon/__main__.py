@@ -1,0 +1,45 @@
+"""``python -m podhost.daemon``: what ``podhost serve`` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+
+from podhost.aiokit import failpoint
+from podhost.daemon.instance import enter_instance
+from podhost.daemon.notify import notify_starter
+from podhost.daemon.settings import parse_settings
+from podhost.errors import PodhostError
+
+_GC_THRESHOLD = 50_000
+"""Objects live long here; the default threshold spends a tenth of a pod's start on collecting nothing."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after an orderly end, 1 when the daemon cannot run."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    ready_fd = None
+    try:
+        settings = parse_settings(argv)
+        ready_fd = settings.ready_fd
+        if settings.verbose:
+            logging.getLogger("podhost").setLevel(logging.DEBUG)
+        failpoint.configure(os.environ)
+        instance = enter_instance(settings)
+        # Imported late: entering the namespace needs a process with one thread, whatever imports may start.
+        from podhost.daemon.app import run_daemon
+
+        gc.set_threshold(_GC_THRESHOLD, 20, 20)
+        asyncio.run(run_daemon(settings, instance))
+    except (PodhostError, OSError) as error:
+        logging.getLogger("podhost").error("%s", error)
+        notify_starter(ready_fd, f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,170 @@
+"""The daemon's life: start the engine, open the sockets, wait, and leave as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from enum import Enum
+from typing import Any
+
+from podhost.aiokit.clock import SystemClock
+from podhost.api.errors import ApiError
+from podhost.api.kinds import kind_by_resource
+from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.server import ApiServer
+from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.daemon import listeners, notify
+from podhost.daemon.engine import Engine, build_plan, remove_cgroups, start_controllers, start_engine
+from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
+from podhost.daemon.kubeconfig import build_kubeconfig
+from podhost.daemon.pki import ensure_pki
+from podhost.daemon.settings import DaemonSettings
+from podhost.errors import ConflictError, InvalidError
+
+_log = logging.getLogger(__name__)
+
+
+class Leave(Enum):
+    """How the daemon ends."""
+
+    CONTAINERS_RUNNING = "leave"
+    """The next daemon adopts them: a restart of the unit, an upgrade."""
+    NOTHING = "remove"
+    """No pod is left, and no other trace shall be."""
+
+
+async def run_daemon(settings: DaemonSettings, instance: Instance) -> None:
+    """Run until a signal or a stop request."""
+    async with AsyncExitStack() as outermost:
+        ending = await _run_parts(settings, outermost)
+    if ending is Leave.NOTHING:
+        await asyncio.to_thread(remove_cgroups, settings)
+        await asyncio.to_thread(leave_no_trace, settings, instance)
+    _log.info("stopped")
+
+
+async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
+    clock = SystemClock()
+    plan = await asyncio.to_thread(build_plan, settings)
+    engine = await start_engine(settings, plan, clock, stack)
+    tcp = [listeners.bind_tcp("127.0.0.1", settings.api_port)]
+    port = tcp[0].getsockname()[1]
+    tcp.append(listeners.bind_tcp(str(plan.gateway), port))
+    names = (
+        *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[1])),
+        *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
+    )
+    pki = await asyncio.to_thread(lambda: ensure_pki(settings.data_dir / "pki", server_names=names))
+    shutdown = Shutdown()
+    server = ApiServer(
+        engine.store,
+        clock,
+        engine.kubelet.node_api,
+        engine.images,
+        ApiServerSettings(
+            instance=settings.instance,
+            service_cidr=str(plan.service_cidr),
+            node_port_range=plan.node_ports,
+            server_addresses=(f"127.0.0.1:{port}",),
+            reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
+        ),
+        DaemonHooks(
+            kubeconfig=lambda: build_kubeconfig(
+                pki, instance=settings.instance, server=f"https://127.0.0.1:{port}"
+            ),
+            info=lambda: {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)},
+            stop=lambda body: shutdown.on_stop_request(body, engine, server),
+        ),
+    )
+    ca_pem = pki.ca.certificate.read_text()
+    await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, api_port=port)
+    runner = server.build_runner()
+    stack.push_async_callback(runner.cleanup)
+    unix = listeners.bind_unix(settings.socket_path, socket_group_id())
+    await listeners.serve(runner, unix, tcp, listeners.build_tls_context(pki))
+    with shutdown.listening_to_signals():
+        _log.info("instance %s is ready at %s and 127.0.0.1:%d", settings.instance, settings.socket_path, port)
+        notify.notify_systemd(f"READY=1\nMAINPID={os.getpid()}")
+        notify.notify_starter(settings.ready_fd, "ready")
+        ending = await shutdown.requested
+    notify.notify_systemd("STOPPING=1")
+    await runner.cleanup()
+    settings.socket_path.unlink(missing_ok=True)
+    if ending is Leave.NOTHING:
+        await engine.remove_traces()
+    return ending
+
+
+class Shutdown:
+    """Collects wishes to end.  A signal leaves containers running; a request says what it wants."""
+
+    def __init__(self) -> None:
+        self.requested: asyncio.Future[Leave] = asyncio.get_running_loop().create_future()
+
+    def request(self, ending: Leave) -> None:
+        if not self.requested.done():
+            self.requested.set_result(ending)
+
+    def listening_to_signals(self) -> _Signals:
+        return _Signals(self)
+
+    async def on_stop_request(self, body: Mapping[str, Any], engine: Engine, server: ApiServer) -> None:
+        """``{"pods": "refuse" | "remove" | "leave"}``.
+
+        Raises:
+            InvalidError: Another word.
+            ConflictError: There are pods, and nobody said what shall become of them.
+        """
+        wish = body.get("pods", "refuse")
+        if wish not in ("refuse", "remove", "leave"):
+            raise InvalidError(f'cannot stop: "pods" must be "refuse", "remove" or "leave", not {wish!r}')
+        if wish == "leave":
+            self.request(Leave.CONTAINERS_RUNNING)
+            return
+        pods, _ = engine.store.list("pods")
+        if pods and wish == "refuse":
+            names = ", ".join(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in pods[:5])
+            more = f" and {len(pods) - 5} more" if len(pods) > 5 else ""
+            raise ConflictError(f"cannot stop: there are still pods: {names}{more}")
+        await _remove_pods(engine, server)
+        self.request(Leave.NOTHING)
+
+
+async def _remove_pods(engine: Engine, server: ApiServer) -> None:
+    """Delete all pods with their own grace periods, and wait until they have gone."""
+    watch = engine.store.watch("pods")
+    try:
+        kind = kind_by_resource("", "v1", "pods")
+        assert kind is not None
+        for pod in engine.store.list("pods")[0]:
+            metadata = pod["metadata"]
+            try:
+                server.registry.delete(kind, metadata["namespace"], metadata["name"], DeleteOptions())
+            except ApiError as error:
+                # Gone in between, which is what was wanted.
+                _log.debug("while stopping: %s", error)
+        while engine.store.list("pods")[0]:
+            await anext(watch)
+    finally:
+        watch.close()
+
+
+class _Signals:
+    """SIGTERM and SIGINT end the daemon and leave containers running."""
+
+    def __init__(self, shutdown: Shutdown) -> None:
+        self._shutdown = shutdown
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._shutdown.request, Leave.CONTAINERS_RUNNING)
+
+    def __exit__(self, *exc: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,249 @@
+"""The engine of one instance: everything that runs pods, below the API's sockets.
+
+:func:`start_engine` starts the parts in the order in which they need each other and registers the stop of
+each on an exit stack, so that they stop in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from podhost.aiokit.clock import Clock
+from podhost.api.kinds import KINDS, kind_by_gvk
+from podhost.controllers.endpoint_slices import EndpointSliceController
+from podhost.controllers.garbage import GarbageCollector
+from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServiceController
+from podhost.controllers.namespaces import NamespaceController
+from podhost.controllers.scheduler import Scheduler
+from podhost.controllers.service_accounts import ServiceAccountController
+from podhost.cri.ids import SandboxId
+from podhost.daemon.settings import DaemonSettings
+from podhost.images.service import ImageStore
+from podhost.images.settings import ImageSettings
+from podhost.images.snapshotter import OverlaySnapshotter
+from podhost.kubelet.kubelet import Kubelet
+from podhost.kubelet.settings import KubeletSettings
+from podhost.linux import cgroup
+from podhost.linux.netlink import RouteSocket
+from podhost.linux.pidfd import boot_id
+from podhost.network.bridge import BridgeNetwork
+from podhost.network.plan import NetworkPlan, PlanWishes, ensure_plan
+from podhost.network.settings import NetworkSettings, build_link_prefix
+from podhost.proxy.proxy import Proxy
+from podhost.proxy.settings import ProxySettings
+from podhost.runtime.service import OciRuntimeService
+from podhost.runtime.settings import RuntimeSettings
+from podhost.store.events import EventExpiry, EventRecorder
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+from podhost.volumes.manager import VolumeManager
+from podhost.volumes.settings import VolumeSettings
+
+_READABLE = {"ConfigMap": "configmaps", "Secret": "secrets"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReader:
+    """:class:`podhost.cri.volumes.ObjectReader` on the store."""
+
+    store: Store
+
+    def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.store.find(ObjectKey(_READABLE[kind], namespace, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The running parts that the API and the shutdown need."""
+
+    plan: NetworkPlan
+    store: Store
+    images: ImageStore
+    network: BridgeNetwork
+    proxy: Proxy
+    runtime: OciRuntimeService
+    kubelet: Kubelet
+
+    async def remove_traces(self) -> None:
+        """Take away what outlives a daemon on purpose.  Only when no pod is left."""
+        await self.proxy.teardown()
+        await self.network.teardown()
+
+
+def build_plan(settings: DaemonSettings) -> NetworkPlan:
+    """The instance's networks, chosen at its first start.  Blocking.  Raises InvalidError, ExhaustedError."""
+    wishes = PlanWishes(
+        bridge=settings.bridge,
+        pod_cidr=IPv4Network(settings.pod_cidr) if settings.pod_cidr else None,
+        service_cidr=IPv4Network(settings.service_cidr) if settings.service_cidr else None,
+        node_ports=settings.node_ports,
+    )
+    return ensure_plan(settings.data_root, settings.instance, wishes)
+
+
+def observe_host_addresses(own_bridge: str) -> tuple[str, ...]:
+    """The host's addresses that others may know it by, in the order of its links; loopback when it has none."""
+    with RouteSocket() as route:
+        names = {link.index: link.name for link in route.links()}
+        addresses = [
+            str(entry.address)
+            for entry in route.addresses()
+            if not entry.address.is_loopback and not entry.address.is_link_local
+            if not names.get(entry.index, "").startswith(("ph", own_bridge, "docker", "cni", "virbr", "br-"))
+        ]
+    return tuple(addresses) or ("127.0.0.1",)
+
+
+async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock, stack: AsyncExitStack) -> Engine:
+    """Start everything but the sockets.  What fails raises; the stack then undoes what had started."""
+    store = Store(settings.data_dir / "objects.db", clock)
+    stack.callback(store.close)
+    expiry = EventExpiry(store, clock)
+    expiry.start()
+    stack.callback(expiry.stop)
+
+    image_settings = ImageSettings(
+        root=settings.images_dir, instance=settings.instance, layers_dir=settings.data_dir / "layers"
+    )
+    images = ImageStore(image_settings)
+    await images.open()
+    stack.push_async_callback(images.close)
+
+    network = BridgeNetwork(_network_settings(settings, plan))
+    runtime = OciRuntimeService(
+        _runtime_settings(settings),
+        snapshotter=OverlaySnapshotter(images, image_settings),
+        find_image=images.image_status,
+        network=network,
+        clock=clock,
+    )
+    # Records first: they say which sandboxes live, and so which links and addresses stay.
+    await runtime.recover()
+    stack.push_async_callback(runtime.close)
+    await network.recover({SandboxId(sandbox.id) for sandbox in runtime.list_pod_sandboxes()})
+    stack.push_async_callback(network.close)
+
+    proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
+    volumes = VolumeManager(VolumeSettings(pods_dir=settings.data_dir / "pods"), StoreReader(store))
+    host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
+    kubelet = Kubelet(
+        _kubelet_settings(settings, host_ips),
+        store,
+        runtime,
+        images,
+        volumes,
+        _recorder(store, clock, settings, "kubelet"),
+        clock,
+    )
+    await proxy.start()
+    stack.push_async_callback(proxy.stop)
+    await kubelet.start()
+    stack.push_async_callback(kubelet.stop)
+    return Engine(
+        plan=plan, store=store, images=images, network=network, proxy=proxy, runtime=runtime, kubelet=kubelet
+    )
+
+
+async def start_controllers(
+    engine: Engine, settings: DaemonSettings, clock: Clock, stack: AsyncExitStack, *, ca_pem: str, api_port: int
+) -> None:
+    """The control loops; they need to know where the API listens."""
+    store = engine.store
+    resources = tuple(kind.resource_key for kind in KINDS)
+    namespaced = tuple(kind.resource_key for kind in KINDS if kind.namespaced)
+    endpoint = ApiEndpoint(
+        cluster_ip=str(engine.plan.service_cidr[1]), address=str(engine.plan.gateway), port=api_port
+    )
+
+    def resolve(api_version: str, kind: str) -> tuple[str, bool] | None:
+        group, _, version = api_version.rpartition("/")
+        found = kind_by_gvk(group, version, kind)
+        return (found.resource_key, found.namespaced) if found else None
+
+    for controller in (
+        NamespaceController(store, clock, namespaced),
+        ServiceAccountController(store, clock, ca_pem),
+        KubernetesServiceController(store, clock, endpoint),
+        Scheduler(store, clock, settings.node_name, _recorder(store, clock, settings, "default-scheduler")),
+        EndpointSliceController(store, clock),
+        GarbageCollector(store, clock, resources, resolve),
+    ):
+        await controller.start()
+        stack.push_async_callback(controller.stop)
+
+
+def _recorder(store: Store, clock: Clock, settings: DaemonSettings, component: str) -> EventRecorder:
+    return EventRecorder(store, clock, component, settings.node_name)
+
+
+def _network_settings(settings: DaemonSettings, plan: NetworkPlan) -> NetworkSettings:
+    return NetworkSettings(
+        instance=settings.instance,
+        bridge=plan.bridge,
+        pod_cidr=plan.pod_cidr,
+        service_cidr=plan.service_cidr,
+        table=f"{plan.table}_pods",
+        data_dir=settings.data_dir / "addresses",
+        shared_dir=settings.run_root / "_network",
+    )
+
+
+def _proxy_settings(plan: NetworkPlan) -> ProxySettings:
+    return ProxySettings(
+        table=f"{plan.table}_services",
+        link_prefix=build_link_prefix(plan.bridge),
+        gateway=plan.gateway,
+        service_cidr=plan.service_cidr,
+    )
+
+
+def _program(name: str, *more_places: str) -> Path | None:
+    found = shutil.which(name) or next((place for place in more_places if Path(place).exists()), None)
+    return Path(found) if found else None
+
+
+def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
+    return RuntimeSettings(
+        instance=settings.instance,
+        data_dir=settings.data_dir / "runtime",
+        run_dir=settings.run_dir / "runtime",
+        cgroup_parent=cgroup_parent(settings),
+        crun_path=_program("crun"),
+        runc_path=_program("runc"),
+        conmon_path=_program("conmon", "/usr/libexec/podman/conmon") or Path("/usr/bin/conmon"),
+        catatonit_path=_program("catatonit", "/usr/libexec/podman/catatonit"),
+    )
+
+
+def _kubelet_settings(settings: DaemonSettings, host_ips: tuple[str, ...]) -> KubeletSettings:
+    return KubeletSettings(
+        node_name=settings.node_name,
+        log_dir=settings.data_dir / "logs",
+        state_dir=settings.data_dir / "kubelet",
+        host_ips=host_ips,
+        boot_id=boot_id(),
+        instance=settings.instance,
+    )
+
+
+def cgroup_parent(settings: DaemonSettings) -> str:
+    """Below it are the cgroups of all pods and monitors of the instance."""
+    return f"/podhost/{settings.instance}"
+
+
+def remove_cgroups(settings: DaemonSettings) -> None:
+    """The instance's cgroups, once empty; and the common parent with the last instance.  Blocking."""
+    cgroup.remove(cgroup_parent(settings))
+    layout = cgroup.detect()
+    for directory in layout.directories("/podhost"):
+        try:
+            directory.rmdir()
+        except OSError:
+            # Absent, or another instance is below it.
+            continue
