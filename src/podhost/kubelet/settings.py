@@ -37,7 +37,10 @@ class KubeletSettings:
     memory_bytes: int = 0
     max_pods: int = 1000
     kubelet_version: str = "v1.37.0"
-    oci_runtime: str = "podhost"
+    oci_runtime: str = "0.1.0"
+    """Version shown as the container runtime's."""
+    os_image: str = "Linux"
+    machine_id: str = ""
     container_backoff: BackoffSettings = BackoffSettings()
     image_backoff: BackoffSettings = BackoffSettings()
     relist_interval_s: float = 180.0

@@ -1,0 +1,139 @@
+"""Makes a container's image available: decision, pull, back-off, events."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from podhost.aiokit import failpoint
+from podhost.aiokit.backoff import Backoff
+from podhost.api import models
+from podhost.api.image_refs import is_valid
+from podhost.cri.images import AuthConfig, Image, ImagePullError
+from podhost.errors import PodhostError
+from podhost.kubelet.go_format import quote
+from podhost.kubelet.image_policy import (
+    build_auths,
+    compute_image_decision,
+    format_image_backoff,
+    format_pulled,
+    is_policy_defaulted,
+)
+from podhost.kubelet.node_context import Document, NodeContext, format_field_path
+from podhost.kubelet.pod_actions import AnyContainer
+from podhost.store.keys import ObjectKey
+
+_STEP_IMAGE = failpoint.register("pod.start.20-image")
+_BACKOFF_SHOWN_AFTER_S = 1.0
+"""How long ErrImagePull is shown before it becomes ImagePullBackOff, as by the kubelet's next sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """When a failed start is tried again; ``None``: when something it depends on changes."""
+
+    retry_after_s: float | None
+    becomes: StartFailure | None = None
+    """What the status says from ``becomes_after_s`` on, until the retry."""
+    becomes_after_s: float = 0.0
+
+
+class StartFailure(PodhostError):
+    """A container could not be started: the waiting reason and message of its status."""
+
+    def __init__(self, reason: str, message: str, retry: RetryPlan | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry = retry or RetryPlan(None)
+
+
+class ImagePuller:
+    """Images for containers.  Back-off is counted for each container of each pod."""
+
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+        backoff = context.settings.image_backoff
+        self._backoff: Backoff[tuple[str, str]] = Backoff(
+            backoff.initial_s, backoff.max_s, reset_after_s=2 * backoff.max_s
+        )
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._backoff.gc(asyncio.get_running_loop().time())
+
+    async def ensure_image(self, document: Document, pod: models.Pod, container: AnyContainer) -> Image:
+        """The image, pulled if its policy says so.
+
+        Raises:
+            StartFailure: ErrImagePull, InvalidImageName, ErrImageNeverPull …
+        """
+        ref = container.image or ""
+        where = format_field_path(pod, container.name)
+        event = self._context.recorder.event
+        present = self._context.images.image_status(ref)
+        if present is None and not is_valid(ref):
+            cause = f"couldn't parse image name {quote(ref)}: invalid reference format"
+            message = f"Failed to apply default image tag {quote(ref)}: {cause}"
+            event(document, "Warning", "InspectFailed", message, field_path=where)
+            event(document, "Warning", "Failed", "Error: InvalidImageName", field_path=where)
+            raise StartFailure("InvalidImageName", message)
+        defaulted = is_policy_defaulted(pod.metadata.annotations, container.name, ref)
+        decision = compute_image_decision(
+            ref, container.image_pull_policy, present, policy_defaulted=defaulted
+        )
+        if decision.action == "fail":
+            event(document, "Warning", decision.reason, decision.message, field_path=where)
+            event(document, "Warning", "Failed", f"Error: {decision.reason}", field_path=where)
+            delay = self._next_delay(pod, container)
+            raise StartFailure(decision.reason, decision.message, RetryPlan(delay))
+        if decision.action == "use" and present is not None:
+            event(document, "Normal", "Pulled", decision.message, field_path=where)
+            return present
+        event(document, "Normal", "Pulling", decision.message, field_path=where)
+        image = await self._pull(document, pod, container, where)
+        failpoint.hit(_STEP_IMAGE)
+        return image
+
+    async def _pull(self, document: Document, pod: models.Pod, container: AnyContainer, where: str) -> Image:
+        ref = container.image or ""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            image = await self._context.images.pull_image(ref, auths=self._read_auths(pod, ref))
+        except PodhostError as error:
+            raise self._on_pull_failed(document, pod, container, where, error) from error
+        self._backoff.reset((pod.metadata.uid, container.name))
+        text = format_pulled(ref, loop.time() - begun, image.size_bytes)
+        self._context.recorder.event(document, "Normal", "Pulled", text, field_path=where)
+        return image
+
+    def _on_pull_failed(
+        self,
+        document: Document,
+        pod: models.Pod,
+        container: AnyContainer,
+        where: str,
+        error: PodhostError,
+    ) -> StartFailure:
+        ref = container.image or ""
+        event = self._context.recorder.event
+        reason = error.reason if isinstance(error, ImagePullError) else "ErrImagePull"
+        event(document, "Warning", "Failed", f"Failed to pull image {quote(ref)}: {error}", field_path=where)
+        event(document, "Warning", "Failed", f"Error: {reason}", field_path=where)
+        delay = self._next_delay(pod, container)
+        backing_off = StartFailure(
+            "ImagePullBackOff", format_image_backoff(ref, f"{reason}: {error}"), RetryPlan(delay)
+        )
+        plan = RetryPlan(delay, backing_off, min(_BACKOFF_SHOWN_AFTER_S, delay / 2))
+        return StartFailure(reason, str(error), plan)
+
+    def _next_delay(self, pod: models.Pod, container: AnyContainer) -> float:
+        now = asyncio.get_running_loop().time()
+        return self._backoff.next((pod.metadata.uid, container.name), now)
+
+    def _read_auths(self, pod: models.Pod, ref: str) -> tuple[AuthConfig, ...]:
+        namespace = pod.metadata.namespace
+        keys = [ObjectKey("secrets", namespace, s.name) for s in pod.spec.image_pull_secrets if s.name]
+        found = (self._context.store.find(key) for key in keys)
+        return build_auths(ref, (secret for secret in found if secret is not None))

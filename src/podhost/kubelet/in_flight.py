@@ -1,0 +1,49 @@
+"""Effects that are under way, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from podhost.aiokit.tasks import Tasks
+
+
+class InFlight:
+    """Named effects that are under way."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._tasks = Tasks()
+        self._named: dict[str, asyncio.Task[Any]] = {}
+        self._on_end = on_end
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._named
+
+    def any(self, prefix: str) -> bool:
+        """Whether an effect of that kind is under way."""
+        return any(name.startswith(prefix) for name in self._named)
+
+    def spawn(self, name: str, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start an effect; its end, good or bad, asks for another pass."""
+        task = self._tasks.spawn(coro, name=name)
+        self._named[name] = task
+        task.add_done_callback(lambda done: self._forget(name, done))
+        return task
+
+    def _forget(self, name: str, task: asyncio.Task[Any]) -> None:
+        if self._named.get(name) is task:
+            del self._named[name]
+            self._on_end()
+
+    async def cancel(self, *prefixes: str) -> None:
+        """Cancel the effects of these kinds and wait until they have ended."""
+        chosen = [task for name, task in self._named.items() if name.startswith(prefixes)]
+        for task in chosen:
+            task.cancel()
+        if chosen:
+            await asyncio.wait(chosen)
+
+    async def cancel_all(self) -> None:
+        """Cancel everything and wait."""
+        await self._tasks.cancel_all()

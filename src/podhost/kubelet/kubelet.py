@@ -1,0 +1,201 @@
+"""The kubelet of one node: connects store and runtime with one worker a pod."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from podhost.aiokit.clock import Clock
+from podhost.aiokit.keyed_worker import KeyedWorkers
+from podhost.aiokit.tasks import Tasks
+from podhost.cri.ids import PodUID
+from podhost.cri.images import ImageService
+from podhost.cri.runtime import ContainerEvent, ContainerEventType, DnsConfig, RuntimeService
+from podhost.cri.volumes import PodVolumes
+from podhost.kubelet.image_puller import ImagePuller
+from podhost.kubelet.log_rotation import rotate_logs
+from podhost.kubelet.node import register_node
+from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
+from podhost.kubelet.pod_worker import PodWorker
+from podhost.kubelet.recovery import recover_orphans
+from podhost.kubelet.settings import KubeletSettings
+from podhost.store.store import Store
+from podhost.store.watch import WatchEvent
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS = (ContainerEventType.CREATED, ContainerEventType.STARTED)
+_LOG_CHECK_S = 60.0
+
+
+class Kubelet:
+    """Runs the pods that are bound to this node.
+
+    Args:
+        settings: Values of this instance.
+        store: Where the API objects are.
+        runtime: Sandboxes and containers; ``recover`` has been called before :meth:`start`.
+        images: The machine's images.
+        volumes: Pods' volumes.
+        recorder: Writes Events.
+        clock: Time of day.
+    """
+
+    def __init__(
+        self,
+        settings: KubeletSettings,
+        store: Store,
+        runtime: RuntimeService,
+        images: ImageService,
+        volumes: PodVolumes,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self.context = NodeContext(
+            settings=settings,
+            store=store,
+            runtime=runtime,
+            images=images,
+            volumes=volumes,
+            recorder=recorder,
+            clock=clock,
+            host=HostFacts(0, 0, DnsConfig()),
+        )
+        self._puller = ImagePuller(self.context)
+        self._pods: dict[PodUID, PodWorker] = {}
+        self._workers: KeyedWorkers[str, None] = KeyedWorkers(
+            self._sync, name="pod", on_error=self._on_sync_failed
+        )
+        self._tasks = Tasks()
+        self._undo: list[object] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def start(self) -> None:
+        """Register the node, take up the pods of the store, sweep what belongs to none."""
+        context = self.context
+        context.host = await asyncio.to_thread(read_host_facts, context.settings)
+        register_node(context)
+        documents = [d for d in context.store.list("pods")[0] if self._is_ours(d)]
+        live = {PodUID(d["metadata"]["uid"]) for d in documents}
+        self._undo = [
+            context.runtime.subscribe(self._on_container_event),
+            context.store.subscribe("pods", self._on_pod),
+            context.store.subscribe("configmaps", lambda e: self._on_object("ConfigMap", e)),
+            context.store.subscribe("secrets", lambda e: self._on_object("Secret", e)),
+        ]
+        for document in documents:
+            self._admit(document)
+        self._tasks.spawn(recover_orphans(context, live), name="recover-orphans")
+        self._arm("relist", context.settings.relist_interval_s, self._relist)
+        self._arm("logs", _LOG_CHECK_S, self._check_logs)
+
+    async def stop(self) -> None:
+        """Stop looking; containers go on.  Idempotent."""
+        for undo in self._undo:
+            assert callable(undo)
+            undo()
+        self._undo.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        await self._workers.stop()
+        await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
+        await self._tasks.cancel_all()
+
+    def find_worker(self, uid: PodUID) -> PodWorker | None:
+        """The worker of a pod, for those who ask for its present state."""
+        return self._pods.get(uid)
+
+    # -- events ---------------------------------------------------------------------------------------------
+
+    def _is_ours(self, document: Document) -> bool:
+        return (document.get("spec") or {}).get("nodeName") == self.context.settings.node_name
+
+    def _on_pod(self, event: WatchEvent) -> None:
+        document = event.object
+        if not self._is_ours(document):
+            return
+        uid = PodUID(document["metadata"]["uid"])
+        worker = self._pods.get(uid)
+        if event.type == "DELETED":
+            if worker is not None:
+                worker.on_object_gone()
+        elif worker is None:
+            self._admit(document)
+        else:
+            worker.on_document(document)
+
+    def _admit(self, document: Document) -> None:
+        try:
+            worker = PodWorker(
+                self.context,
+                document,
+                puller=self._puller,
+                request_sync=self._submit,
+                on_end=self._on_worker_end,
+            )
+        except ValueError as error:  # msgspec.ValidationError: one broken record never stops the others.
+            _log.error("cannot read pod %s: %s", document["metadata"].get("name"), error)
+            return
+        self._pods[worker.uid] = worker
+        self._submit(worker.uid)
+
+    def _submit(self, uid: str) -> None:
+        if PodUID(uid) in self._pods:
+            self._workers.submit(uid, None)
+
+    def _on_worker_end(self, uid: str) -> None:
+        self._pods.pop(PodUID(uid), None)
+        self._puller.forget(uid)
+
+    def _on_container_event(self, event: ContainerEvent) -> None:
+        worker = self._pods.get(event.pod_uid)
+        if worker is not None:
+            worker.on_container_event(event.type in _PROGRESS)
+
+    def _on_object(self, kind: str, event: WatchEvent) -> None:
+        meta = event.object["metadata"]
+        namespace = meta.get("namespace", "")
+        self._tasks.spawn(
+            self.context.volumes.refresh_object(kind, namespace, meta["name"]),
+            name=f"refresh-{kind}-{namespace}-{meta['name']}",
+        )
+        for worker in self._pods.values():
+            if worker.key.namespace == namespace:
+                worker.on_dependency()
+
+    async def _sync(self, uid: str, _: None) -> None:
+        worker = self._pods.get(PodUID(uid))
+        if worker is not None:
+            await worker.sync_pod()
+
+    def _on_sync_failed(self, uid: str, _: None, error: Exception) -> None:
+        _log.error("a pass over pod %s failed: %s", uid, error, exc_info=error)
+        # Facts may be broken for good; do not spin, and do not forget the pod either.
+        self._arm(f"failed:{uid}", 10.0, lambda: self._submit(uid))
+
+    # -- safety net -----------------------------------------------------------------------------------------
+
+    def _arm(self, name: str, delay_s: float, action: object) -> None:
+        old = self._timers.pop(name, None)
+        if old is not None:
+            old.cancel()
+        assert callable(action)
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, action)
+
+    def _relist(self) -> None:
+        """Every few minutes: an event that was lost must not be lost for ever."""
+        self._arm("relist", self.context.settings.relist_interval_s, self._relist)
+        for uid in self._pods:
+            self._workers.submit(uid, None)
+        self._tasks.spawn(self._read_host(), name="read-host-facts")
+
+    async def _read_host(self) -> None:
+        self.context.host = await asyncio.to_thread(read_host_facts, self.context.settings)
+        register_node(self.context)
+
+    def _check_logs(self) -> None:
+        """Once a minute, while pods run."""
+        self._arm("logs", _LOG_CHECK_S, self._check_logs)
+        if self._pods:
+            self._tasks.spawn(rotate_logs(self.context), name="rotate-logs")

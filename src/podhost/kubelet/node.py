@@ -1,0 +1,127 @@
+"""The Node object of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+from uuid import uuid4
+
+from podhost.api.time import format_time
+from podhost.kubelet.node_context import NodeContext
+from podhost.store.keys import ObjectKey
+
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+)
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def register_node(context: NodeContext) -> None:
+    """Create the Node or bring its status up to date; what users have put on it stays."""
+    key = ObjectKey("nodes", "", context.settings.node_name)
+    current = context.store.find(key)
+    if current is None:
+        context.store.create(key, build_node(context))
+        return
+    status = build_node_status(context, current.get("status") or {})
+    labels = {**build_labels(context), **(current["metadata"].get("labels") or {})}
+    context.store.update(
+        key, {**current, "metadata": {**current["metadata"], "labels": labels}, "status": status}
+    )
+
+
+def build_node(context: NodeContext) -> dict[str, Any]:
+    """A fresh Node."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": context.settings.node_name,
+            "uid": str(uuid4()),
+            "creationTimestamp": format_time(context.clock.now_ns()),
+            "labels": build_labels(context),
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {},
+        "status": build_node_status(context, {}),
+    }
+
+
+def _architecture() -> str:
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def build_labels(context: NodeContext) -> dict[str, str]:
+    """The well-known labels."""
+    arch = _architecture()
+    return {
+        "beta.kubernetes.io/arch": arch,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": arch,
+        "kubernetes.io/hostname": context.settings.node_name,
+        "kubernetes.io/os": "linux",
+        "node-role.kubernetes.io/control-plane": "",
+    }
+
+
+def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[str, Any]:
+    """Addresses, capacity, conditions, nodeInfo.  Heartbeats are computed when read, not written."""
+    settings, host = context.settings, context.host
+    capacity = {
+        "cpu": _format_cpu(host.cpu_millis),
+        "memory": f"{host.memory_bytes // 1024}Ki",
+        "pods": str(settings.max_pods),
+    }
+    addresses = [{"type": "InternalIP", "address": ip} for ip in settings.host_ips]
+    addresses.append({"type": "Hostname", "address": settings.node_name})
+    return {
+        **previous,
+        "addresses": addresses,
+        "allocatable": dict(capacity),
+        "capacity": capacity,
+        "conditions": _build_conditions(context, previous),
+        "nodeInfo": _build_node_info(context),
+    }
+
+
+def _format_cpu(millis: int) -> str:
+    return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"
+
+
+def _build_conditions(context: NodeContext, previous: dict[str, Any]) -> list[dict[str, Any]]:
+    now = format_time(context.clock.now_ns())
+    old = {c["type"]: c for c in previous.get("conditions") or ()}
+    return [
+        {
+            "type": name,
+            "status": status,
+            "lastHeartbeatTime": old.get(name, {}).get("lastHeartbeatTime", now),
+            "lastTransitionTime": old[name]["lastTransitionTime"]
+            if old.get(name, {}).get("status") == status
+            else now,
+            "reason": reason,
+            "message": message,
+        }
+        for name, status, reason, message in _CONDITIONS
+    ]
+
+
+def _build_node_info(context: NodeContext) -> dict[str, str]:
+    settings = context.settings
+    return {
+        "architecture": _architecture(),
+        "bootID": settings.boot_id,
+        "containerRuntimeVersion": f"podhost://{settings.oci_runtime}",
+        "kernelVersion": os.uname().release,
+        "kubeProxyVersion": "",
+        "kubeletVersion": settings.kubelet_version,
+        "machineID": settings.machine_id,
+        "operatingSystem": "linux",
+        "osImage": settings.os_image,
+        "systemUUID": settings.machine_id,
+    }

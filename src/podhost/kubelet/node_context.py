@@ -1,0 +1,104 @@
+"""What the effects of the kubelet work with, as one value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from podhost.aiokit.clock import Clock
+from podhost.api import models
+from podhost.cri.images import ImageService
+from podhost.cri.runtime import DnsConfig, RuntimeService
+from podhost.cri.volumes import PodVolumes
+from podhost.kubelet.pod_actions import AnyContainer
+from podhost.kubelet.sandbox_config import parse_resolv_conf
+from podhost.kubelet.settings import KubeletSettings
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+
+Document = dict[str, Any]
+_RESOURCES = {"ConfigMap": "configmaps", "Secret": "secrets"}
+
+
+class Recorder(Protocol):
+    """Of :class:`podhost.store.events.EventRecorder`."""
+
+    def event(
+        self,
+        involved: Document,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Read from the machine at start and at each relist."""
+
+    cpu_millis: int
+    memory_bytes: int
+    dns: DnsConfig
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeContext:
+    """Collaborators of one kubelet; ``host`` is replaced when it is read again."""
+
+    settings: KubeletSettings
+    store: Store
+    runtime: RuntimeService
+    images: ImageService
+    volumes: PodVolumes
+    recorder: Recorder
+    clock: Clock
+    host: HostFacts
+
+    def read_object(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """A ConfigMap or Secret."""
+        return self.store.find(ObjectKey(_RESOURCES[kind], namespace, name))
+
+    def list_services(self, namespace: str) -> tuple[Mapping[str, Any], ...]:
+        """Services that a pod of the namespace hears of by its environment."""
+        services, _ = self.store.list("services", namespace)
+        if namespace == "default":
+            return tuple(services)
+        api = self.store.find(ObjectKey("services", "default", "kubernetes"))
+        return (*services, api) if api is not None else tuple(services)
+
+
+def read_host_facts(settings: KubeletSettings) -> HostFacts:
+    """Processors, memory and resolvers of the machine.  Blocks for a moment."""
+    try:
+        dns = parse_resolv_conf(settings.resolv_conf.read_text(errors="replace"))
+    except OSError:
+        dns = DnsConfig()
+    return HostFacts(
+        cpu_millis=settings.cpu_millis or (os.cpu_count() or 1) * 1000,
+        memory_bytes=settings.memory_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        dns=dns,
+    )
+
+
+def find_container(pod: models.Pod, name: str) -> tuple[models.Container | models.EphemeralContainer, str] | None:
+    """(container, its list in the spec)."""
+    groups: tuple[tuple[str, tuple[AnyContainer, ...]], ...] = (
+        ("containers", pod.spec.containers),
+        ("initContainers", pod.spec.init_containers),
+        ("ephemeralContainers", pod.spec.ephemeral_containers),
+    )
+    for group, containers in groups:
+        for container in containers:
+            if container.name == name:
+                return container, group
+    return None
+
+
+def format_field_path(pod: models.Pod, name: str) -> str:
+    """``spec.containers{1st}``: the part of the pod that an event is about."""
+    found = find_container(pod, name)
+    return f"spec.{found[1]}{{{name}}}" if found else ""

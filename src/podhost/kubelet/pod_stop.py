@@ -1,0 +1,134 @@
+"""The steps that take a pod down.  All are idempotent: a new daemon repeats them from the first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+
+from podhost.aiokit import failpoint
+from podhost.api import models
+from podhost.cri.ids import PodUID
+from podhost.cri.runtime import ContainerStatus
+from podhost.errors import ConflictError, NotFoundError
+from podhost.kubelet.node_context import Document, NodeContext, format_field_path
+from podhost.kubelet.pod_actions import ContainerKill, is_sidecar
+from podhost.kubelet.runtime_status import PodRuntimeStatus
+from podhost.kubelet.sandbox_config import compute_log_directory
+from podhost.linux import fs
+from podhost.store.keys import ObjectKey
+
+_log = logging.getLogger(__name__)
+
+_STEP_CONTAINERS = failpoint.register("pod.stop.10-containers")
+_STEP_SANDBOX = failpoint.register("pod.stop.20-sandbox")
+_STEP_REMOVED = failpoint.register("pod.stop.30-removed")
+_STEP_VOLUMES = failpoint.register("pod.stop.40-volumes")
+_STEP_FILES = failpoint.register("pod.stop.50-files")
+_STEP_OBJECT = failpoint.register("pod.stop.60-object")
+_MIN_SIDECAR_GRACE_S = 2.0
+
+
+class PodStopper:
+    """Effects of stopping; decides nothing."""
+
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+
+    async def stop_containers(
+        self, document: Document, pod: models.Pod, observed: PodRuntimeStatus, grace_s: float
+    ) -> None:
+        """Stop what runs: app containers at once, then sidecars in the reverse of their order (KEP-753)."""
+        deadline = asyncio.get_running_loop().time() + grace_s
+        sidecars = [c.name for c in pod.spec.init_containers if is_sidecar(c)]
+        running = observed.running()
+        await self._stop_all(document, pod, (c for c in running if c.name not in sidecars), grace_s)
+        for name in reversed(sidecars):
+            left = deadline - asyncio.get_running_loop().time()
+            grace = max(left, min(_MIN_SIDECAR_GRACE_S, grace_s))
+            await self._stop_all(document, pod, (c for c in running if c.name == name), grace)
+        failpoint.hit(_STEP_CONTAINERS)
+
+    async def _stop_all(
+        self, document: Document, pod: models.Pod, containers: Iterable[ContainerStatus], grace_s: float
+    ) -> None:
+        chosen = list(containers)
+        for container in chosen:
+            self._context.recorder.event(
+                document,
+                "Normal",
+                "Killing",
+                f"Stopping container {container.name}",
+                field_path=format_field_path(pod, container.name),
+            )
+        await _gather(self._context.runtime.stop_container(c.id, grace_s) for c in chosen)
+
+    async def kill_container(self, document: Document, pod: models.Pod, kill: ContainerKill) -> None:
+        """Stop one container of a pod that lives on."""
+        where = format_field_path(pod, kill.name)
+        self._context.recorder.event(document, "Normal", "Killing", kill.message, field_path=where)
+        await self._context.runtime.stop_container(kill.id, compute_grace_s(pod))
+
+    async def shorten_grace(self, observed: PodRuntimeStatus, grace_s: float) -> None:
+        """A second deletion with less patience."""
+        await _gather(self._context.runtime.stop_container(c.id, grace_s) for c in observed.running())
+
+    async def stop_sandboxes(self, observed: PodRuntimeStatus) -> None:
+        """Old sandboxes, before a new one takes their place."""
+        await _gather(self._context.runtime.stop_pod_sandbox(s.id) for s in observed.sandboxes)
+
+    async def release(self, observed: PodRuntimeStatus, uid: PodUID) -> None:
+        """A finished pod gives network and volumes back; containers and logs stay to be read."""
+        await self.stop_sandboxes(observed)
+        await self._context.volumes.unmount_volumes(uid)
+
+    async def remove(self, pod: models.Pod, observed: PodRuntimeStatus) -> None:
+        """Everything of the pod on this machine goes."""
+        runtime = self._context.runtime
+        await _gather(runtime.stop_pod_sandbox(s.id) for s in observed.sandboxes)
+        failpoint.hit(_STEP_SANDBOX)
+        await _gather(runtime.remove_pod_sandbox(s.id) for s in observed.sandboxes)
+        failpoint.hit(_STEP_REMOVED)
+        await self._context.volumes.unmount_volumes(PodUID(pod.metadata.uid))
+        failpoint.hit(_STEP_VOLUMES)
+        await asyncio.to_thread(self._remove_files, pod)
+        failpoint.hit(_STEP_FILES)
+
+    def _remove_files(self, pod: models.Pod) -> None:
+        settings = self._context.settings
+        fs.remove_tree(compute_log_directory(pod, settings))
+        fs.remove_tree(settings.state_dir / pod.metadata.uid)
+
+    def delete_object(self, pod: models.Pod) -> None:
+        """The API object goes last; with finalizers it stays until they are gone."""
+        meta = pod.metadata
+        key = ObjectKey("pods", meta.namespace, meta.name)
+        current = self._context.store.find(key)
+        if current is None or current["metadata"].get("uid") != meta.uid:
+            return
+        try:
+            if current["metadata"].get("finalizers"):
+                metadata = {**current["metadata"], "deletionGracePeriodSeconds": 0}
+                self._context.store.update(key, {**current, "metadata": metadata})
+            else:
+                self._context.store.delete(key, expected_uid=meta.uid)
+        except (NotFoundError, ConflictError) as error:
+            _log.debug("pod %s/%s went away by itself: %s", meta.namespace, meta.name, error)
+        failpoint.hit(_STEP_OBJECT)
+
+
+def compute_grace_s(pod: models.Pod) -> float:
+    """Patience with a container: of the deletion, else of the spec."""
+    meta_grace = pod.metadata.deletion_grace_period_seconds
+    if meta_grace is not None:
+        return float(meta_grace)
+    grace = pod.spec.termination_grace_period_seconds
+    return 30.0 if grace is None else float(grace)
+
+
+async def _gather(calls: Iterable[Awaitable[None]]) -> None:
+    """All of them to their end; then the first failure, if any."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

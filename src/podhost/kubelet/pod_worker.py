@@ -1,0 +1,486 @@
+"""One pod: looks at the facts, decides, starts what is to be done, writes the status.
+
+A pass (:meth:`PodWorker.sync_pod`) is short and never waits for an effect.  Effects are named tasks
+(:mod:`podhost.kubelet.in_flight`); an action whose name is in flight is not started again, and each end of a
+task asks for another pass.  So a slow pull in one container never delays the restart of another one::
+
+    event (store, runtime, timer, end of a task) ──▶ pass ──▶ tasks ──▶ pass …
+
+    running ──all is over──▶ finishing (release) ──▶ finished
+    any     ──deletionTimestamp, or the object is gone──▶ terminating (remove) ──▶ the worker's end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from podhost.api import models
+from podhost.api.time import parse_time
+from podhost.cri.ids import ContainerId, PodUID
+from podhost.cri.runtime import ContainerState
+from podhost.errors import PodhostError
+from podhost.kubelet.container_gc import compute_garbage, remove_garbage
+from podhost.kubelet.container_status import StatusContext, WaitingReason
+from podhost.kubelet.image_puller import ImagePuller, StartFailure
+from podhost.kubelet.in_flight import InFlight
+from podhost.kubelet.node_context import Document, NodeContext, format_field_path
+from podhost.kubelet.pod_actions import (
+    ContainerStart,
+    PodActions,
+    PodFailure,
+    compute_pod_actions,
+)
+from podhost.kubelet.pod_start import PodStarter, PreparedPod, PrepareError
+from podhost.kubelet.pod_status import generate_pod_status, has_exited_only, is_terminal
+from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
+from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
+from podhost.kubelet.status_writer import write_status
+from podhost.kubelet.termination_message import read_termination_message
+from podhost.store.keys import ObjectKey
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS_DELAY_S = 0.05
+"""While containers are being started, intermediate states are written at most this often."""
+_PREPARE_FIRST_S = 0.5
+_PREPARE_MAX_S = 122.0
+_STOP_FIRST_S = 1.0
+_STOP_MAX_S = 60.0
+_FORCED_GRACE_S = 1.0
+
+
+class PodWorker:
+    """The state that is kept for one pod in memory: what is in flight, and recent failures.
+
+    Everything else is read from the store and the runtime at each pass.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        document: Document,
+        *,
+        puller: ImagePuller,
+        request_sync: Callable[[str], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._starter = PodStarter(context, puller)
+        self._stopper = PodStopper(context)
+        self._request_sync = request_sync
+        self._on_end = on_end
+        self._in_flight = InFlight(self.request_sync)
+        self._prepared: asyncio.Future[PreparedPod] | None = None
+        self._failures: dict[str, StartFailure] = {}
+        self._retry_at_s: dict[str, float] = {}
+        self._retry_delay_s: dict[str, float] = {}
+        self._messages: dict[ContainerId, str] = {}
+        self._told_backoff: set[ContainerId] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._failure: PodFailure | None = None
+        self._object_gone = False
+        self._released = False
+        self._grace_s: float | None = None
+        self._last_write_s = float("-inf")
+        self._set_document(document)
+
+    def _set_document(self, document: Document) -> None:
+        self.document = document
+        self.pod = msgspec.convert(document, models.Pod)
+        self.uid = PodUID(self.pod.metadata.uid)
+        self.key = ObjectKey("pods", self.pod.metadata.namespace, self.pod.metadata.name)
+
+    # -- events ---------------------------------------------------------------------------------------------
+
+    def request_sync(self) -> None:
+        """Have a pass made soon."""
+        self._request_sync(self.uid)
+
+    def on_document(self, document: Document) -> None:
+        """The API object has changed."""
+        old = self.document
+        if old.get("spec") == document.get("spec") and _stable_meta(old) == _stable_meta(document):
+            self.document = document  # Our own status write, most likely.
+            return
+        self._set_document(document)
+        for name, failure in list(self._failures.items()):
+            if failure.retry.retry_after_s is None:
+                self._clear_failure(name)
+        self._shorten_grace()
+        self.request_sync()
+
+    def on_object_gone(self) -> None:
+        """The API object was removed without waiting for us (forced deletion)."""
+        self._object_gone = True
+        self.request_sync()
+
+    def on_dependency(self) -> None:
+        """A ConfigMap or Secret of the namespace has changed: what failed may succeed now."""
+        if self._failures or self._retry_at_s:
+            for name in list(self._failures):
+                if self._failures[name].reason == "CreateContainerConfigError":
+                    self._clear_failure(name)
+            self._retry_at_s.pop("prepare", None)
+            self.request_sync()
+
+    def on_container_event(self, is_progress: bool) -> None:
+        """Something happened to a container; ``is_progress``: it was created or started."""
+        if is_progress and self._in_flight.any("start:"):
+            return  # The end of the start task asks for a pass by itself.
+        self.request_sync()
+
+    async def stop(self) -> None:
+        """The daemon ends: drop what is in flight; containers live on."""
+        for timer in self._timers.values():
+            timer.cancel()
+        await self._in_flight.cancel_all()
+
+    # -- the pass -------------------------------------------------------------------------------------------
+
+    def observe(self) -> PodRuntimeStatus:
+        """The runtime's facts, from memory."""
+        runtime = self._context.runtime
+        return build_runtime_status(
+            (s for s in runtime.list_pod_sandboxes() if s.uid == self.uid), runtime.list_containers(self.uid)
+        )
+
+    async def sync_pod(self) -> None:
+        """One pass."""
+        observed = await self._observe_with_messages()
+        if self._object_gone or self.pod.metadata.deletion_timestamp:
+            self._sync_terminating(observed)
+        elif is_terminal(self._status()):
+            self._sync_finished(observed)
+        else:
+            self._sync_running(observed)
+
+    def _status(self) -> dict[str, Any]:
+        return self.document.get("status") or {}
+
+    async def _observe_with_messages(self) -> PodRuntimeStatus:
+        """Facts, after the messages of all that has ended were read.  Nothing is awaited after the last look."""
+        while True:
+            observed = self.observe()
+            fresh = [
+                c
+                for c in observed.containers
+                if c.state is ContainerState.EXITED and c.id not in self._messages
+            ]
+            if not fresh:
+                return observed
+            for container in fresh:
+                self._messages[container.id] = await asyncio.to_thread(read_termination_message, container)
+
+    def _sync_running(self, observed: PodRuntimeStatus) -> None:
+        actions = compute_pod_actions(
+            self.pod,
+            observed,
+            self._context.clock.now_ns(),
+            self._context.settings.container_backoff,
+            started_at_ns=_time_ns(self._status().get("startTime")),
+        )
+        if actions.failure is not None and self._failure is None:
+            self._failure = actions.failure
+            self._event("Normal", actions.failure.reason, actions.failure.message)
+        if actions.kill_pod and not actions.create_sandbox:
+            self._write(observed, is_ending=True)
+            self._finish()
+            return
+        self._carry_out(actions, observed)
+        self._set_timer("requeue", self._delay_until(actions.requeue_at_ns))
+        self._tell_backoffs(actions, observed)
+        self._write_progress(observed)
+        self._collect_garbage(observed)
+
+    def _carry_out(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
+        for kill in actions.kill:
+            name = f"kill:{kill.id}"
+            if name not in self._in_flight:
+                self._in_flight.spawn(name, self._stopper.kill_container(self.document, self.pod, kill))
+        killed = {kill.name for kill in actions.kill}
+        wanted = [s for s in actions.start if s.name not in killed and self._may_start(s)]
+        if not wanted and not actions.create_sandbox:
+            return
+        if not self._ensure_prepared(actions, observed):
+            return
+        for start in wanted:
+            self._in_flight.spawn(f"start:{start.name}", self._start(start))
+
+    def _may_start(self, start: ContainerStart) -> bool:
+        if f"start:{start.name}" in self._in_flight:
+            return False
+        return self._retry_at_s.get(start.name, 0.0) <= asyncio.get_running_loop().time()
+
+    def _ensure_prepared(self, actions: PodActions, observed: PodRuntimeStatus) -> bool:
+        """Sandbox and volumes are there, or on their way."""
+        if "prepare" in self._in_flight:
+            return True
+        if self._retry_at_s.get("prepare", 0.0) > asyncio.get_running_loop().time():
+            return False
+        done = self._prepared
+        if not actions.create_sandbox and done is not None and _has_result(done, actions):
+            return True
+        self._prepared = asyncio.get_running_loop().create_future()
+        self._in_flight.spawn("prepare", self._prepare(self._prepared, actions, observed))
+        return True
+
+    async def _prepare(
+        self, result: asyncio.Future[PreparedPod], actions: PodActions, observed: PodRuntimeStatus
+    ) -> None:
+        try:
+            if actions.create_sandbox and observed.sandboxes:
+                text = "Pod sandbox changed, it will be killed and re-created."
+                self._event("Normal", "SandboxChanged", text)
+                await self._stopper.stop_sandboxes(observed)
+            prepared = await self._starter.prepare_pod(
+                self.document,
+                self.pod,
+                observed,
+                create=actions.create_sandbox,
+                attempt=actions.sandbox_attempt,
+            )
+        except PodhostError as error:
+            self._retry_later("prepare", _PREPARE_FIRST_S, _PREPARE_MAX_S)
+            _log.info("%s", error)
+            result.set_exception(PrepareError(str(error)))
+            result.exception()  # Seen, even if no container waits for it.
+            return
+        except BaseException:
+            result.cancel()
+            raise
+        self._forget_retry("prepare")
+        result.set_result(prepared)
+
+    async def _start(self, start: ContainerStart) -> None:
+        assert self._prepared is not None
+        try:
+            await self._starter.start_container(self.document, self.pod, start, self._prepared)
+        except PrepareError:
+            return  # Reported by the task that prepares; the next pass comes with its retry.
+        except StartFailure as failure:
+            self._on_start_failure(start.name, failure)
+        else:
+            self._clear_failure(start.name)
+
+    def _on_start_failure(self, name: str, failure: StartFailure) -> None:
+        self._failures[name] = failure
+        retry = failure.retry
+        if retry.retry_after_s is None:
+            self._retry_at_s[name] = float("inf")
+            return
+        now = asyncio.get_running_loop().time()
+        self._retry_at_s[name] = now + retry.retry_after_s
+        self._set_timer(f"retry:{name}", retry.retry_after_s)
+        if retry.becomes is not None:
+            loop = asyncio.get_running_loop()
+            self._set_timer(f"becomes:{name}", None)
+            self._timers[f"becomes:{name}"] = loop.call_later(
+                retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
+            )
+
+    def _on_backing_off(self, name: str, failure: StartFailure, becomes: StartFailure) -> None:
+        """ErrImagePull turns into ImagePullBackOff."""
+        if self._failures.get(name) is not failure:
+            return
+        self._failures[name] = becomes
+        where = format_field_path(self.pod, name)
+        self._event("Normal", "BackOff", becomes.message.partition(": ")[0], where)
+        self._event("Warning", "Failed", f"Error: {becomes.reason}", where)
+        self.request_sync()
+
+    def _clear_failure(self, name: str) -> None:
+        self._failures.pop(name, None)
+        self._forget_retry(name)
+        for timer in (f"retry:{name}", f"becomes:{name}"):
+            self._set_timer(timer, None)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _sync_finished(self, observed: PodRuntimeStatus) -> None:
+        """The phase is final: nothing starts any more; what is held is given back."""
+        if not has_exited_only(observed) or not self._released:
+            self._finish()
+        self._write(observed, is_ending=True)
+        self._collect_garbage(observed)
+
+    def _finish(self) -> None:
+        waits = self._retry_at_s.get("finish", 0.0) > asyncio.get_running_loop().time()
+        if "finish" not in self._in_flight and not self._released and not waits:
+            self._in_flight.spawn("finish", self._run_finish())
+
+    async def _run_finish(self) -> None:
+        await self._in_flight.cancel("start:", "prepare", "kill:")
+        self._prepared = None
+        try:
+            await self._stopper.stop_containers(
+                self.document, self.pod, self.observe(), compute_grace_s(self.pod)
+            )
+            await self._stopper.release(self.observe(), self.uid)
+        except (PodhostError, OSError) as error:
+            self._on_stop_failed("finish", error)
+            return
+        self._released = True
+
+    def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
+        waits = self._retry_at_s.get("terminate", 0.0) > asyncio.get_running_loop().time()
+        if "terminate" not in self._in_flight and not waits:
+            self._grace_s = _FORCED_GRACE_S if self._object_gone else compute_grace_s(self.pod)
+            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
+        elif self._object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
+            self._shorten_to(_FORCED_GRACE_S)
+        if not self._object_gone:
+            self._write_progress(observed)
+
+    async def _run_terminate(self, grace_s: float) -> None:
+        await self._in_flight.cancel("start:", "prepare", "kill:", "finish")
+        try:
+            await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
+            observed = await self._observe_with_messages()
+            if not self._object_gone:
+                self._write(observed, is_ending=True)
+            await self._stopper.remove(self.pod, observed)
+            if not self._object_gone:
+                self._stopper.delete_object(self.pod)
+        except (PodhostError, OSError) as error:
+            self._on_stop_failed("terminate", error)
+            return
+        for timer in self._timers.values():
+            timer.cancel()
+        self._on_end(self.uid)
+
+    def _on_stop_failed(self, name: str, error: Exception) -> None:
+        _log.warning("cannot stop pod %s/%s: %s", self.key.namespace, self.key.name, error)
+        self._event("Warning", "FailedKillPod", f"error killing pod: {error}")
+        self._retry_later(name, _STOP_FIRST_S, _STOP_MAX_S)
+
+    def _shorten_grace(self) -> None:
+        if self.pod.metadata.deletion_timestamp and "terminate" in self._in_flight:
+            self._shorten_to(compute_grace_s(self.pod))
+
+    def _shorten_to(self, grace_s: float) -> None:
+        if self._grace_s is not None and grace_s < self._grace_s and "shorten" not in self._in_flight:
+            self._grace_s = grace_s
+            self._in_flight.spawn("shorten", self._stopper.shorten_grace(self.observe(), grace_s))
+
+    # -- status ---------------------------------------------------------------------------------------------
+
+    def generate_status(self, observed: PodRuntimeStatus, *, is_ending: bool = False) -> dict[str, Any]:
+        """The status as it is now."""
+        return generate_pod_status(
+            self.pod, observed, self._status(), self._status_context(observed, is_ending=is_ending)
+        )
+
+    def _status_context(self, observed: PodRuntimeStatus, *, is_ending: bool) -> StatusContext:
+        context = self._context
+        return StatusContext(
+            now_ns=context.clock.now_ns(),
+            host_ips=context.settings.host_ips,
+            backoff=context.settings.container_backoff,
+            waiting={n: WaitingReason(f.reason, f.message) for n, f in self._failures.items()},
+            messages=self._messages,
+            image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},
+            failure=self._failure,
+            is_ending=is_ending,
+        )
+
+    def _image_name(self, image_id: str) -> str:
+        image = self._context.images.image_status(image_id)
+        return image.repo_digests[0] if image is not None and image.repo_digests else str(image_id)
+
+    def _write_progress(self, observed: PodRuntimeStatus) -> None:
+        """Write now, or in a moment while more is about to change."""
+        loop = asyncio.get_running_loop()
+        busy = self._in_flight.any("start:") or self._in_flight.any("terminate")
+        wait = self._last_write_s + _PROGRESS_DELAY_S - loop.time()
+        if busy and wait > 0:
+            if "progress" not in self._timers:
+                self._set_timer("progress", wait)
+            return
+        self._set_timer("progress", None)
+        is_ending = bool(self.pod.metadata.deletion_timestamp) and has_exited_only(observed)
+        self._write(observed, is_ending=is_ending)
+
+    def _write(self, observed: PodRuntimeStatus, *, is_ending: bool) -> None:
+        status = self.generate_status(observed, is_ending=is_ending)
+        self._last_write_s = asyncio.get_running_loop().time()
+        write_status(self._context.store, self.key, self.uid, status)
+
+    def _tell_backoffs(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
+        """One BackOff event for each exit that has to wait."""
+        for start in actions.backing_off:
+            latest = observed.latest(start.name)
+            if latest is None or latest.id in self._told_backoff:
+                continue
+            self._told_backoff.add(latest.id)
+            meta = self.pod.metadata
+            text = (
+                f"Back-off restarting failed container {start.name} "
+                f"in pod {meta.name}_{meta.namespace}({meta.uid})"
+            )
+            self._event("Warning", "BackOff", text, format_field_path(self.pod, start.name))
+
+    def _collect_garbage(self, observed: PodRuntimeStatus) -> None:
+        garbage = compute_garbage(observed)
+        if garbage and "gc" not in self._in_flight and not self._in_flight.any("start:"):
+            self._in_flight.spawn("gc", remove_garbage(self._context.runtime, garbage))
+            for container_id in garbage.containers:
+                self._messages.pop(container_id, None)
+                self._told_backoff.discard(container_id)
+
+    # -- small things ---------------------------------------------------------------------------------------
+
+    def _event(self, type_: Any, reason: str, message: str, where: str = "") -> None:
+        self._context.recorder.event(self.document, type_, reason, message, field_path=where)
+
+    def _delay_until(self, at_ns: int | None) -> float | None:
+        return None if at_ns is None else max(0.0, (at_ns - self._context.clock.now_ns()) / 1e9)
+
+    def _set_timer(self, name: str, delay_s: float | None) -> None:
+        """One timer a name; ``None`` takes it away."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if delay_s is not None and delay_s != float("inf"):
+            loop = asyncio.get_running_loop()
+            self._timers[name] = loop.call_later(delay_s, self._on_timer, name)
+
+    def _on_timer(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self.request_sync()
+
+    def _retry_later(self, name: str, first_s: float, max_s: float) -> None:
+        delay = min(self._retry_delay_s.get(name, first_s / 2) * 2, max_s)
+        self._retry_delay_s[name] = delay
+        self._retry_at_s[name] = asyncio.get_running_loop().time() + delay
+        self._set_timer(f"retry:{name}", delay)
+
+    def _forget_retry(self, name: str) -> None:
+        self._retry_at_s.pop(name, None)
+        self._retry_delay_s.pop(name, None)
+
+
+def _has_result(task: asyncio.Future[PreparedPod], actions: PodActions) -> bool:
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return False
+    return task.result().sandbox_id == actions.sandbox_id
+
+
+def _stable_meta(document: Document) -> dict[str, Any]:
+    """Metadata that a pass depends on."""
+    meta = document["metadata"]
+    keys = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers")
+    return {key: meta.get(key) for key in keys}
+
+
+def _time_ns(text: object) -> int | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return int(parse_time(text).timestamp() * 1_000_000_000)
+    except ValueError:
+        return None

@@ -1,0 +1,31 @@
+"""Writes a pod's status to the store, when it says something new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podhost.errors import NotFoundError
+from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+
+
+def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any]) -> bool:
+    """Replace the status; False when the pod is gone, is another one, or has this status already.
+
+    Conditions of others are taken from what is stored now: they may be newer than those seen at generation.
+    """
+    current = store.find(key)
+    if current is None or current["metadata"].get("uid") != uid:
+        return False
+    old = current.get("status") or {}
+    foreign = [c for c in old.get("conditions") or () if c.get("type") not in OWNED_CONDITIONS]
+    owned = [c for c in status["conditions"] if c["type"] in OWNED_CONDITIONS]
+    merged = {**status, "conditions": owned + foreign}
+    if merged == old:
+        return False
+    try:
+        store.update(key, {**current, "status": merged})
+    except NotFoundError:
+        return False
+    return True
