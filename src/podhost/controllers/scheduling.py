@@ -66,7 +66,9 @@ def compute_requests(pod: Doc) -> dict[str, Fraction]:
     _add(running, sidecars)
     _raise(running, peak)
     running |= {
-        name: amount for name, amount in _requests(spec).items() if name in ("cpu", "memory") or name.startswith("hugepages-")
+        name: amount
+        for name, amount in _requests(spec).items()
+        if name in ("cpu", "memory") or name.startswith("hugepages-")
     }
     _add(running, {name: parse_quantity(value) for name, value in (spec.get("overhead") or {}).items()})
     return running
