@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from podhost.linux import syscalls as sys
@@ -82,11 +83,8 @@ def read_file_beneath(root: Path, path: str, max_bytes: int) -> bytes:
         fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     finally:
         os.close(root_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
     with os.fdopen(fd, "rb") as file:
-        if not _is_regular(file.fileno()):
-            raise OSError(errno.EINVAL, "not a regular file", path)
         return file.read(max_bytes)
-
-
-def _is_regular(fd: int) -> bool:
-    return (os.fstat(fd).st_mode & 0o170000) == 0o100000
