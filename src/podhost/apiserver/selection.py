@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podhost.api.kinds import Kind
-from podhost.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
+from podhost.api.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
 from podhost.apiserver.call import Call
 
 Obj = dict[str, Any]
@@ -17,7 +17,7 @@ class Selection:
     """Which objects a request is about."""
 
     kind: Kind
-    labels: LabelSelector | None = None
+    labels: Selector | None = None
     fields: FieldSelector | None = None
 
     @property
@@ -31,10 +31,10 @@ class Selection:
 
 
 def read_selection(call: Call) -> Selection:
-    """From ``labelSelector`` and ``fieldSelector``.  Raises ApiError (400)."""
+    """From ``labelSelector`` and ``fieldSelector``.  Raises InvalidError."""
     labels, fields = call.text("labelSelector"), call.text("fieldSelector")
     return Selection(
         call.kind,
         parse_label_selector(labels) if labels else None,
-        parse_field_selector(fields) if fields else None,
+        parse_field_selector(fields, tuple(call.kind.selectable_fields({}))) if fields else None,
     )

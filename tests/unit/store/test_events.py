@@ -1,0 +1,138 @@
+"""Events: correlation and expiry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podhost.aiokit import failpoint
+from podhost.aiokit.clock import FakeClock
+from podhost.store import EventExpiry, EventRecorder, ObjectKey, Store
+
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "ns", "uid": "u1", "resourceVersion": "5"},
+}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    opened = Store(tmp_path / "db", clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def recorder(store: Store, clock: FakeClock) -> EventRecorder:
+    return EventRecorder(store, clock, "kubelet", "node1")
+
+
+def events(store: Store) -> list[dict[str, Any]]:
+    return store.list("events")[0]
+
+
+def test_event_tells_of_what_where_and_who(store: Store, recorder: EventRecorder) -> None:
+    recorder.event(POD, "Normal", "Pulled", "image is here", field_path="spec.containers{c}")
+    (event,) = events(store)
+    assert event["metadata"]["namespace"] == "ns"
+    assert event["metadata"]["name"].startswith("web.")
+    assert event["involvedObject"] == {
+        "kind": "Pod",
+        "namespace": "ns",
+        "name": "web",
+        "uid": "u1",
+        "apiVersion": "v1",
+        "resourceVersion": "5",
+        "fieldPath": "spec.containers{c}",
+    }
+    assert (event["count"], event["reason"], event["type"]) == (1, "Pulled", "Normal")
+    assert event["source"] == {"component": "kubelet", "host": "node1"}
+    assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-11-23T16:00:00Z"
+
+
+def test_same_event_again_is_counted(store: Store, recorder: EventRecorder, clock: FakeClock) -> None:
+    recorder.event(POD, "Warning", "BackOff", "again")
+    clock.advance(60)
+    newer = {**POD, "metadata": {**POD["metadata"], "resourceVersion": "9"}}
+    recorder.event(newer, "Warning", "BackOff", "again")
+    (event,) = events(store)
+    assert event["count"] == 2
+    assert event["firstTimestamp"] == "2026-11-23T16:00:00Z"
+    assert event["lastTimestamp"] == "2026-11-23T16:01:00Z"
+
+
+def test_event_that_was_deleted_is_made_anew(store: Store, recorder: EventRecorder, clock: FakeClock) -> None:
+    recorder.event(POD, "Normal", "Started", "x")
+    store.delete(ObjectKey("events", "ns", events(store)[0]["metadata"]["name"]))
+    clock.advance(1)
+    recorder.event(POD, "Normal", "Started", "x")
+    assert [event["count"] for event in events(store)] == [1]
+
+
+def test_many_similar_events_are_combined(store: Store, recorder: EventRecorder, clock: FakeClock) -> None:
+    for number in range(14):
+        clock.advance(1)
+        recorder.event(POD, "Warning", "Unhealthy", f"try {number}")
+    found = events(store)
+    assert len(found) == 11
+    (combined,) = [event for event in found if event["message"].startswith("(combined")]
+    assert combined["message"] == "(combined from similar events): try 13"
+    assert combined["count"] == 4
+
+
+def test_recorder_never_raises(store: Store, recorder: EventRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    failpoint.set("store.write", "error:ENOSPC")
+    try:
+        recorder.event(POD, "Normal", "Started", "x")
+    finally:
+        failpoint.clear()
+    recorder.event({}, "Normal", "Started", "x")
+    assert caplog.text.count("cannot record event Started") == 2
+    assert events(store) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.looptime
+async def test_events_expire_an_hour_after_their_last_write(
+    store: Store, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    expiry = EventExpiry(store, clock)
+    expiry.start()
+    recorder.event(POD, "Normal", "A", "a")
+    await asyncio.sleep(1800)
+    recorder.event(POD, "Normal", "B", "b")
+    await asyncio.sleep(1700)
+    recorder.event(POD, "Normal", "A", "a")
+    await asyncio.sleep(1999)
+    assert [event["reason"] for event in events(store)] == ["A"]
+    await asyncio.sleep(1700)
+    assert events(store) == []
+    expiry.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.looptime
+async def test_events_of_an_earlier_run_expire_too(
+    store: Store, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    recorder.event(POD, "Normal", "A", "a")
+    clock.advance(3000)
+    expiry = EventExpiry(store, clock)
+    expiry.start()
+    await asyncio.sleep(500)
+    assert len(events(store)) == 1
+    await asyncio.sleep(101)
+    assert events(store) == []
+    expiry.stop()
+
+
