@@ -68,9 +68,9 @@ def read_version(path: str) -> str:
 
 
 _INSTALL = {
-    "debian": "apt-get install -y {}",
-    "fedora": "dnf install -y {}",
-    "arch": "pacman -S --noconfirm {}",
+    "debian": "apt-get install -y",
+    "fedora": "dnf install -y",
+    "arch": "pacman -S --noconfirm",
 }
 _FAMILY = {
     "ubuntu": "debian",
@@ -96,7 +96,7 @@ def install_command(program: str, distribution: str) -> str:
     family = _FAMILY.get(distribution, distribution)
     names = _PACKAGES.get(program, {})
     package = names.get(family) or names.get("") or program
-    return "sudo " + _INSTALL.get(family, _INSTALL["debian"]).format(package)
+    return f"sudo {_INSTALL.get(family, _INSTALL['debian'])} {package}"
 
 
 def read_distribution(root: Path = Path("/")) -> str:
