@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from podhost.api import columns, defaulting, names, selectors, strategies, warnings
+from podhost.api import columns as tables
+from podhost.api import defaulting, names, selectors, strategies
+from podhost.api import warnings as messages
 from podhost.api.field_errors import FieldError
 from podhost.api.objects import Object
 from podhost.api.validation import core, discovery, metadata, nodes, pods, services
@@ -73,11 +75,13 @@ class Kind:
     """Errors of everything but metadata, which ``validate`` adds."""
     validate_update: ValidateUpdate = metadata.nothing_changed
     validate_status_update: ValidateUpdate = metadata.nothing_changed
-    columns: tuple[columns.Column, ...] = columns.DEFAULT_COLUMNS
-    row: Callable[[Object, datetime], list[Any]] = columns.default_row
+    columns: tuple[tables.Column, ...] = tables.DEFAULT_COLUMNS
+    row: Callable[[Object, datetime], list[Any]] = tables.default_row
+    table_order: Callable[[Object], str] | None = None
+    """Sort key of the rows of a table; ``None``: by namespace and name, as listed."""
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]] = selectors.metadata_fields
     """Values for field selectors; the keys are those that a client may ask for."""
-    warnings: Callable[[Object], list[str]] = warnings.no_warnings
+    warnings: Callable[[Object], list[str]] = messages.no_warnings
     graceful: bool = False
     """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
     unconditional_update: bool = True
@@ -148,10 +152,10 @@ POD = Kind(
     validate_create=pods.validate_pod,
     validate_update=pods.validate_pod_update,
     validate_status_update=pods.validate_pod_status_update,
-    columns=columns.POD_COLUMNS,
-    row=columns.pod_row,
+    columns=tables.POD_COLUMNS,
+    row=tables.pod_row,
     selectable_fields=selectors.pod_fields,
-    warnings=warnings.pod_warnings,
+    warnings=messages.pod_warnings,
     graceful=True,
 )
 SERVICE = Kind(
@@ -169,10 +173,10 @@ SERVICE = Kind(
     prepare_update=strategies.prepare_service_update,
     validate_create=services.validate_service,
     validate_update=services.validate_service_update,
-    columns=columns.SERVICE_COLUMNS,
-    row=columns.service_row,
+    columns=tables.SERVICE_COLUMNS,
+    row=tables.service_row,
     selectable_fields=selectors.service_fields,
-    warnings=warnings.service_warnings,
+    warnings=messages.service_warnings,
 )
 CONFIG_MAP = Kind(
     kind="ConfigMap",
@@ -183,8 +187,8 @@ CONFIG_MAP = Kind(
     short_names=("cm",),
     validate_create=core.validate_config_map,
     validate_update=core.validate_config_map_update,
-    columns=columns.CONFIG_MAP_COLUMNS,
-    row=columns.config_map_row,
+    columns=tables.CONFIG_MAP_COLUMNS,
+    row=tables.config_map_row,
 )
 SECRET = Kind(
     kind="Secret",
@@ -197,8 +201,8 @@ SECRET = Kind(
     prepare_update=strategies.prepare_secret_update,
     validate_create=core.validate_secret,
     validate_update=core.validate_secret_update,
-    columns=columns.SECRET_COLUMNS,
-    row=columns.secret_row,
+    columns=tables.SECRET_COLUMNS,
+    row=tables.secret_row,
     selectable_fields=selectors.secret_fields,
 )
 NAMESPACE = Kind(
@@ -215,8 +219,8 @@ NAMESPACE = Kind(
     default=defaulting.default_namespace,
     prepare_create=strategies.prepare_namespace_create,
     prepare_update=strategies.prepare_namespace_update,
-    columns=columns.NAMESPACE_COLUMNS,
-    row=columns.namespace_row,
+    columns=tables.NAMESPACE_COLUMNS,
+    row=tables.namespace_row,
     selectable_fields=selectors.namespace_fields,
     graceful=True,
 )
@@ -232,8 +236,8 @@ NODE = Kind(
     prepare_update=strategies.keep_status,
     validate_create=nodes.validate_node,
     validate_update=nodes.validate_node_update,
-    columns=columns.NODE_COLUMNS,
-    row=columns.node_row,
+    columns=tables.NODE_COLUMNS,
+    row=tables.node_row,
     selectable_fields=selectors.node_fields,
 )
 ENDPOINTS = Kind(
@@ -246,9 +250,9 @@ ENDPOINTS = Kind(
     default=defaulting.default_endpoints,
     validate_create=discovery.validate_endpoints,
     validate_update=discovery.validate_endpoints_update,
-    columns=columns.ENDPOINTS_COLUMNS,
-    row=columns.endpoints_row,
-    warnings=warnings.endpoints_warnings,
+    columns=tables.ENDPOINTS_COLUMNS,
+    row=tables.endpoints_row,
+    warnings=messages.endpoints_warnings,
 )
 ENDPOINT_SLICE = Kind(
     kind="EndpointSlice",
@@ -262,8 +266,8 @@ ENDPOINT_SLICE = Kind(
     prepare_update=strategies.count_generation_of_content,
     validate_create=discovery.validate_endpoint_slice,
     validate_update=discovery.validate_endpoint_slice_update,
-    columns=columns.ENDPOINT_SLICE_COLUMNS,
-    row=columns.endpoint_slice_row,
+    columns=tables.ENDPOINT_SLICE_COLUMNS,
+    row=tables.endpoint_slice_row,
 )
 EVENT = Kind(
     kind="Event",
@@ -273,8 +277,9 @@ EVENT = Kind(
     schema=_CORE + "Event",
     short_names=("ev",),
     validate_create=core.validate_event,
-    columns=columns.EVENT_COLUMNS,
-    row=columns.event_row,
+    columns=tables.EVENT_COLUMNS,
+    row=tables.event_row,
+    table_order=tables.event_order,
     selectable_fields=selectors.event_fields,
 )
 SERVICE_ACCOUNT = Kind(
@@ -284,8 +289,8 @@ SERVICE_ACCOUNT = Kind(
     singular="serviceaccount",
     schema=_CORE + "ServiceAccount",
     short_names=("sa",),
-    columns=columns.SERVICE_ACCOUNT_COLUMNS,
-    row=columns.service_account_row,
+    columns=tables.SERVICE_ACCOUNT_COLUMNS,
+    row=tables.service_account_row,
 )
 LEASE = Kind(
     kind="Lease",
@@ -295,8 +300,8 @@ LEASE = Kind(
     singular="lease",
     schema="io.k8s.api.coordination.v1.Lease",
     validate_create=core.validate_lease,
-    columns=columns.LEASE_COLUMNS,
-    row=columns.lease_row,
+    columns=tables.LEASE_COLUMNS,
+    row=tables.lease_row,
     unconditional_update=False,
 )
 

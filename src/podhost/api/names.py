@@ -14,8 +14,11 @@ NameCheck = Callable[[str], list[str]]
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_UNDERSCORE = rf"{_LABEL_UNDERSCORE}(\.{_LABEL_UNDERSCORE})*"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 
+_UNDERSCORE_RE = re.compile(_UNDERSCORE, re.ASCII)
 _LABEL_RE = re.compile(_LABEL, re.ASCII)
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN, re.ASCII)
 _LABEL_1035_RE = re.compile(_LABEL_1035, re.ASCII)
@@ -55,6 +58,12 @@ _SUBDOMAIN_MESSAGE = regex_message(
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
     "and end with an alphanumeric character",
     _SUBDOMAIN,
+    "example.com",
+)
+_UNDERSCORE_MESSAGE = regex_message(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start "
+    "and end with an alphanumeric character",
+    _UNDERSCORE,
     "example.com",
 )
 _LABEL_1035_MESSAGE = regex_message(
@@ -109,6 +118,16 @@ def check_dns_subdomain(value: str) -> list[str]:
         messages.append(max_length_message(SUBDOMAIN_MAX))
     if not _SUBDOMAIN_RE.fullmatch(value):
         messages.append(_SUBDOMAIN_MESSAGE)
+    return messages
+
+
+def check_dns_subdomain_with_underscore(value: str) -> list[str]:
+    """As some DNS search domains have."""
+    messages = []
+    if len(value.encode()) > SUBDOMAIN_MAX:
+        messages.append(max_length_message(SUBDOMAIN_MAX))
+    if not _UNDERSCORE_RE.fullmatch(value):
+        messages.append(_UNDERSCORE_MESSAGE)
     return messages
 
 

@@ -95,12 +95,34 @@ def prepare_service_update(new: Object, old: Object) -> None:
     """Status is kept; addresses and ports that the client left out are the old ones (patches by kubectl)."""
     keep_status(new, old)
     spec, old_spec = ensure_section(new, "spec"), old.get("spec") or {}
+    _drop_fields_of_old_type(spec, old_spec)
     if spec.get("type") == "ExternalName":
         return
     if old_spec.get("type") != "ExternalName":
         _keep_addresses(spec, old_spec)
     if spec.get("type") in ("NodePort", "LoadBalancer"):
         _keep_node_ports(spec, old_spec)
+
+
+def _drop_fields_of_old_type(spec: Object, old_spec: Mapping[str, Any]) -> None:
+    """What belonged to the old type and was not touched goes with it."""
+    kind, old_kind = spec.get("type"), old_spec.get("type")
+    if kind == old_kind:
+        return
+    gone = []
+    if kind == "ExternalName":
+        gone += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]
+    if kind not in ("NodePort", "LoadBalancer"):
+        gone.append("externalTrafficPolicy")
+        old_ports = {port.get("nodePort") for port in old_spec.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in old_ports:
+                port.pop("nodePort", None)
+    if kind != "LoadBalancer":
+        gone += ["allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"]
+    for name in gone:
+        if spec.get(name) == old_spec.get(name):
+            spec.pop(name, None)
 
 
 def _keep_addresses(spec: Object, old_spec: Mapping[str, Any]) -> None:

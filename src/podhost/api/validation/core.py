@@ -1,0 +1,121 @@
+"""ConfigMaps, Secrets, Events, Leases."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from podhost.api import names
+from podhost.api.field_errors import FieldError, Path
+from podhost.api.objects import Object
+from podhost.api.validation.metadata import immutable, invalid_all
+
+MAX_DATA_BYTES = 1024 * 1024
+_ROOT = Path()
+_DOCKER_CONFIG_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
+_SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
+
+
+def _decoded_size(value: str) -> int:
+    """Bytes behind a base64 text, without decoding it."""
+    return len(value) * 3 // 4 - value[-2:].count("=")
+
+
+def validate_config_map(config_map: Object) -> list[FieldError]:
+    data, binary = config_map.get("data") or {}, config_map.get("binaryData") or {}
+    errors: list[FieldError] = []
+    size = 0
+    for key, value in data.items():
+        errors += invalid_all(_ROOT.child("data").key(key), key, names.check_config_key(key))
+        if key in binary:
+            errors.append(_ROOT.child("data").key(key).invalid(key, "duplicate of key present in binaryData"))
+        size += len(value.encode(errors="surrogatepass"))
+    for key, value in binary.items():
+        errors += invalid_all(_ROOT.child("binaryData").key(key), key, names.check_config_key(key))
+        size += _decoded_size(value)
+    if size > MAX_DATA_BYTES:
+        # Kubernetes gives no field here.
+        errors.append(_ROOT.too_long(MAX_DATA_BYTES))
+    return errors
+
+
+def _validate_immutable(new: Object, old: Object, fields: tuple[str, ...]) -> list[FieldError]:
+    if not old.get("immutable"):
+        return []
+    errors = []
+    if not new.get("immutable"):
+        errors.append(_ROOT.child("immutable").forbidden("field is immutable when `immutable` is set"))
+    for field in fields:
+        if (new.get(field) or {}) != (old.get(field) or {}):
+            errors.append(_ROOT.child(field).forbidden("field is immutable when `immutable` is set"))
+    return errors
+
+
+def validate_config_map_update(new: Object, old: Object) -> list[FieldError]:
+    return _validate_immutable(new, old, ("data", "binaryData")) + validate_config_map(new)
+
+
+def validate_secret(secret: Object) -> list[FieldError]:
+    data = secret.get("data") or {}
+    path = _ROOT.child("data")
+    errors: list[FieldError] = []
+    for key in data:
+        errors += invalid_all(path.key(key), key, names.check_config_key(key))
+    if sum(map(_decoded_size, data.values())) > MAX_DATA_BYTES:
+        errors.append(path.too_long(MAX_DATA_BYTES))
+    return errors + _validate_secret_type(secret, data, path)
+
+
+def _validate_secret_type(secret: Object, data: dict[str, str], path: Path) -> list[FieldError]:
+    kind = secret.get("type")
+    if kind == "kubernetes.io/service-account-token":
+        annotations = (secret.get("metadata") or {}).get("annotations") or {}
+        if not annotations.get(_SERVICE_ACCOUNT_NAME):
+            return [Path("metadata").child("annotations").key(_SERVICE_ACCOUNT_NAME).required()]
+    if kind in _DOCKER_CONFIG_KEYS:
+        return _validate_json(data, _DOCKER_CONFIG_KEYS[kind], path)
+    if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+        return [path.key("username").required(), path.key("password").required()]
+    if kind == "kubernetes.io/ssh-auth" and not data.get("ssh-privatekey"):
+        return [path.key("ssh-privatekey").required()]
+    if kind == "kubernetes.io/tls":
+        return [path.key(key).required() for key in ("tls.crt", "tls.key") if key not in data]
+    return []
+
+
+def _validate_json(data: dict[str, str], key: str, path: Path) -> list[FieldError]:
+    if key not in data:
+        return [path.key(key).required()]
+    try:
+        json.loads(base64.b64decode(data[key]))
+    except (ValueError, binascii.Error, RecursionError) as error:
+        return [path.key(key).invalid("<secret contents redacted>", str(error))]
+    return []
+
+
+def validate_secret_update(new: Object, old: Object) -> list[FieldError]:
+    errors = immutable(_ROOT.child("type"), new.get("type") or "", old.get("type") or "")
+    return errors + _validate_immutable(new, old, ("data",)) + validate_secret(new)
+
+
+def validate_event(event: Object) -> list[FieldError]:
+    involved = event.get("involvedObject") or {}
+    namespace = (event.get("metadata") or {}).get("namespace") or ""
+    wanted = involved.get("namespace") or ""
+    if wanted != namespace and not (not wanted and namespace == "default"):
+        return [_ROOT.child("involvedObject", "namespace").invalid(wanted, "does not match event.namespace")]
+    return []
+
+
+def validate_lease(lease: Object) -> list[FieldError]:
+    spec: dict[str, Any] = lease.get("spec") or {}
+    errors = []
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if duration is not None and duration <= 0:
+        errors.append(Path("spec").child("leaseDurationSeconds").invalid(duration, "must be greater than 0"))
+    if transitions is not None and transitions < 0:
+        detail = "must be greater than or equal to 0"
+        errors.append(Path("spec").child("leaseTransitions").invalid(transitions, detail))
+    return errors

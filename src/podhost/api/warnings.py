@@ -1,0 +1,325 @@
+"""What podhost does with each field of a pod, and what it says about those that it does not honour.
+
+One table, ``RULES``: the warnings of the API, the events of the kubelet and ``docs/compat.md`` all come from it.  A
+field that no rule names is honoured only if ``HONOURED`` lists it; a test walks the official definitions and fails
+for any field that nobody decided about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from podhost.api.objects import Object
+from podhost.api.schema import definition
+
+Treatment = Literal["honoured", "ignored", "warned", "rejected"]
+
+_NOT_YET = "not honoured by podhost yet; "
+_NEVER = "not honoured by podhost; "
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A field that is not simply honoured.  ``text`` follows the path in the warning."""
+
+    treatment: Treatment
+    text: str
+
+
+def _later(effect: str) -> Rule:
+    return Rule("warned", _NOT_YET + effect)
+
+
+def _never(effect: str) -> Rule:
+    return Rule("warned", _NEVER + effect)
+
+
+def _harmless(reason: str) -> Rule:
+    return Rule("ignored", reason)
+
+
+_ONE_NODE = "there is one node, and every pod runs on it"
+_VOLUME = _later("the pod waits until the volume is removed from it")
+_NO_PLUGIN = _never("no driver for this kind of volume exists here; the pod does not start")
+
+RULES: Mapping[str, Mapping[str, Rule]] = {
+    "PodSpec": {
+        "affinity": _never(_ONE_NODE),
+        "nodeSelector": _never(_ONE_NODE),
+        "topologySpreadConstraints": _never(_ONE_NODE),
+        "tolerations": _harmless("the node has no taints"),
+        "nodeName": _harmless("the pod is bound to the only node"),
+        "priority": _harmless("nothing is preempted"),
+        "priorityClassName": _harmless("nothing is preempted"),
+        "preemptionPolicy": _harmless("nothing is preempted"),
+        "schedulerName": _harmless("there is no scheduler to choose"),
+        "schedulingGroup": _never("pods are started one by one, not as a group"),
+        "evictionResponders": _harmless("nothing is evicted"),
+        "automountServiceAccountToken": _later("no token is mounted into the containers"),
+        "serviceAccount": _harmless("shown; no token is mounted yet"),
+        "serviceAccountName": _harmless("shown; no token is mounted yet"),
+        "ephemeralContainers": _later("they are not started"),
+        "hostUsers": _later("the pod runs in the host's user namespace"),
+        "hostnameOverride": _later("the pod keeps its ordinary host name"),
+        "setHostnameAsFQDN": _later("the host name stays the short one"),
+        "os": _harmless("everything here is Linux"),
+        "overhead": _harmless("the sandbox costs nothing that is counted"),
+        "readinessGates": _later("the pod becomes Ready without them"),
+        "resourceClaims": _later("no device is allocated"),
+        "resources": _later("limits of the whole pod are not applied; those of its containers are"),
+        "runtimeClassName": _later("the default runtime is used"),
+        "schedulingGates": _later("a gated pod waits until its gates are removed"),
+    },
+    "PodSecurityContext": {
+        "appArmorProfile": _later("the containers run without the profile"),
+        "fsGroup": _later("the group of volumes is left as it is"),
+        "fsGroupChangePolicy": _later("the group of volumes is left as it is"),
+        "runAsNonRoot": _later("the user is not checked"),
+        "seLinuxChangePolicy": _never("this host does not use SELinux labels for pods"),
+        "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
+        "supplementalGroupsPolicy": _later("groups of the image are merged in, as with Merge"),
+        "sysctls": _later("the kernel parameters are left as they are"),
+        "windowsOptions": _never("containers here run Linux"),
+    },
+    "Container": {
+        "lifecycle": _later("the container runs without its hooks"),
+        "livenessProbe": _later("the container runs without it"),
+        "readinessProbe": _later("the container runs without it"),
+        "startupProbe": _later("the container runs without it"),
+        "resizePolicy": _harmless("resources are set when the container starts"),
+        "restartPolicyRules": _later("the pod's restartPolicy decides"),
+        "volumeDevices": _later("the device is not there"),
+    },
+    "SecurityContext": {
+        "appArmorProfile": _later("the container runs without the profile"),
+        "procMount": _later("/proc is mounted with the default masks"),
+        "runAsNonRoot": _later("the user is not checked"),
+        "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
+        "windowsOptions": _never("containers here run Linux"),
+    },
+    "ResourceRequirements": {"claims": _later("no device is allocated")},
+    "EnvVarSource": {"fileKeyRef": _later("the variable is not set")},
+    "ConfigMapVolumeSource": {"defaultUser": _later("the files belong to root")},
+    "SecretVolumeSource": {"defaultUser": _later("the files belong to root")},
+    "KeyToPath": {"user": _later("the file belongs to root")},
+    "EmptyDirVolumeSource": {"mode": _later("the directory has mode 0777")},
+    "VolumeMount": {
+        "bindMountOptions": _later("the mount has the default options"),
+        "mountPropagation": _later("the mount is private to the container"),
+        "recursiveReadOnly": _later("mounts below it may still be writable"),
+        "subPathExpr": _later("the whole volume would be mounted, so the container does not start"),
+    },
+    "Volume": {
+        "downwardAPI": _VOLUME,
+        "projected": _VOLUME,
+        "persistentVolumeClaim": _VOLUME,
+        "ephemeral": _VOLUME,
+        "image": _VOLUME,
+        "csi": _NO_PLUGIN,
+        "nfs": _NO_PLUGIN,
+        "iscsi": _NO_PLUGIN,
+        "fc": _NO_PLUGIN,
+        "flexVolume": _NO_PLUGIN,
+        "gitRepo": _NO_PLUGIN,
+        "awsElasticBlockStore": _NO_PLUGIN,
+        "azureDisk": _NO_PLUGIN,
+        "azureFile": _NO_PLUGIN,
+        "cephfs": _NO_PLUGIN,
+        "cinder": _NO_PLUGIN,
+        "flocker": _NO_PLUGIN,
+        "gcePersistentDisk": _NO_PLUGIN,
+        "glusterfs": _NO_PLUGIN,
+        "photonPersistentDisk": _NO_PLUGIN,
+        "portworxVolume": _NO_PLUGIN,
+        "quobyte": _NO_PLUGIN,
+        "rbd": _NO_PLUGIN,
+        "scaleIO": _NO_PLUGIN,
+        "storageos": _NO_PLUGIN,
+        "vsphereVolume": _NO_PLUGIN,
+    },
+}
+"""By structure and field.  What is below a field with a rule needs none of its own."""
+
+HONOURED: Mapping[str, frozenset[str]] = {
+    name: frozenset(fields.split())
+    for name, fields in {
+        "PodSpec": "activeDeadlineSeconds containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC "
+        "hostNetwork hostPID hostname imagePullSecrets initContainers restartPolicy securityContext "
+        "shareProcessNamespace subdomain terminationGracePeriodSeconds volumes",
+        "PodDNSConfig": "nameservers options searches",
+        "PodDNSConfigOption": "name value",
+        "HostAlias": "hostnames ip",
+        "LocalObjectReference": "name",
+        "PodSecurityContext": "runAsGroup runAsUser seccompProfile supplementalGroups",
+        "Container": "args command env envFrom image imagePullPolicy name ports resources restartPolicy "
+        "securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
+        "ContainerPort": "containerPort hostIP hostPort name protocol",
+        "ResourceRequirements": "limits requests",
+        "EnvVar": "name value valueFrom",
+        "EnvVarSource": "configMapKeyRef fieldRef resourceFieldRef secretKeyRef",
+        "ConfigMapKeySelector": "key name optional",
+        "SecretKeySelector": "key name optional",
+        "ObjectFieldSelector": "apiVersion fieldPath",
+        "ResourceFieldSelector": "containerName divisor resource",
+        "EnvFromSource": "configMapRef prefix secretRef",
+        "ConfigMapEnvSource": "name optional",
+        "SecretEnvSource": "name optional",
+        "VolumeMount": "mountPath name readOnly subPath",
+        "SecurityContext": "allowPrivilegeEscalation capabilities privileged readOnlyRootFilesystem runAsGroup "
+        "runAsUser seccompProfile",
+        "Capabilities": "add drop",
+        "SeccompProfile": "localhostProfile type",
+        "Volume": "configMap emptyDir hostPath name secret",
+        "EmptyDirVolumeSource": "medium sizeLimit",
+        "HostPathVolumeSource": "path type",
+        "ConfigMapVolumeSource": "defaultMode items name optional",
+        "SecretVolumeSource": "defaultMode items optional secretName",
+        "KeyToPath": "key mode path",
+    }.items()
+}
+
+_POD_SPEC = "io.k8s.api.core.v1.PodSpec"
+# What the API fills in by default says nothing about what the user wanted.
+_DEFAULTS: Mapping[tuple[str, str], tuple[Any, ...]] = {
+    ("PodSpec", "automountServiceAccountToken"): (False,),
+    ("PodSpec", "hostUsers"): (True,),
+    ("PodSpec", "setHostnameAsFQDN"): (False,),
+    ("PodSecurityContext", "runAsNonRoot"): (False,),
+    ("SecurityContext", "runAsNonRoot"): (False,),
+    ("SecurityContext", "procMount"): ("Default",),
+    ("PodSecurityContext", "supplementalGroupsPolicy"): ("Merge",),
+    ("VolumeMount", "mountPropagation"): ("None",),
+    ("VolumeMount", "recursiveReadOnly"): ("Disabled",),
+    ("PodSpec", "runtimeClassName"): ("",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWarning:
+    """A field of an object that is accepted and not honoured."""
+
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}"
+
+
+def rule_for(structure: str, field: str) -> Rule | None:
+    """The rule of a field; ``None`` when it is honoured."""
+    return RULES.get(structure, {}).get(field)
+
+
+def pod_spec_warnings(spec: Mapping[str, Any], path: str = "spec") -> list[FieldWarning]:
+    """Everything in a pod's spec that will not have the effect it has on a cluster."""
+    found = list(_walk(spec, _POD_SPEC, path))
+    for index, container in enumerate(spec.get("initContainers") or ()):
+        if container.get("restartPolicy") is not None:
+            text = _NOT_YET + "the init container must end before the next one starts"
+            found.append(FieldWarning(f"{path}.initContainers[{index}].restartPolicy", text))
+    for index, container in enumerate(spec.get("containers") or ()):
+        if container.get("restartPolicy") is not None:
+            text = _NOT_YET + "the pod's restartPolicy decides"
+            found.append(FieldWarning(f"{path}.containers[{index}].restartPolicy", text))
+    return found
+
+
+def _walk(value: Mapping[str, Any], name: str, path: str) -> Iterator[FieldWarning]:
+    facts = definition(name)
+    structure = facts.short_name
+    rules = RULES.get(structure, {})
+    for key, child in value.items():
+        rule = rules.get(key)
+        at = f"{path}.{key}"
+        if rule is not None:
+            if rule.treatment == "warned" and child not in _DEFAULTS.get((structure, key), ()):
+                yield FieldWarning(at, rule.text)
+            continue
+        field = facts.fields.get(key)
+        ref = field.type.element_ref if field is not None else ""
+        if not ref:
+            continue
+        if isinstance(child, dict):
+            yield from _walk(child, ref, at)
+        elif isinstance(child, list):
+            for index, item in enumerate(child):
+                if isinstance(item, dict):
+                    yield from _walk(item, ref, f"{at}[{index}]")
+
+
+def pod_warnings(pod: Object) -> list[str]:
+    """Texts for ``Warning`` headers: podhost's own, then Kubernetes' about duplicates."""
+    spec = pod.get("spec") or {}
+    return [str(warning) for warning in pod_spec_warnings(spec)] + _duplicate_env(spec) + _odd_ports(spec)
+
+
+def _duplicate_env(spec: Mapping[str, Any]) -> list[str]:
+    found = []
+    for group in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(group) or ()):
+            seen: set[str] = set()
+            for number, variable in enumerate(container.get("env") or ()):
+                name = variable.get("name") or ""
+                if name in seen:
+                    where = f"spec.{group}[{index}].env[{number}]"
+                    found.append(f'{where}: hides previous definition of "{name}", which may be unexpected')
+                seen.add(name)
+    return found
+
+
+def _odd_ports(spec: Mapping[str, Any]) -> list[str]:
+    """Two containers that declare one port cannot both listen on it."""
+    found = []
+    owners: dict[tuple[int, str], str] = {}
+    for index, container in enumerate(spec.get("containers") or ()):
+        for number, port in enumerate(container.get("ports") or ()):
+            key = (port.get("containerPort") or 0, port.get("protocol") or "TCP")
+            where = f"spec.containers[{index}].ports[{number}]"
+            if key in owners:
+                found.append(f"{where}: duplicate port definition with {owners[key]}")
+            owners.setdefault(key, where)
+    return found
+
+
+def service_warnings(service: Object) -> list[str]:
+    spec = service.get("spec") or {}
+    found = []
+    if spec.get("type") == "LoadBalancer":
+        found.append(f"spec.type: LoadBalancer is {_NOT_YET}the Service answers on its cluster and node ports only")
+    unused = [name for name in ("trafficDistribution", "externalIPs") if spec.get(name)]
+    found += [f"spec.{name}: {_NOT_YET}traffic is routed without it" for name in unused]
+    if "IPv6" in (spec.get("ipFamilies") or ()):
+        found.append(f"spec.ipFamilies: IPv6 is {_NOT_YET}the Service has an IPv4 address only")
+    return found
+
+
+def endpoints_warnings(_endpoints: Object) -> list[str]:
+    """Kubernetes' own since 1.33."""
+    return ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
+
+
+def no_warnings(_obj: Object) -> list[str]:
+    return []
+
+
+def undecided_fields() -> list[str]:
+    """Fields reachable from a pod's spec that neither ``RULES`` nor ``HONOURED`` names: must be none."""
+    missing: list[str] = []
+    seen: set[str] = set()
+    waiting = [_POD_SPEC]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        facts = definition(name)
+        for key, field in facts.fields.items():
+            if rule_for(facts.short_name, key) is not None:
+                continue
+            if key not in HONOURED.get(facts.short_name, frozenset()):
+                missing.append(f"{facts.short_name}.{key}")
+            elif field.type.element_ref:
+                waiting.append(field.type.element_ref)
+    return sorted(missing)
