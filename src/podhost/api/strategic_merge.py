@@ -14,7 +14,7 @@ import copy
 from typing import Any
 
 from podhost.api.field_errors import go_quote
-from podhost.api.patches import PatchError
+from podhost.api.json_patches import PatchError
 from podhost.api.schema import Field, Type, definition
 
 _PATCH = "$patch"
