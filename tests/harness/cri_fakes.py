@@ -1,0 +1,354 @@
+"""In-memory runtime, images and volumes that keep the contracts of ``podhost.cri``, for tests on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from podhost.aiokit.clock import Clock
+from podhost.api import models
+from podhost.api.image_refs import normalize
+from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
+from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback
+from podhost.cri.runtime import (
+    ContainerConfig,
+    ContainerEvent,
+    ContainerEventType,
+    ContainerStartError,
+    ContainerState,
+    ContainerStatus,
+    ExecResult,
+    ExecSession,
+    Mount,
+    PodSandboxConfig,
+    PodSandboxStatus,
+    RuntimeVersion,
+    SandboxState,
+)
+from podhost.cri.volumes import MountedVolume, VolumeError
+from podhost.errors import NotFoundError, PodhostError
+
+
+@dataclass(slots=True)
+class Script:
+    """What a container does once started: runs for ``run_s`` (``None``: until stopped), exits with ``code``."""
+
+    run_s: float | None = None
+    code: int = 0
+    start_error: ContainerStartError | None = None
+    ignores_term: bool = False
+    message: str = ""
+    """Written into its termination message file."""
+
+
+class FakeRuntime:
+    """RuntimeService.  ``scripts[name]`` lists what the attempts of a container do; the last one repeats."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.sandboxes: dict[SandboxId, PodSandboxStatus] = {}
+        self.sandbox_configs: dict[SandboxId, PodSandboxConfig] = {}
+        self.containers: dict[ContainerId, ContainerStatus] = {}
+        self.configs: dict[ContainerId, ContainerConfig] = {}
+        self.scripts: defaultdict[str, list[Script]] = defaultdict(lambda: [Script()])
+        self.calls: list[str] = []
+        self.fail: dict[str, list[PodhostError]] = defaultdict(list)
+        self.sandbox_delay_s = 0.0
+        self._callbacks: list[Callable[[ContainerEvent], None]] = []
+        self._timers: dict[ContainerId, asyncio.TimerHandle] = {}
+        self._exited: defaultdict[ContainerId, asyncio.Event] = defaultdict(asyncio.Event)
+        self._next = 0
+
+    def _new_id(self, what: str) -> str:
+        self._next += 1
+        return f"{what}{self._next:04d}"
+
+    def _call(self, text: str) -> None:
+        self.calls.append(text)
+        verb = text.partition(" ")[0]
+        if self.fail[verb]:
+            raise self.fail[verb].pop(0)
+
+    def _emit(self, kind: ContainerEventType, status: ContainerStatus) -> None:
+        for callback in tuple(self._callbacks):
+            callback(ContainerEvent(type=kind, container_id=status.id, pod_uid=status.pod_uid))
+
+    async def version(self) -> RuntimeVersion:
+        return RuntimeVersion(runtime_name="fake", runtime_version="0")
+
+    async def run_pod_sandbox(self, config: PodSandboxConfig) -> PodSandboxStatus:
+        self._call(f"run_pod_sandbox {config.name}")
+        await asyncio.sleep(self.sandbox_delay_s)
+        sandbox_id = SandboxId(self._new_id("s"))
+        status = PodSandboxStatus(
+            id=sandbox_id, namespace=config.namespace, name=config.name, uid=config.uid,
+            attempt=config.attempt, state=SandboxState.READY, created_at_ns=self._clock.now_ns(),
+            ips=(f"10.0.0.{self._next}",), host_network=config.host_network,
+        )  # fmt: skip
+        self.sandboxes[sandbox_id] = status
+        self.sandbox_configs[sandbox_id] = config
+        return status
+
+    async def stop_pod_sandbox(self, sandbox_id: SandboxId) -> None:
+        self._call(f"stop_pod_sandbox {sandbox_id}")
+        for container in list(self.containers.values()):
+            if container.sandbox_id == sandbox_id:
+                self.kill(container.id, 137, 9)
+        if sandbox_id in self.sandboxes:
+            self.sandboxes[sandbox_id] = replace(
+                self.sandboxes[sandbox_id], state=SandboxState.NOTREADY, ips=()
+            )
+
+    async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
+        self._call(f"remove_pod_sandbox {sandbox_id}")
+        for container in list(self.containers.values()):
+            if container.sandbox_id == sandbox_id:
+                await self.remove_container(container.id)
+        self.sandboxes.pop(sandbox_id, None)
+
+    def list_pod_sandboxes(self) -> list[PodSandboxStatus]:
+        return list(self.sandboxes.values())
+
+    async def create_container(self, sandbox_id: SandboxId, config: ContainerConfig) -> ContainerId:
+        self._call(f"create_container {config.name}/{config.attempt}")
+        await asyncio.sleep(0)
+        sandbox = self.sandboxes.get(sandbox_id)
+        if sandbox is None:
+            raise NotFoundError(f"cannot find sandbox {sandbox_id}")
+        container_id = ContainerId(self._new_id("c"))
+        status = ContainerStatus(
+            id=container_id, sandbox_id=sandbox_id, pod_uid=sandbox.uid, pod_namespace=sandbox.namespace,
+            pod_name=sandbox.name, name=config.name, attempt=config.attempt, state=ContainerState.CREATED,
+            image_ref=config.image_ref, image_id=config.image_id, created_at_ns=self._clock.now_ns(),
+            log_path=config.log_path, labels=dict(config.labels),
+        )  # fmt: skip
+        self.containers[container_id] = status
+        self.configs[container_id] = config
+        self._emit(ContainerEventType.CREATED, status)
+        return container_id
+
+    async def start_container(self, container_id: ContainerId) -> None:
+        status = self.container_status(container_id)
+        self._call(f"start_container {status.name}/{status.attempt}")
+        await asyncio.sleep(0)
+        scripts = self.scripts[status.name]
+        script = scripts[min(status.attempt, len(scripts) - 1)]
+        now = self._clock.now_ns()
+        if script.start_error is not None:
+            error = script.start_error
+            self._finish(container_id, error.exit_code, 0, error.reason, str(error))
+            raise error
+        status = replace(status, state=ContainerState.RUNNING, started_at_ns=now, pid=4711)
+        self.containers[container_id] = status
+        self._emit(ContainerEventType.STARTED, status)
+        if script.run_s is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[container_id] = loop.call_later(script.run_s, self._on_script_end, container_id, script)
+
+    def _on_script_end(self, container_id: ContainerId, script: Script) -> None:
+        if script.message:
+            path = self.configs[container_id].mounts[-1].host_path
+            path.write_text(script.message)
+        self._finish(container_id, script.code)
+
+    def kill(self, container_id: ContainerId, code: int, signal: int = 0) -> None:
+        """The process dies."""
+        status = self.containers.get(container_id)
+        if status is not None and status.state is ContainerState.RUNNING:
+            self._finish(container_id, code, signal)
+
+    def _finish(
+        self, container_id: ContainerId, code: int, signal: int = 0, reason: str = "", message: str = ""
+    ) -> None:
+        timer = self._timers.pop(container_id, None)
+        if timer is not None:
+            timer.cancel()
+        status = replace(
+            self.containers[container_id], state=ContainerState.EXITED, exit_code=code, signal=signal, pid=0,
+            finished_at_ns=self._clock.now_ns(), message=message,
+            reason=reason or ("Error" if code else "Completed"),
+        )  # fmt: skip
+        self.containers[container_id] = status
+        self._exited[container_id].set()
+        self._emit(ContainerEventType.STOPPED, status)
+
+    async def stop_container(self, container_id: ContainerId, grace_s: float) -> None:
+        status = self.containers.get(container_id)
+        if status is None or status.state is not ContainerState.RUNNING:
+            return
+        self._call(f"stop_container {status.name} {grace_s:g}")
+        scripts = self.scripts[status.name]
+        script = scripts[min(status.attempt, len(scripts) - 1)]
+        if not script.ignores_term:
+            self.kill(container_id, 143, 15)
+            return
+        timer = asyncio.get_running_loop().call_later(grace_s, self.kill, container_id, 137, 9)
+        await self._exited[container_id].wait()
+        timer.cancel()
+
+    async def remove_container(self, container_id: ContainerId) -> None:
+        status = self.containers.get(container_id)
+        if status is None:
+            return
+        self._call(f"remove_container {status.name}/{status.attempt}")
+        self.kill(container_id, 137, 9)
+        status = self.containers.pop(container_id)
+        self._emit(ContainerEventType.DELETED, status)
+
+    def list_containers(self, pod_uid: PodUID | None = None) -> list[ContainerStatus]:
+        return [c for c in self.containers.values() if pod_uid in (None, c.pod_uid)]
+
+    def container_status(self, container_id: ContainerId) -> ContainerStatus:
+        if container_id not in self.containers:
+            raise NotFoundError(f"cannot find container {container_id}")
+        return self.containers[container_id]
+
+    async def exec_sync(
+        self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float
+    ) -> ExecResult:
+        return ExecResult(exit_code=0, stdout=b"", stderr=b"")
+
+    async def exec(
+        self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
+    ) -> ExecSession:
+        raise NotFoundError(f"cannot exec in {container_id}")
+
+    async def attach(self, container_id: ContainerId, *, tty: bool, stdin: bool) -> ExecSession:
+        raise NotFoundError(f"cannot attach to {container_id}")
+
+    async def reopen_container_log(self, container_id: ContainerId) -> None:
+        self._call(f"reopen_container_log {container_id}")
+
+    def subscribe(self, callback: Callable[[ContainerEvent], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    async def recover(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    def reboot(self) -> None:
+        """All processes and sandboxes are gone, the records are not."""
+        for container in list(self.containers.values()):
+            self.kill(container.id, 255)
+        for sandbox_id, sandbox in self.sandboxes.items():
+            self.sandboxes[sandbox_id] = replace(sandbox, state=SandboxState.NOTREADY, ips=())
+
+    def names(self, state: ContainerState) -> list[str]:
+        """Containers in a state, by name."""
+        return sorted(c.name for c in self.containers.values() if c.state is state)
+
+
+@dataclass(slots=True)
+class FakeImages:
+    """ImageService.  ``errors[ref]`` are raised by the next pulls; ``pull_s`` is how long a pull takes."""
+
+    local: dict[str, Image] = field(default_factory=dict)
+    remote: set[str] = field(default_factory=set)
+    errors: dict[str, list[ImagePullError]] = field(default_factory=dict)
+    pull_s: float = 0.0
+    pulls: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    auths: list[tuple[AuthConfig, ...]] = field(default_factory=list)
+
+    def add(self, ref: str, *, local_name: bool = False, user: str = "") -> Image:
+        """Put an image into the store."""
+        name = str(normalize(ref))
+        image = Image(
+            id=ImageId(f"sha256:{abs(hash(name)):064x}"[:71]), repo_tags=(name,),
+            repo_digests=(f"{name.rpartition(':')[0]}@sha256:{'d' * 64}",), size_bytes=1000,
+            created_at="", architecture="amd64", os="linux", config=ImageConfig(user=user),
+            local_names=(name,) if local_name else (),
+        )  # fmt: skip
+        self.local[name] = image
+        return image
+
+    def image_status(self, ref: str) -> Image | None:
+        for image in self.local.values():
+            if image.id == ref:
+                return image
+        try:
+            return self.local.get(str(normalize(ref)))
+        except PodhostError:
+            return None
+
+    def list_images(self) -> list[Image]:
+        return list(self.local.values())
+
+    async def pull_image(
+        self, ref: str, *, auths: tuple[AuthConfig, ...] = (), progress: ProgressCallback | None = None
+    ) -> Image:
+        self.pulls.append(ref)
+        self.auths.append(auths)
+        try:
+            await asyncio.sleep(self.pull_s)
+        except asyncio.CancelledError:
+            self.cancelled.append(ref)
+            raise
+        if self.errors.get(ref):
+            raise self.errors[ref].pop(0)
+        if ref not in self.remote:
+            raise ImagePullError(f"manifest unknown: {ref}")
+        return self.add(ref)
+
+    async def load_image(
+        self, source: str, *, name: str | None = None, progress: ProgressCallback | None = None
+    ) -> list[Image]:
+        return [self.add(name or source, local_name=True)]
+
+    async def build_image(
+        self,
+        context: Path,
+        *,
+        name: str,
+        containerfile: Path | None = None,
+        output: Callable[[bytes], None] | None = None,
+    ) -> Image:
+        return self.add(name, local_name=True)
+
+    async def tag_image(self, source: str, name: str) -> Image:
+        return self.add(name)
+
+    async def remove_image(self, ref: str) -> None:
+        self.local.pop(str(normalize(ref)), None)
+
+    async def prune(self) -> tuple[int, int]:
+        return 0, 0
+
+
+@dataclass(slots=True)
+class FakeVolumes:
+    """PodVolumes.  ``errors`` are raised by the next mounts."""
+
+    mounted: set[PodUID] = field(default_factory=set)
+    errors: list[VolumeError] = field(default_factory=list)
+    refreshed: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
+        self.mounted.add(PodUID(pod.metadata.uid))
+        await asyncio.sleep(0)
+        if self.errors:
+            raise self.errors.pop(0)
+        return {v.name: MountedVolume(name=v.name, host_path=Path("/volumes") / v.name) for v in pod.spec.volumes}
+
+    async def container_mounts(
+        self, pod: models.Pod, container: models.Container, mounted: Mapping[str, MountedVolume]
+    ) -> tuple[Mount, ...]:
+        return tuple(
+            Mount(container_path=m.mount_path, host_path=mounted[m.name].host_path, read_only=bool(m.read_only))
+            for m in container.volume_mounts
+        )
+
+    async def unmount_volumes(self, uid: PodUID) -> None:
+        self.mounted.discard(uid)
+
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
+        self.refreshed.append((kind, namespace, name))
+
+    def list_pods(self) -> set[PodUID]:
+        return set(self.mounted)
