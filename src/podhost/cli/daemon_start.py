@@ -109,7 +109,7 @@ def _read_answer(fd: int) -> str:
         if not chunk:
             break
         data += chunk
-    return data.decode(errors="replace").strip()
+    return data.decode(errors="replace").strip().removeprefix("error: ")
 
 
 def _fail(paths: InstancePaths, position: int, answer: str, code: int | None) -> None:

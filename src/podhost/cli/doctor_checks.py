@@ -108,8 +108,8 @@ def read_distribution(root: Path = Path("/")) -> str:
     values = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
     for name in [values.get("ID", ""), *values.get("ID_LIKE", "").split()]:
         if name in _INSTALL or name in _FAMILY:
-            return name
-    return values.get("ID", "debian")
+            return str(name)
+    return str(values.get("ID", "debian"))
 
 
 # --- who ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ DAEMON_FLAGS = {
     "--api-port": "port of the API on loopback (6443; 0: any free one)",
     "--pod-cidr": "network of the pods",
     "--service-cidr": "network of the Services",
-    "--node-port-range": "ports for NodePort Services (30000-32767)",
+    "--node-ports": "ports for NodePort Services, FIRST-LAST (30000-32767)",
+    "--bridge": "name of the bridge device",
+    "--node-name": "name of the node (default: the host's)",
 }
 
 

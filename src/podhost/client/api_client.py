@@ -71,6 +71,12 @@ class ApiClient:
         """Headers that go with every request, a copy."""
         return dict(self._headers)
 
+    def close(self) -> None:
+        """Close the connection that this thread has kept."""
+        kept = getattr(self._local, "connection", None)
+        if kept is not None:
+            self._forget(kept)
+
     def request(
         self,
         method: str,

@@ -1,0 +1,113 @@
+"""Checks of machines that are written down as files."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from podhost.cli import doctor_checks as checks
+from podhost.cli.doctor import format_check
+
+
+def make_machine(
+    root: Path, files: dict[str, str] | None = None, programs: tuple[str, ...] = (), **values: object
+) -> checks.Machine:
+    for name, text in (files or {}).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return checks.Machine(
+        root=root,
+        which=lambda name: f"/usr/bin/{name}" if name in programs else None,
+        version_of=lambda path: "1.2.3",
+        **values,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("distribution", "command"),
+    [
+        ("debian", "sudo apt-get install -y nftables"),
+        ("ubuntu", "sudo apt-get install -y nftables"),
+        ("fedora", "sudo dnf install -y nftables"),
+        ("arch", "sudo pacman -S --noconfirm nftables"),
+        ("unheard-of", "sudo apt-get install -y nftables"),
+    ],
+)
+def test_missing_program_comes_with_the_distributions_command(tmp_path: Path, distribution: str, command: str) -> None:
+    check = checks.check_program("nft", "Services")(make_machine(tmp_path, distribution=distribution))
+    assert (check.level, check.mend) == ("fail", command)
+
+
+@pytest.mark.parametrize(
+    ("programs", "level"), [(("crun", "runc"), "ok"), (("crun",), "ok"), (("runc",), "warn"), ((), "fail")]
+)
+def test_runtime_is_crun_then_runc(tmp_path: Path, programs: tuple[str, ...], level: str) -> None:
+    assert checks.check_runtime(make_machine(tmp_path, programs=programs)).level == level
+
+
+V2 = {"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids"}
+V1_TABLE = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\nmemory\t2\t1\t{}\npids\t3\t1\t1\n"
+V1 = {f"sys/fs/cgroup/{name}/tasks": "" for name in ("cpu", "memory", "pids")}
+
+
+@pytest.mark.parametrize(
+    ("files", "level", "detail"),
+    [
+        (V2, "ok", "version 2"),
+        ({"sys/fs/cgroup/cgroup.controllers": "cpu pids"}, "warn", "version 2, without memory"),
+        ({**V1, "proc/cgroups": V1_TABLE.format(1)}, "ok", "version 1"),
+        ({**V1, "proc/cgroups": V1_TABLE.format(0)}, "warn", "version 1, without memory"),
+        ({**V1, "proc/cgroups": V1_TABLE.format(1), "sys/fs/cgroup/unified/cgroup.controllers": ""}, "ok", "hybrid"),
+        ({}, "fail", "not mounted"),
+    ],
+)
+def test_cgroup_layouts_are_told_apart(tmp_path: Path, files: dict[str, str], level: str, detail: str) -> None:
+    check = checks.check_cgroups(make_machine(tmp_path, files))
+    assert check.level == level
+    assert check.detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("bounding", "level"), [("000001ffffffffff", "ok"), ("000001fffeffffff", "warn"), ("00000000a80425fb", "fail")]
+)
+def test_missing_capabilities_degrade_or_fail(tmp_path: Path, bounding: str, level: str) -> None:
+    machine = make_machine(tmp_path, {"proc/self/status": f"Name:\tx\nCapBnd:\t{bounding}\n"})
+    assert checks.check_capabilities(machine).level == level
+
+
+@pytest.mark.parametrize(("options", "level"), [("shared:1 ", "ok"), ("", "warn")])
+def test_private_root_is_a_warning(tmp_path: Path, options: str, level: str) -> None:
+    line = f"1 0 254:0 / / rw,relatime {options}- ext4 /dev/vda rw\n"
+    assert checks.check_mount_propagation(make_machine(tmp_path, {"proc/1/mountinfo": line})).level == level
+
+
+def test_port_in_use_is_a_warning_unless_it_is_our_own_daemon(tmp_path: Path) -> None:
+    machine = make_machine(tmp_path, socket_path=tmp_path / "s")
+    with socket.socket() as taken, socket.socket(socket.AF_UNIX) as own:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert checks.check_api_port(machine, port).level == "warn"
+        own.bind(str(tmp_path / "s"))
+        own.listen()
+        assert checks.check_api_port(machine, port).level == "ok"
+
+
+def test_every_check_survives_an_empty_machine(tmp_path: Path) -> None:
+    results = checks.run_checks(make_machine(tmp_path, euid=1000, data_root=tmp_path, socket_path=tmp_path / "s"))
+    assert len(results) == len(checks.CHECKS)
+    assert all(result.mend for result in results if result.level == "fail")
+
+
+def test_distribution_is_read_from_os_release(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text('ID=neon\nID_LIKE="ubuntu debian"\n')
+    assert checks.read_distribution(tmp_path) == "ubuntu"
+
+
+def test_finding_is_one_line_and_its_mending_another() -> None:
+    check = checks.Check(name="nft", level="fail", detail="not installed", mend="sudo apt-get install -y nftables")
+    assert format_check(check, colour=False) == "✗ nft           not installed\n    → sudo apt-get install -y nftables"

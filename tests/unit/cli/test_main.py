@@ -1,0 +1,93 @@
+"""The command line as a whole: dispatch, exit codes, errors in words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+
+from podhost.cli.failure import HintedError, compute_hints
+from podhost.cli.main import COMMANDS, find_command, main
+from podhost.errors import DeniedError, UnavailableError
+
+
+@pytest.mark.parametrize(
+    ("words", "index"),
+    [
+        (["ps"], 0),
+        (["--instance", "up", "up", "f"], 2),
+        (["-n", "web", "--context=prod", "logs"], 3),
+        (["--help"], None),
+        ([], None),
+    ],
+)
+def test_command_is_the_first_word_that_is_no_flag(words: list[str], index: int | None) -> None:
+    assert find_command(words) == index
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"usage: podhost {name}" in capsys.readouterr().out
+
+
+def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fly"]) == 2
+    assert "unknown command 'fly'" in capsys.readouterr().err
+
+
+def test_daemon_that_does_not_run_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PODHOST_RUN_ROOT", str(tmp_path))
+    assert main(["ps"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"podhost: cannot reach the podhost daemon at {tmp_path}/default/podhost.sock")
+    assert "podhost serve" in err
+
+
+def test_version_works_without_a_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PODHOST_RUN_ROOT", str(tmp_path))
+    assert main(["version"]) == 0
+    assert "client   podhost" in capsys.readouterr().out
+
+
+def test_bad_instance_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--instance", "../x", "ps"]) == 1
+    assert "cannot use the instance name '../x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (DeniedError("cannot use the socket /run/x: permission denied"), "usermod -aG podhost"),
+        (UnavailableError("cannot reach the podhost daemon at /run/x: gone"), "sudo podhost --instance b serve"),
+        (HintedError("cannot fly", "grow wings"), "grow wings"),
+    ],
+)
+def test_errors_bring_their_next_step(error: Exception, hint: str) -> None:
+    args = argparse.Namespace(instance="b", context=None)
+    hints = compute_hints(error, args, is_root=False)  # type: ignore[arg-type]
+    assert any(hint in text for text in hints)
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    import subprocess
+
+    code = (
+        "import sys, podhost.cli.main as m\nm.main(['version', '--client'])\n"
+        "heavy = {'aiohttp', 'yaml', 'msgspec', 'rich', 'pyroute2', 'asyncio', 'cryptography'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

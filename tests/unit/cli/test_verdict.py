@@ -1,0 +1,103 @@
+"""``compute_verdict``: a base case, and one change a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podhost.cli.verdict import compute_exit_code, compute_verdict
+
+
+def make_pod(
+    *,
+    phase: str = "Pending",
+    state: dict[str, Any] | None = None,
+    conditions: list[dict[str, Any]] | None = None,
+    init: dict[str, Any] | None = None,
+    **container: Any,
+) -> dict[str, Any]:
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions or []}
+    if state is not None:
+        status["containerStatuses"] = [{"name": "web", "state": state, "ready": False, **container}]
+    if init is not None:
+        status["initContainerStatuses"] = [{"name": "setup", "state": init, "ready": False}]
+    return {"metadata": {"name": "mc1", "namespace": "default", "uid": "u1"}, "spec": {}, "status": status}
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+READY = [{"type": "Ready", "status": "True"}]
+UNSCHEDULABLE = [
+    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu."}
+]
+
+
+@pytest.mark.parametrize(
+    ("pod", "state", "reason"),
+    [
+        (make_pod(), "waiting", ""),
+        (make_pod(state=waiting("ContainerCreating")), "waiting", ""),
+        (make_pod(state=waiting("ErrImagePull", "manifest unknown")), "stuck", "ErrImagePull"),
+        (make_pod(state=waiting("ImagePullBackOff")), "stuck", "ImagePullBackOff"),
+        (make_pod(state=waiting("InvalidImageName")), "stuck", "InvalidImageName"),
+        (make_pod(state=waiting("CreateContainerConfigError")), "stuck", "CreateContainerConfigError"),
+        (make_pod(phase="Running", state=waiting("CrashLoopBackOff")), "stuck", "CrashLoopBackOff"),
+        (make_pod(init=waiting("CrashLoopBackOff")), "stuck", "CrashLoopBackOff"),
+        (make_pod(conditions=UNSCHEDULABLE), "stuck", "Unschedulable"),
+        (make_pod(phase="Running", state={"running": {}}), "waiting", ""),
+        (make_pod(phase="Running", state={"running": {}}, conditions=READY), "ready", ""),
+        (make_pod(phase="Succeeded", state={"terminated": {"exitCode": 0}}), "completed", ""),
+        (make_pod(phase="Failed", state={"terminated": {"exitCode": 3, "reason": "Error"}}), "failed", "Error"),
+    ],
+)
+def test_state_of_a_pod_gives_the_verdict(pod: dict[str, Any], state: str, reason: str) -> None:
+    verdict = compute_verdict(pod, [])
+    assert (verdict.state, verdict.reason) == (state, reason)
+
+
+def test_image_error_names_the_container_and_the_registrys_words() -> None:
+    verdict = compute_verdict(make_pod(state=waiting("ErrImagePull", "manifest unknown")), [])
+    assert verdict.text == "ErrImagePull: container web: manifest unknown"
+    assert "podhost image load" in verdict.next_step
+
+
+def test_crash_loop_tells_the_last_exit_and_asks_for_the_previous_log() -> None:
+    last = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    pod = make_pod(phase="Running", state=waiting("CrashLoopBackOff"), lastState=last, restartCount=4)
+    verdict = compute_verdict(pod, [])
+    assert "(4 restarts), last with exit code 137 (OOMKilled)" in verdict.text
+    assert (verdict.container, verdict.previous_log) == ("web", True)
+    assert verdict.next_step == "see the whole log: podhost logs mc1 -c web --previous"
+
+
+def test_failed_mount_is_stuck_until_a_later_event_says_otherwise() -> None:
+    mount = {"type": "Warning", "reason": "FailedMount", "message": 'configmap "conf" not found'}
+    pulled = {"type": "Normal", "reason": "Pulled", "message": "…"}
+    pod = make_pod(state=waiting("ContainerCreating"))
+    assert compute_verdict(pod, [mount]).text == 'FailedMount: configmap "conf" not found'
+    assert compute_verdict(pod, [mount, pulled]).state == "waiting"
+
+
+def test_failed_probe_is_shown_while_waiting() -> None:
+    event = {"type": "Warning", "reason": "Unhealthy", "message": "Readiness probe failed: HTTP 503"}
+    verdict = compute_verdict(make_pod(phase="Running", state={"running": {}}), [event])
+    assert verdict.text == "waiting for web to become ready: Readiness probe failed: HTTP 503"
+
+
+def test_evicted_pod_tells_its_own_reason() -> None:
+    pod = make_pod(phase="Failed")
+    pod["status"] |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
+    verdict = compute_verdict(pod, [])
+    assert (verdict.text, verdict.exit_code) == ("Evicted: The node was low on resource: memory.", 1)
+
+
+@pytest.mark.parametrize(
+    ("phase", "codes", "expected"),
+    [("Succeeded", (0, 0), 0), ("Failed", (0, 7), 7), ("Failed", (3, 7), 3), ("Failed", (0, 0), 1), ("Running", (), 0)],
+)
+def test_exit_code_is_the_first_that_is_not_zero(phase: str, codes: tuple[int, ...], expected: int) -> None:
+    statuses = [{"name": f"c{code}", "state": {"terminated": {"exitCode": code}}} for code in codes]
+    assert compute_exit_code({"status": {"phase": phase, "containerStatuses": statuses}}) == expected
