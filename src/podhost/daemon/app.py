@@ -24,6 +24,7 @@ from podhost.daemon.kubeconfig import build_kubeconfig
 from podhost.daemon.pki import ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, InvalidError
+from podhost.kubelet.node_api import KubeletNodeApi
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
     server = ApiServer(
         engine.store,
         clock,
-        engine.kubelet.node_api,
+        KubeletNodeApi(engine.kubelet),
         engine.images,
         ApiServerSettings(
             instance=settings.instance,
