@@ -66,6 +66,7 @@ class BridgeNetwork:
         self._settings = settings
         self._describe = describe
         self._records = AttachmentRecords(settings.data_dir, settings.pod_cidr)
+        self._links = firewalls.PodLinks(build_link_prefix(settings.bridge), settings.pod_cidr)
         self._tasks = Tasks()
         self._released: list[Attachment] = []
         self._reaping: asyncio.Task[None] | None = None
@@ -111,7 +112,7 @@ class BridgeNetwork:
 
     async def ensure_neighbours(self) -> None:
         """Make exceptions in other firewalls (docker, ufw, firewalld) where they are missing; idempotent."""
-        for warning in await firewalls.ensure_exceptions(self._settings.bridge):
+        for warning in await firewalls.ensure_exceptions(self._links):
             _log.warning("%s", warning)
 
     async def wait_detached(self) -> None:
@@ -128,7 +129,7 @@ class BridgeNetwork:
         """Remove the whole network: links, bridge with its routes, rules, records, exceptions, forwarding."""
         await self.close()
         await nft.delete_table(self._settings.table)
-        await firewalls.remove_exceptions(self._settings.bridge)
+        await firewalls.remove_exceptions(self._links)
         await asyncio.to_thread(self._remove_links)
 
     def _status(self, attachment: Attachment) -> PodNetworkStatus:
@@ -224,9 +225,8 @@ class BridgeNetwork:
             )
 
     def _observe_pod_links(self) -> set[str]:
-        prefix = build_link_prefix(self._settings.bridge)
         links = netlink.observe_links().values()
-        return {link.name for link in links if link.name.startswith(prefix) and link.kind == "veth"}
+        return {link.name for link in links if link.name.startswith(self._links.prefix) and link.kind == "veth"}
 
     def _remove_links(self) -> None:
         _delete_links([*self._observe_pod_links(), self._settings.bridge])

@@ -1,8 +1,8 @@
-"""Neighbouring firewalls that would cut pods off, and how each is told to let the bridge be.
+"""Neighbouring firewalls that would cut pods off, and how each is told to let their links be.
 
 An accept in our own table does not overrule a drop in another's chain on the same hook, so the exception has to
 be made where the drop is: docker sets FORWARD to DROP and leaves ``DOCKER-USER`` for such exceptions; ufw sets
-INPUT and FORWARD to DROP; firewalld asks in which zone an interface is.  Policies of other nftables tables are
+INPUT and FORWARD to DROP; firewalld asks in which zone an address is.  Policies of other nftables tables are
 only reported, since no generic exception exists.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from podhost.linux import nft, spawn
 
@@ -40,25 +41,39 @@ class FirewallException:
     remove: tuple[str, ...]
 
 
-def compute_exceptions(found: Neighbours, bridge: str) -> list[FirewallException]:
-    """Exceptions that ``bridge`` needs."""
+@dataclass(frozen=True, slots=True)
+class PodLinks:
+    """What the exceptions are for."""
+
+    prefix: str
+    """Start of the names of all pod links."""
+    pod_cidr: IPv4Network
+
+    @property
+    def mark(self) -> str:
+        """Comment by which our rules are found again."""
+        return f"podhost:{self.prefix}"
+
+
+def compute_exceptions(found: Neighbours, links: PodLinks) -> list[FirewallException]:
+    """Exceptions that the links need."""
     rules = set(found.iptables_rules)
     exceptions = []
     if "-N DOCKER-USER" in rules:
-        exceptions += [_accept("DOCKER-USER", "-i", bridge), _accept("DOCKER-USER", "-o", bridge)]
+        exceptions += [_accept("DOCKER-USER", "-i", links), _accept("DOCKER-USER", "-o", links)]
     elif "-P FORWARD DROP" in rules:
-        exceptions += [_accept("FORWARD", "-i", bridge), _accept("FORWARD", "-o", bridge)]
+        exceptions += [_accept("FORWARD", "-i", links), _accept("FORWARD", "-o", links)]
     if "-P INPUT DROP" in rules:
-        exceptions.append(_accept("INPUT", "-i", bridge))
+        exceptions.append(_accept("INPUT", "-i", links))
     if found.firewalld_running:
-        exceptions.append(_firewalld_zone(bridge))
+        exceptions.append(_firewalld_zone(links))
     return exceptions
 
 
-def compute_warnings(found: Neighbours, bridge: str) -> list[str]:
+def compute_warnings(found: Neighbours, links: PodLinks) -> list[str]:
     """What only the owner of the firewall can mend."""
     return [
-        f"nftables chain {chain!r} drops by policy: pods are cut off unless it accepts interface {bridge!r}"
+        f"nftables chain {chain!r} drops by policy: pods are cut off unless it accepts interfaces \"{links.prefix}*\""
         for chain in sorted(found.dropping_chains)
     ]
 
@@ -86,41 +101,38 @@ async def observe_neighbours(run: Run = run_command) -> Neighbours:
     return Neighbours(rules, firewalld, frozenset(foreign))
 
 
-async def ensure_exceptions(bridge: str, run: Run = run_command) -> list[str]:
+async def ensure_exceptions(links: PodLinks, run: Run = run_command) -> list[str]:
     """Make what is missing; returns warnings.  Idempotent; to be called again when docker or ufw came later."""
     found = await observe_neighbours(run)
-    warnings = compute_warnings(found, bridge)
-    for exception in compute_exceptions(found, bridge):
+    warnings = compute_warnings(found, links)
+    for exception in compute_exceptions(found, links):
         if (await run(exception.check))[0] == 0:
             continue
         if (await run(exception.add))[0] != 0:
-            warnings.append(f"cannot make a firewall exception for {bridge!r}: {' '.join(exception.add)} failed")
+            warnings.append(f"cannot make a firewall exception: {' '.join(exception.add)} failed")
     return warnings
 
 
-async def remove_exceptions(bridge: str, run: Run = run_command) -> None:
+async def remove_exceptions(links: PodLinks, run: Run = run_command) -> None:
     """Remove every exception that is there.  Idempotent."""
     found = await observe_neighbours(run)
     for rule in found.iptables_rules:
-        if rule.startswith("-A ") and _comment(bridge) in rule.replace('"', ""):
-            await run([*_IPTABLES, "-D", *(word.strip('"') for word in rule.split()[1:])])
+        words = [word.strip('"') for word in rule.split()]
+        if words[0] == "-A" and links.mark in words:
+            await run([*_IPTABLES, "-D", *words[1:]])
     if found.firewalld_running:
-        zone = _firewalld_zone(bridge)
+        zone = _firewalld_zone(links)
         if (await run(zone.check))[0] == 0:
             await run(zone.remove)
 
 
-def _comment(bridge: str) -> str:
-    return f"podhost-{bridge}"
-
-
-def _accept(chain: str, direction: str, bridge: str) -> FirewallException:
-    rule = (chain, direction, bridge, "-m", "comment", "--comment", _comment(bridge), "-j", "ACCEPT")
+def _accept(chain: str, direction: str, links: PodLinks) -> FirewallException:
+    rule = (chain, direction, f"{links.prefix}+", "-m", "comment", "--comment", links.mark, "-j", "ACCEPT")
     return FirewallException((*_IPTABLES, "-C", *rule), (*_IPTABLES, "-I", *rule), (*_IPTABLES, "-D", *rule))
 
 
-def _firewalld_zone(bridge: str) -> FirewallException:
+def _firewalld_zone(links: PodLinks) -> FirewallException:
     def command(verb: str) -> tuple[str, ...]:
-        return ("firewall-cmd", "--zone=trusted", f"--{verb}-interface={bridge}")
+        return ("firewall-cmd", "--zone=trusted", f"--{verb}-source={links.pod_cidr}")
 
-    return FirewallException(command("query"), command("change"), command("remove"))
+    return FirewallException(command("query"), command("add"), command("remove"))

@@ -18,7 +18,14 @@ from podhost.linux import fs
 from podhost.linux.netlink import RouteSocket
 
 PLAN_FILE = "network.json"
-_CANDIDATES = 50
+_CANDIDATES = 100
+_USUAL_NODE_PORTS = (30000, 32767)
+# The others are for hosts behind a VPN that takes all of 10.0.0.0/8.
+_RANGES = tuple(
+    IPv4Network(f"{first}.{second}.0.0/16")
+    for first, seconds in ((10, range(200, 250)), (172, range(22, 32)), (100, range(90, 128)))
+    for second in seconds
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +73,19 @@ def observe_host() -> HostNetworks:
 
 
 def build_candidate(instance: str, index: int) -> NetworkPlan:
-    """The ``index``-th plan: 0 has Kubernetes' usual node ports, further ones a thousand each below them."""
-    first_port = 30000 if index == 0 else 20000 + 1000 * ((index - 1) % 10)
-    return NetworkPlan(
-        bridge=f"ph{index}",
-        pod_cidr=IPv4Network(f"10.{200 + index}.0.0/17"),
-        service_cidr=IPv4Network(f"10.{200 + index}.128.0/17"),
-        node_ports=(first_port, 32767 if index == 0 else first_port + 999),
-        table=f"podhost_{instance}",
-    )
+    """The ``index``-th plan on a host that uses nothing of it."""
+    return choose_plan(instance, HostNetworks(frozenset(), frozenset()), [], skip=index)
 
 
 def choose_plan(
-    instance: str, host: HostNetworks, reserved: Iterable[NetworkPlan], wishes: PlanWishes | None = None
+    instance: str,
+    host: HostNetworks,
+    reserved: Iterable[NetworkPlan],
+    wishes: PlanWishes | None = None,
+    *,
+    skip: int = 0,
 ) -> NetworkPlan:
-    """The first candidate that clashes with nothing.
+    """Bridge, ranges and node ports: of each the first that nobody has.
 
     Raises:
         InvalidError: What the user fixed clashes, is too small or overlaps itself.
@@ -89,14 +94,42 @@ def choose_plan(
     wishes = wishes or PlanWishes()
     others = list(reserved)
     _check_wishes(wishes, host, others)
-    for index in range(_CANDIDATES):
-        plan = _with_wishes(build_candidate(instance, index), wishes)
-        if not _clashes(plan, wishes, host, others):
-            return plan
+    pods, services = _choose_ranges(wishes, host, others, skip)
+    bridges = (f"ph{index}" for index in range(skip, _CANDIDATES))
+    taken = host.links | {other.bridge for other in others}
+    free_bridge = next((name for name in bridges if name not in taken), "")
+    if not (wishes.bridge or free_bridge):
+        raise ExhaustedError(f"cannot choose a bridge: ph0 to ph{_CANDIDATES - 1} are in use on this host")
+    return NetworkPlan(
+        bridge=wishes.bridge or free_bridge,
+        pod_cidr=pods,
+        service_cidr=services,
+        node_ports=wishes.node_ports or _choose_node_ports(others, skip),
+        table=f"podhost_{instance}",
+    )
+
+
+def _choose_ranges(
+    wishes: PlanWishes, host: HostNetworks, others: list[NetworkPlan], skip: int
+) -> tuple[IPv4Network, IPv4Network]:
+    for index in range(skip, len(_RANGES)):
+        lower, upper = _RANGES[index].subnets()
+        pods, services = wishes.pod_cidr or lower, wishes.service_cidr or upper
+        if not pods.overlaps(services) and not any(_overlapping(cidr, host, others) for cidr in (pods, services)):
+            return pods, services
     raise ExhaustedError(
-        "cannot choose networks: all of 10.200.0.0/16 to 10.249.0.0/16 are in use on this host;"
+        "cannot choose networks: all private ranges that podhost tries are in use on this host;"
         " name free ones with --pod-cidr and --service-cidr"
     )
+
+
+def _choose_node_ports(others: list[NetworkPlan], skip: int) -> tuple[int, int]:
+    """Kubernetes' usual range first, then the thousands below it, which leave the ephemeral ports alone."""
+    ranges = [_USUAL_NODE_PORTS, *((first, first + 999) for first in range(20000, 30000, 1000))]
+    free = (r for r in ranges[skip:] if not any(_ports_overlap(r, other.node_ports) for other in others))
+    if (found := next(free, None)) is None:
+        raise ExhaustedError("cannot choose node ports: 20000 to 32767 belong to other instances; use --node-ports")
+    return found
 
 
 def ensure_plan(data_root: Path, instance: str, wishes: PlanWishes | None = None) -> NetworkPlan:
@@ -119,6 +152,7 @@ def ensure_plan(data_root: Path, instance: str, wishes: PlanWishes | None = None
         host = observe_host()
         if kept is not None:
             host = _without(host, kept)
+            wishes = _with_kept(wishes or PlanWishes(), kept)
         plan = choose_plan(instance, host, reserved, wishes)
         path.parent.mkdir(parents=True, exist_ok=True)
         fs.write_atomic(path, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644)
@@ -132,6 +166,16 @@ def _with_wishes(plan: NetworkPlan, wishes: PlanWishes) -> NetworkPlan:
         service_cidr=wishes.service_cidr or plan.service_cidr,
         node_ports=wishes.node_ports or plan.node_ports,
         table=plan.table,
+    )
+
+
+def _with_kept(wishes: PlanWishes, kept: NetworkPlan) -> PlanWishes:
+    """What the user does not wish otherwise stays as it was: objects in the store have addresses of it."""
+    return PlanWishes(
+        bridge=wishes.bridge or kept.bridge,
+        pod_cidr=wishes.pod_cidr or kept.pod_cidr,
+        service_cidr=wishes.service_cidr or kept.service_cidr,
+        node_ports=wishes.node_ports or kept.node_ports,
     )
 
 
@@ -154,16 +198,6 @@ def _check_wishes(wishes: PlanWishes, host: HostNetworks, others: list[NetworkPl
 def _overlapping(cidr: IPv4Network, host: HostNetworks, others: list[NetworkPlan]) -> IPv4Network | None:
     taken = [*host.networks, *(plan.pod_cidr for plan in others), *(plan.service_cidr for plan in others)]
     return next((network for network in taken if network.overlaps(cidr)), None)
-
-
-def _clashes(plan: NetworkPlan, wishes: PlanWishes, host: HostNetworks, others: list[NetworkPlan]) -> bool:
-    if plan.pod_cidr.overlaps(plan.service_cidr):
-        return True
-    if plan.bridge in host.links or any(other.bridge == plan.bridge for other in others):
-        return True
-    if wishes.node_ports is None and any(_ports_overlap(plan.node_ports, other.node_ports) for other in others):
-        return True
-    return any(_overlapping(cidr, host, others) for cidr in (plan.pod_cidr, plan.service_cidr))
 
 
 def _ports_overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

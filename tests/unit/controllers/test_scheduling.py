@@ -1,0 +1,110 @@
+"""Whether a pod fits, in the scheduler's words."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from podhost.controllers.scheduling import compute_misfits, compute_requests, format_unschedulable
+
+
+def node(**spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "node", "labels": {"disk": "ssd", "cores": "4"}},
+        "spec": spec,
+        "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3"}},
+    }
+
+
+def container(cpu: str = "", memory: str = "", **fields: Any) -> dict[str, Any]:
+    requests = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
+    return {"name": "c", "resources": {"requests": requests}, **fields}
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p"}, "spec": {"containers": list(containers) or [container()], **spec}}
+
+
+def term(key: str, operator: str, *values: str) -> dict[str, Any]:
+    expression = {"key": key, "operator": operator, "values": list(values)}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+PORT = {"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}
+AFFINITY = "node(s) didn't match Pod's node affinity/selector"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "others", "expected"),
+    [
+        (pod(), [], []),
+        (pod(container("2", "1Gi")), [], []),
+        (pod(container("3")), [], ["Insufficient cpu"]),
+        (pod(container("3", "2Gi")), [], ["Insufficient cpu", "Insufficient memory"]),
+        (pod(container("1500m")), [pod(container("600m"))], ["Insufficient cpu"]),
+        (pod(container("1500m")), [{**pod(container("600m")), "status": {"phase": "Succeeded"}}], []),
+        (pod(), [pod(), pod(), pod()], ["Too many pods"]),
+        (pod(nodeSelector={"disk": "ssd"}), [], []),
+        (pod(nodeSelector={"disk": "hdd"}), [], [AFFINITY]),
+        (pod(affinity=term("disk", "In", "ssd", "hdd")), [], []),
+        (pod(affinity=term("disk", "NotIn", "ssd")), [], [AFFINITY]),
+        (pod(affinity=term("absent", "DoesNotExist")), [], []),
+        (pod(affinity=term("cores", "Gt", "3")), [], []),
+        (pod(affinity=term("cores", "Lt", "3")), [], [AFFINITY]),
+        (pod(affinity=term("disk", "Gt", "3")), [], [AFFINITY]),
+        (
+            pod(container(ports=[PORT])),
+            [pod(container(ports=[PORT]))],
+            ["node(s) didn't have free ports for the requested pod ports"],
+        ),
+        (pod(container(ports=[PORT])), [pod(container(ports=[{**PORT, "protocol": "UDP"}]))], []),
+        (
+            pod(container(ports=[{**PORT, "hostIP": "127.0.0.1"}])),
+            [pod(container(ports=[{**PORT, "hostIP": "192.0.2.1"}]))],
+            [],
+        ),
+    ],
+)
+def test_fit(candidate: dict[str, Any], others: list[dict[str, Any]], expected: list[str]) -> None:
+    assert compute_misfits(candidate, node(), others) == expected
+
+
+def test_cordoned_node_takes_only_pods_that_tolerate_it() -> None:
+    assert compute_misfits(pod(), node(unschedulable=True), []) == ["node(s) were unschedulable"]
+    toleration = {"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}
+    assert compute_misfits(pod(tolerations=[toleration]), node(unschedulable=True), []) == []
+
+
+@pytest.mark.parametrize(
+    ("toleration", "fits"),
+    [
+        ({"key": "gpu", "value": "yes"}, True),
+        ({"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"operator": "Exists"}, True),
+        ({"key": "gpu", "value": "no"}, False),
+        ({"key": "gpu", "value": "yes", "effect": "NoExecute"}, False),
+    ],
+)
+def test_taints_need_a_toleration(toleration: dict[str, str], fits: bool) -> None:
+    tainted = node(taints=[{"key": "gpu", "value": "yes", "effect": "NoSchedule"}])
+    expected = [] if fits else ["node(s) had untolerated taint {gpu: yes}"]
+    assert compute_misfits(pod(tolerations=[toleration]), tainted, []) == expected
+
+
+def test_message_is_the_schedulers() -> None:
+    message = format_unschedulable(["Insufficient memory", "Insufficient cpu"])
+    assert message == "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+
+
+def test_requests_are_the_larger_of_init_phase_and_running_phase() -> None:
+    init = [container("1"), container("200m", restartPolicy="Always"), container("500m")]
+    assert compute_requests(pod(container("300m"), initContainers=init))["cpu"] == 1
+    assert compute_requests(pod(container("900m"), initContainers=init))["cpu"] == Fraction(11, 10)
+
+
+def test_requests_of_the_pod_itself_win_and_overhead_comes_on_top() -> None:
+    candidate = pod(container("300m"), resources={"requests": {"cpu": "1"}}, overhead={"cpu": "100m"})
+    assert compute_requests(candidate)["cpu"] == Fraction(11, 10)
