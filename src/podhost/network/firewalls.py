@@ -73,7 +73,7 @@ def compute_exceptions(found: Neighbours, links: PodLinks) -> list[FirewallExcep
 def compute_warnings(found: Neighbours, links: PodLinks) -> list[str]:
     """What only the owner of the firewall can mend."""
     return [
-        f"nftables chain {chain!r} drops by policy: pods are cut off unless it accepts interfaces \"{links.prefix}*\""
+        f'nftables chain {chain!r} drops by policy: pods are cut off unless it accepts interfaces "{links.prefix}*"'
         for chain in sorted(found.dropping_chains)
     ]
 

@@ -142,9 +142,7 @@ class Proxy:
             self._applied, self._hairpins = {}, Counter()
         compiled = {key: self._compile(key) for key in dirty}
         old, new = self._merge(compiled)
-        script = (
-            rules.render_table(self._settings, new) if whole else rules.render_change(self._settings, old, new)
-        )
+        script = rules.render_table(self._settings, new) if whole else rules.render_change(self._settings, old, new)
         before = {key: self._applied[key][0] for key in compiled if key in self._applied}
         try:
             failpoint.hit(_APPLY)
@@ -164,9 +162,7 @@ class Proxy:
         ports = tuple(compute_service_ports(service, self._slices.get(key, {}).values()))
         return ports, rules.compile_service(ports)
 
-    def _merge(
-        self, compiled: dict[ServiceKey, tuple[tuple[ServicePort, ...], Ruleset]]
-    ) -> tuple[Ruleset, Ruleset]:
+    def _merge(self, compiled: dict[ServiceKey, tuple[tuple[ServicePort, ...], Ruleset]]) -> tuple[Ruleset, Ruleset]:
         """What the dirty services have in the kernel, and what they shall have.
 
         A pod can be an endpoint of several services, so its hairpin element goes with the last of them only.

@@ -63,9 +63,7 @@ class Ruleset:
         self.elements.update(other.elements)
 
 
-def compile_ruleset(
-    services: Iterable[Mapping[str, Any]], endpointslices: Iterable[Mapping[str, Any]]
-) -> Ruleset:
+def compile_ruleset(services: Iterable[Mapping[str, Any]], endpointslices: Iterable[Mapping[str, Any]]) -> Ruleset:
     """The ruleset of all services."""
     by_service: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for endpoint_slice in endpointslices:

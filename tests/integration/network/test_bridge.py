@@ -124,7 +124,9 @@ async def test_pods_cannot_reach_the_hosts_loopback(network: BridgeNetwork, pods
 
 async def test_neighbours_of_the_host_reach_no_pod_by_routing(network: BridgeNetwork, pods: Pods) -> None:
     netns, outside = pods.netns("a"), pods.netns("outside")
-    pod = (await network.attach(SandboxId("a"), netns, (PortMapping(protocol="TCP", container_port=80, host_port=18085),)))
+    pod = await network.attach(
+        SandboxId("a"), netns, (PortMapping(protocol="TCP", container_port=80, host_port=18085),)
+    )
     pods.serve(netns, "0.0.0.0", 80, "web")
     subprocess.run(["ip", "link", "add", "phntout", "type", "veth", "peer", "name", "phntin"], check=True)
     try:
@@ -238,7 +240,9 @@ async def test_attaching_takes_milliseconds(network: BridgeNetwork, pods: Pods) 
     for number in range(len(spaces)):
         await network.detach(SandboxId(str(number)))
     await network.wait_detached()
-    print(f"\nattach median {sorted(taken)[6] * 1e3:.1f} ms; 12 detached {(time.perf_counter() - started) * 1e3:.0f} ms")
+    print(
+        f"\nattach median {sorted(taken)[6] * 1e3:.1f} ms; 12 detached {(time.perf_counter() - started) * 1e3:.0f} ms"
+    )
     # Budget 4 ms on a quiet machine.
     assert sorted(taken)[6] < 0.02
 

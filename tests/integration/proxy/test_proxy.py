@@ -237,7 +237,9 @@ async def test_a_restarted_proxy_replaces_what_is_there(world: World) -> None:
     world.store.delete(ObjectKey("services", "default", "web"))
     await world.proxy.start()
     assert await ask_host("127.0.0.1", 28080) == "ConnectionRefusedError"
-    listing = subprocess.run(["nft", "list", "table", "ip", "podhost_proxytest_services"], capture_output=True, text=True)
+    listing = subprocess.run(
+        ["nft", "list", "table", "ip", "podhost_proxytest_services"], capture_output=True, text=True
+    )
     assert "svc-" not in listing.stdout
 
 

@@ -100,7 +100,9 @@ def put_pod(world: World, name: str = "web", **status: Any) -> dict[str, Any]:
 
 def put_service(world: World, **spec: Any) -> dict[str, Any]:
     ports = [{"port": 80, "protocol": "TCP", "targetPort": 8080}]
-    return world.put("services", "web", spec={"selector": {"app": "web"}, "ports": ports, "clusterIP": "1.2.3.4"} | spec)
+    return world.put(
+        "services", "web", spec={"selector": {"app": "web"}, "ports": ports, "clusterIP": "1.2.3.4"} | spec
+    )
 
 
 async def test_slice_and_endpoints_follow_a_pod(world: World) -> None:

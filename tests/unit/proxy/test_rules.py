@@ -33,9 +33,7 @@ def test_service_port_with_endpoints() -> None:
     ruleset = compile_service([PORT])
     chain = build_chain_name(PORT)
     assert ruleset.chains == {
-        chain: (
-            "meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.0.0.2 . 8080, 1 : 10.0.0.3 . 8080 }",
-        )
+        chain: ("meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.0.0.2 . 8080, 1 : 10.0.0.3 . 8080 }",)
     }
     assert ruleset.elements["service_ips", "10.1.0.5 . tcp . 80"] == f"goto {chain}"
     assert ruleset.elements["node_ports", "tcp . 30080"] == f"goto {chain}"
@@ -92,9 +90,9 @@ ports = st.builds(
     port=st.integers(1, 3),
     node_port=st.integers(0, 2),
     affinity_s=st.sampled_from([0, 60]),
-    endpoints=st.lists(st.builds(Endpoint, st.sampled_from(["10.0.0.2", "10.0.0.3"]), st.integers(1, 2)), max_size=3).map(
-        lambda found: tuple(sorted(set(found)))
-    ),
+    endpoints=st.lists(
+        st.builds(Endpoint, st.sampled_from(["10.0.0.2", "10.0.0.3"]), st.integers(1, 2)), max_size=3
+    ).map(lambda found: tuple(sorted(set(found)))),
 )
 
 

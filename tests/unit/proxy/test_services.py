@@ -42,9 +42,7 @@ def test_which_services_have_ports(spec: dict[str, Any], ports: int) -> None:
     assert len(compute_service_ports(service(**spec), [])) == ports
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("ClusterIP", 0), ("NodePort", 30080), ("LoadBalancer", 30080)]
-)
+@pytest.mark.parametrize(("kind", "expected"), [("ClusterIP", 0), ("NodePort", 30080), ("LoadBalancer", 30080)])
 def test_node_port_counts_for_the_types_that_have_one(kind: str, expected: int) -> None:
     assert compute_service_ports(service(type=kind), [])[0].node_port == expected
 
