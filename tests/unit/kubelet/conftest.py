@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from harness.cri_fakes import FakeImages, FakeRuntime, FakeVolumes
+from harness.kubelet_rig import EventLog, Rig
 from podhost.aiokit.clock import FakeClock
-from podhost.api.time import format_time
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.settings import KubeletSettings
-from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
 T = TypeVar("T")
@@ -25,111 +23,6 @@ async def _call_directly(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
     """Virtual time does not wait for threads; the files of these tests are tiny."""
     await asyncio.sleep(0)
     return fn(*args, **kwargs)
-
-
-def make_pod(name: str = "web", *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A pod as the API server stores it, bound to node ``n1``."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": "default",
-            "uid": f"uid-{name}",
-            "generation": 1,
-            "creationTimestamp": "2026-11-23T16:00:00Z",
-        },
-        "spec": {
-            "nodeName": "n1",
-            "restartPolicy": "Always",
-            "terminationGracePeriodSeconds": 30,
-            "containers": [
-                {"imagePullPolicy": "IfNotPresent", "image": "nginx:1", **c}
-                for c in (containers or ({"name": "main"},))
-            ],
-            **spec,
-        },
-        "status": {"phase": "Pending", "qosClass": "BestEffort"},
-    }
-
-
-@dataclass
-class EventLog:
-    """Records events; the real recorder is tested with the store."""
-
-    seen: list[tuple[str, str]] = field(default_factory=list)
-
-    def event(
-        self, involved: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = ""
-    ) -> None:
-        self.seen.append((reason, message))
-
-
-@dataclass
-class Rig:
-    """The kubelet and everything around it."""
-
-    store: Store
-    clock: FakeClock
-    runtime: FakeRuntime
-    images: FakeImages
-    volumes: FakeVolumes
-    settings: KubeletSettings
-    kubelet: Kubelet
-    recorder: EventLog
-    versions: list[dict[str, Any]] = field(default_factory=list)
-
-    async def restart(self) -> None:
-        """A new kubelet takes over."""
-        await self.kubelet.stop()
-        self.kubelet = Kubelet(
-            self.settings, self.store, self.runtime, self.images, self.volumes, self.recorder, self.clock
-        )
-        await self.kubelet.start()
-
-    def create(self, pod: dict[str, Any]) -> None:
-        self.store.create(self.key(pod["metadata"]["name"]), pod)
-
-    @staticmethod
-    def key(name: str) -> ObjectKey:
-        return ObjectKey("pods", "default", name)
-
-    def delete(self, name: str, grace_s: int = 30) -> None:
-        """As the API server does it for a graceful deletion."""
-
-        def mark(pod: dict[str, Any]) -> dict[str, Any]:
-            pod["metadata"]["deletionTimestamp"] = format_time(self.clock.now_ns() + grace_s * 10**9)
-            pod["metadata"]["deletionGracePeriodSeconds"] = grace_s
-            return pod
-
-        self.store.mutate(self.key(name), mark)
-
-    def pod(self, name: str = "web") -> dict[str, Any] | None:
-        return self.store.find(self.key(name))
-
-    def status(self, name: str = "web") -> dict[str, Any]:
-        pod = self.pod(name)
-        assert pod is not None
-        status: dict[str, Any] = pod["status"]
-        return status
-
-    def container(self, container: str = "main", name: str = "web") -> dict[str, Any]:
-        status = self.status(name)
-        entries = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
-        found: dict[str, Any] = next(e for e in entries if e["name"] == container)
-        return found
-
-    def events(self) -> list[tuple[str, str]]:
-        return self.recorder.seen
-
-    def phases(self, name: str = "web") -> list[str]:
-        """Phases in the order in which they were written, repetitions left out."""
-        phases: list[str] = []
-        for pod in self.versions:
-            phase = pod["status"]["phase"]
-            if pod["metadata"]["name"] == name and (not phases or phases[-1] != phase):
-                phases.append(phase)
-        return phases
 
 
 @pytest.fixture

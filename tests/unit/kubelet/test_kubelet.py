@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from harness.cri_fakes import Script
+from harness.kubelet_rig import Rig, make_pod
 from podhost.cri.images import ImagePullError
 from podhost.cri.runtime import ContainerStartError, ContainerState
 from podhost.cri.volumes import VolumeError
 from podhost.errors import UnavailableError
 from podhost.store.keys import ObjectKey
-
-from .conftest import Rig, make_pod
 
 pytestmark = pytest.mark.looptime
 
