@@ -1,0 +1,494 @@
+"""A pod's volumes on the real kernel, as root."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from podhost.aiokit import failpoint
+from podhost.api import models
+from podhost.cri.ids import PodUID
+from podhost.cri.volumes import VolumeError
+from podhost.linux import mount
+from podhost.volumes.manager import VolumeManager
+from podhost.volumes.settings import VolumeSettings
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+
+class Objects:
+    """ConfigMaps and Secrets that a test can change."""
+
+    def __init__(self) -> None:
+        self.documents: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def read(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        return self.documents.get((kind, namespace, name))
+
+    def config_map(self, name: str, **data: str) -> None:
+        self.documents["ConfigMap", "ns", name] = {"data": {k.replace("_", "."): v for k, v in data.items()}}
+
+    def secret(self, name: str, **data: str) -> None:
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        self.documents["Secret", "ns", name] = {"data": encoded}
+
+
+class Host:
+    """One instance's volumes, with a manager that can be restarted."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.pods = top / "pods"
+        self.objects = Objects()
+        self.restart()
+
+    def restart(self) -> None:
+        self.manager = VolumeManager(VolumeSettings(pods_dir=self.pods), self.objects)
+
+    def pod(self, *volumes: Mapping[str, Any], uid: str = "uid-1", **spec: Any) -> models.Pod:
+        document = {
+            "metadata": {"name": "p", "namespace": "ns", "uid": uid},
+            "spec": {"volumes": list(volumes), "containers": [], **spec},
+        }
+        return msgspec.convert(document, models.Pod)
+
+    def mounts(self) -> list[str]:
+        """Mount points below the instance's directory, relative to it."""
+        points = [str(info.mount_point) for info in mount.mounts()]
+        return sorted(str(Path(p).relative_to(self.top)) for p in points if p.startswith(f"{self.top}/"))
+
+
+def container(*mounts: Mapping[str, Any], name: str = "c") -> models.Container:
+    return msgspec.convert({"name": name, "volumeMounts": list(mounts)}, models.Container)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    yield Host(tmp_path)
+    failpoint.clear()
+    mount.unmount_tree(tmp_path)
+
+
+UID = PodUID("uid-1")
+EMPTY = {"name": "e", "emptyDir": {}}
+MEMORY = {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+CONFIG = {"name": "c", "configMap": {"name": "cm"}}
+SECRET = {"name": "s", "secret": {"secretName": "sec"}}
+
+
+async def test_pod_without_volumes_leaves_no_trace(host: Host) -> None:
+    assert await host.manager.mount_volumes(host.pod()) == {}
+    assert not host.pods.exists()
+    assert host.manager.list_pods() == set()
+    await host.manager.unmount_volumes(UID)
+
+
+async def test_empty_dirs_of_two_pods_with_one_name_are_two(host: Host) -> None:
+    one = (await host.manager.mount_volumes(host.pod(EMPTY, uid="one")))["e"].host_path
+    two = (await host.manager.mount_volumes(host.pod(EMPTY, uid="two")))["e"].host_path
+    assert one == host.pods / "one/volumes/kubernetes.io~empty-dir/e"
+    (one / "file").write_text("of one")
+    assert os.listdir(two) == []
+    assert one.stat().st_mode & 0o7777 == 0o777
+    assert host.manager.list_pods() == {"one", "two"}
+    await host.manager.unmount_volumes(PodUID("one"))
+    assert host.manager.list_pods() == {"two"}
+    assert two.is_dir()
+    await host.manager.unmount_volumes(PodUID("two"))
+    assert os.listdir(host.pods) == []
+
+
+async def test_memory_volume_is_one_tmpfs_of_its_size_shared_by_all_containers(host: Host) -> None:
+    pod = host.pod(MEMORY)
+    mounted = await host.manager.mount_volumes(pod)
+    path = mounted["m"].host_path
+    assert path.stat().st_mode & 0o7777 == 0o1777
+    (path / "shared").touch()
+    for name in ("one", "two"):
+        (bind,) = await host.manager.container_mounts(
+            pod, container({"name": "m", "mountPath": "/m"}, name=name), mounted
+        )
+        assert (bind.host_path / "shared").exists()
+    with pytest.raises(OSError, match="No space"):
+        (path / "big").write_bytes(bytes(2 << 20))
+    assert len(host.mounts()) == 1
+
+
+async def test_mounting_again_and_after_a_restart_changes_nothing(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    host.objects.secret("sec", password="x")
+    pod = host.pod(EMPTY, MEMORY, CONFIG, SECRET)
+    first = await host.manager.mount_volumes(pod)
+    (first["m"].host_path / "kept").touch()
+    (first["e"].host_path / "kept").touch()
+    first["e"].host_path.chmod(0o700)
+    table = [(info.mount_id, info.mount_point) for info in mount.mounts()]
+    version = os.readlink(first["c"].host_path / "..data")
+    host.restart()
+    assert await host.manager.mount_volumes(pod) == first
+    assert [(info.mount_id, info.mount_point) for info in mount.mounts()] == table
+    assert os.readlink(first["c"].host_path / "..data") == version
+    assert (first["m"].host_path / "kept").exists()
+    assert (first["e"].host_path / "kept").exists()
+    assert first["e"].host_path.stat().st_mode & 0o7777 == 0o700
+
+
+async def test_config_and_secret_are_read_only_and_the_secret_never_touches_the_disk(host: Host) -> None:
+    host.objects.config_map("cm", nginx_conf="listen 80;")
+    host.objects.secret("sec", password="hunter2")
+    pod = host.pod(CONFIG, SECRET)
+    mounted = await host.manager.mount_volumes(pod)
+    assert (mounted["c"].host_path / "nginx.conf").read_text() == "listen 80;"
+    assert (mounted["s"].host_path / "password").read_text() == "hunter2"
+    assert mounted["c"].read_only
+    assert mounted["s"].read_only
+    (info,) = [info for info in mount.mounts() if info.mount_point == mounted["s"].host_path]
+    assert info.fstype == "tmpfs"
+    wanted = container({"name": "c", "mountPath": "/etc/nginx"}, {"name": "s", "mountPath": "/s"})
+    binds = await host.manager.container_mounts(pod, wanted, mounted)
+    assert [bind.read_only for bind in binds] == [True, True]
+    await host.manager.unmount_volumes(UID)
+    assert host.mounts() == []
+    assert os.listdir(host.pods) == []
+
+
+async def test_changed_object_reaches_the_pods_that_show_it(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    shown = (await host.manager.mount_volumes(host.pod(CONFIG, uid="shows")))["c"].host_path
+    await host.manager.mount_volumes(host.pod(EMPTY, uid="other"))
+    host.objects.config_map("cm", a="2", b="3")
+    await host.manager.refresh_object("ConfigMap", "ns", "unrelated")
+    assert (shown / "a").read_text() == "1"
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert (shown / "a").read_text() == "2"
+    assert (shown / "b").read_text() == "3"
+
+
+async def test_deleted_object_leaves_the_old_files_and_says_so(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.objects.config_map("cm", a="1")
+    shown = (await host.manager.mount_volumes(host.pod(CONFIG)))["c"].host_path
+    host.objects.documents.clear()
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert (shown / "a").read_text() == "1"
+    assert 'configmap "cm" not found' in caplog.text
+
+
+async def test_refresh_after_the_pod_is_gone_brings_nothing_back(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    await host.manager.mount_volumes(host.pod(CONFIG))
+    await host.manager.unmount_volumes(UID)
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert os.listdir(host.pods) == []
+
+
+async def test_reader_sees_all_old_or_all_new_files_during_updates(host: Host) -> None:
+    host.objects.config_map("cm", a="0", b="0")
+    shown = (await host.manager.mount_volumes(host.pod(CONFIG)))["c"].host_path
+    torn, stop = [], threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            # As a program does that wants one version: through one resolution of ..data.
+            version = os.open(shown / "..data", os.O_PATH)
+            try:
+                values = [Path(f"/proc/self/fd/{version}/{name}").read_text() for name in ("a", "b")]
+            except FileNotFoundError:
+                continue
+            finally:
+                os.close(version)
+            if len(set(values)) != 1:
+                torn.append(values)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(100):
+        host.objects.config_map("cm", a=f"{number}", b=f"{number}")
+        await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    stop.set()
+    thread.join()
+    assert torn == []
+
+
+async def test_all_failures_are_told_in_the_pods_order_and_the_rest_is_mounted(host: Host) -> None:
+    pod = host.pod({"name": "h", "hostPath": {"path": "/etc/passwd", "type": "Directory"}}, EMPTY, CONFIG)
+    with pytest.raises(VolumeError) as caught:
+        await host.manager.mount_volumes(pod)
+    assert str(caught.value) == (
+        'MountVolume.SetUp failed for volume "h" : hostPath type check failed: /etc/passwd is not a directory; '
+        'MountVolume.SetUp failed for volume "c" : configmap "cm" not found'
+    )
+    assert (host.pods / "uid-1/volumes/kubernetes.io~empty-dir/e").is_dir()
+    await host.manager.unmount_volumes(UID)
+    assert os.listdir(host.pods) == []
+
+
+async def test_host_path_is_used_as_it_is_and_survives_the_pod(host: Host) -> None:
+    outside = host.top / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    pod = host.pod({"name": "h", "hostPath": {"path": str(outside), "type": "Directory"}}, EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    assert mounted["h"].host_path == outside
+    binds = await host.manager.container_mounts(
+        pod,
+        container(
+            {"name": "h", "mountPath": "/a", "mountPropagation": "HostToContainer"},
+            {"name": "h", "mountPath": "/b", "subPath": "file", "readOnly": True},
+            {"name": "h", "mountPath": "/c", "mountPropagation": "Bidirectional"},
+            {"name": "h", "mountPath": "/d", "readOnly": True, "recursiveReadOnly": "Enabled"},
+        ),
+        mounted,
+    )
+    assert [bind.propagation for bind in binds] == ["rslave", "private", "rshared", "private"]
+    assert [bind.read_only for bind in binds] == [False, True, False, True]
+    assert [bind.recursive_read_only for bind in binds] == [False, False, False, True]
+    assert binds[1].host_path.read_text() == "precious"
+    (mounted["e"].host_path / "link-out").symlink_to(outside)
+    await host.manager.unmount_volumes(UID)
+    assert (outside / "file").read_text() == "precious"
+    assert host.mounts() == []
+
+
+async def test_fs_group_owns_what_it_may_use(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    pod = host.pod(EMPTY, MEMORY, CONFIG, securityContext={"fsGroup": 1234})
+    mounted = await host.manager.mount_volumes(pod)
+    for name, mode in (("e", 0o2777), ("m", 0o3777), ("c", 0o2777)):
+        info = mounted[name].host_path.stat()
+        assert (info.st_gid, oct(info.st_mode & 0o7777)) == (1234, oct(mode))
+    info = (mounted["c"].host_path / "a").stat()
+    assert (info.st_gid, info.st_mode & 0o7777) == (1234, 0o644)
+
+
+async def test_sub_path_of_a_config_map_is_one_file_that_never_updates(host: Host) -> None:
+    host.objects.config_map("cm", nginx_conf="old", other="x")
+    pod = host.pod(CONFIG)
+    mounted = await host.manager.mount_volumes(pod)
+    wanted = container({"name": "c", "mountPath": "/etc/nginx/nginx.conf", "subPath": "nginx.conf"})
+    (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
+    assert bind.host_path == host.pods / "uid-1/volume-subpaths/c/c/0"
+    assert bind.read_only
+    host.objects.config_map("cm", nginx_conf="new", other="x")
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert (mounted["c"].host_path / "nginx.conf").read_text() == "new"
+    assert bind.host_path.read_text() == "old"
+    # A restarted container gets the file of today.
+    (again,) = await host.manager.container_mounts(pod, wanted, mounted)
+    assert again == bind
+    assert again.host_path.read_text() == "new"
+    assert len(host.mounts()) == 1
+
+
+async def test_sub_path_mounts_stay_as_they_are_when_nothing_changed(host: Host) -> None:
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    wanted = container({"name": "e", "mountPath": "/x", "subPath": "a/b"})
+    await host.manager.container_mounts(pod, wanted, mounted)
+    table = [info.mount_id for info in mount.mounts()]
+    host.restart()
+    await host.manager.container_mounts(pod, wanted, mounted)
+    assert [info.mount_id for info in mount.mounts()] == table
+    made = mounted["e"].host_path / "a/b"
+    assert made.stat().st_mode & 0o7777 == 0o777
+
+
+@pytest.mark.parametrize(
+    ("sub_path", "text"),
+    [
+        ("/etc", "error SubPath `/etc` must not be an absolute path"),
+        ("a/../../b", "unable to provision SubPath `a/../../b`: must not contain '..'"),
+        ("file/x", 'failed to prepare subPath for volumeMount "e" of container "c": '),
+    ],
+)
+async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str, text: str) -> None:
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    (mounted["e"].host_path / "file").touch()
+    with pytest.raises(VolumeError) as caught:
+        await host.manager.container_mounts(
+            pod, container({"name": "e", "mountPath": "/x", "subPath": sub_path}), mounted
+        )
+    assert str(caught.value).startswith(text)
+    assert host.mounts() == []
+
+
+async def test_mount_of_an_unknown_volume_and_unexpanded_expression_are_refused(host: Host) -> None:
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    with pytest.raises(VolumeError, match='cannot find volume "nope"'):
+        await host.manager.container_mounts(pod, container({"name": "nope", "mountPath": "/x"}), mounted)
+    with pytest.raises(VolumeError, match="subPathExpr has not been expanded"):
+        await host.manager.container_mounts(
+            pod, container({"name": "e", "mountPath": "/x", "subPathExpr": "$(A)"}), mounted
+        )
+
+
+@pytest.mark.parametrize("link", ["/", "/etc", "../../../../../../../../etc", "/proc/self/root"])
+async def test_sub_path_symlink_to_the_host_stays_within_the_volume(host: Host, link: str) -> None:
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    volume = mounted["e"].host_path
+    (volume / "etc").mkdir()
+    (volume / "link").symlink_to(link)
+    wanted = container({"name": "e", "mountPath": "/x", "subPath": "link"})
+    try:
+        (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
+    except VolumeError:
+        assert host.mounts() == []
+    else:
+        assert not (bind.host_path / "passwd").exists()
+        assert bind.host_path.stat().st_dev == volume.stat().st_dev
+
+
+async def test_cve_2021_25741_exchanging_the_sub_path_for_a_symlink_never_shows_the_host(host: Host) -> None:
+    """One container swaps the directory and a symlink as fast as it can while others are being started."""
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    volume = mounted["e"].host_path
+    outside = host.top / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("of the host")
+    target = volume / "target"
+    stop, swaps = threading.Event(), 0
+
+    def attack() -> None:
+        nonlocal swaps
+        while not stop.is_set():
+            # The victim makes the directory when it finds none: whatever is there is cleared away.
+            for step in (target.rmdir, lambda: target.symlink_to(outside), target.unlink, target.mkdir):
+                try:
+                    step()
+                except OSError:
+                    continue
+            swaps += 1
+
+    thread = threading.Thread(target=attack)
+    thread.start()
+    escaped, mounted_count, deadline = 0, 0, time.monotonic() + 1.0
+    try:
+        for number in range(10_000):
+            if time.monotonic() > deadline:
+                break
+            wanted = container({"name": "e", "mountPath": "/x", "subPath": "target"}, name=f"c{number}")
+            try:
+                (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
+            except VolumeError:
+                continue
+            mounted_count += 1
+            escaped += (bind.host_path / "secret").exists()
+            mount.unmount(bind.host_path)
+    finally:
+        stop.set()
+        thread.join()
+    assert swaps > 10
+    assert mounted_count > 10
+    assert escaped == 0
+    await host.manager.unmount_volumes(UID)
+    assert (outside / "secret").read_text() == "of the host"
+
+
+async def test_unmounting_removes_what_containers_mounted_and_locked(host: Host) -> None:
+    pod = host.pod(EMPTY, MEMORY)
+    mounted = await host.manager.mount_volumes(pod)
+    inner = mounted["e"].host_path / "deep" / "mount"
+    inner.mkdir(parents=True)
+    mount.mount_tmpfs(inner, size_bytes=None)
+    mount.mount_tmpfs(mounted["m"].host_path, size_bytes=None)
+    with open(mounted["m"].host_path / "open", "w"):
+        await host.manager.unmount_volumes(UID)
+        await host.manager.unmount_volumes(UID)
+    assert host.mounts() == []
+    assert os.listdir(host.pods) == []
+
+
+async def test_files_of_others_in_the_pods_directory_stay(host: Host) -> None:
+    await host.manager.mount_volumes(host.pod(EMPTY))
+    (host.pods / "uid-1" / "etc-hosts").touch()
+    await host.manager.unmount_volumes(UID)
+    assert os.listdir(host.pods / "uid-1") == ["etc-hosts"]
+    assert host.manager.list_pods() == set()
+
+
+STEPS = [name for name in failpoint.known() if name.startswith(("volumes.mount.", "volumes.subpath."))]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_failure_at_any_step_leaves_what_a_retry_finishes_and_an_unmount_removes(
+    host: Host, step: str
+) -> None:
+    host.objects.config_map("cm", a="1")
+    host.objects.secret("sec", password="x")
+    pod = host.pod(EMPTY, MEMORY, CONFIG, SECRET, {"name": "h", "hostPath": {"path": "/etc"}})
+    wanted = container(
+        {"name": "e", "mountPath": "/e", "subPath": "x"}, {"name": "c", "mountPath": "/c", "subPath": "a"}
+    )
+
+    async def start() -> None:
+        mounted = await host.manager.mount_volumes(pod)
+        await host.manager.container_mounts(pod, wanted, mounted)
+
+    failpoint.set(step, "error:EIO")
+    with pytest.raises(VolumeError, match="failpoint"):
+        await start()
+    failpoint.clear()
+    host.restart()
+    await start()
+    assert len(host.mounts()) == 4
+    await host.manager.unmount_volumes(UID)
+    assert host.mounts() == []
+    assert os.listdir(host.pods) == []
+
+
+@pytest.mark.parametrize("step", [name for name in failpoint.known() if name.startswith("volumes.unmount.")])
+async def test_failure_while_unmounting_is_finished_by_the_sweep_after_a_restart(host: Host, step: str) -> None:
+    host.objects.secret("sec", password="x")
+    await host.manager.mount_volumes(host.pod(EMPTY, MEMORY, SECRET))
+    failpoint.set(step, "error:EIO")
+    with pytest.raises(OSError, match="failpoint"):
+        await host.manager.unmount_volumes(UID)
+    failpoint.clear()
+    host.restart()
+    for uid in host.manager.list_pods() | {UID}:
+        await host.manager.unmount_volumes(uid)
+    assert host.mounts() == []
+    assert os.listdir(host.pods) == []
+
+
+async def test_many_pods_at_once_do_not_disturb_each_other(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    uids = [uuid.uuid4().hex for _ in range(30)]
+    await asyncio.gather(*(host.manager.mount_volumes(host.pod(EMPTY, MEMORY, CONFIG, uid=uid)) for uid in uids))
+    assert host.manager.list_pods() == set(uids)
+    await asyncio.gather(*(host.manager.unmount_volumes(PodUID(uid)) for uid in uids))
+    assert host.manager.list_pods() == set()
+    assert host.mounts() == []
+
+
+async def test_uid_that_is_no_name_is_refused(host: Host) -> None:
+    for uid in ("", "..", "a/b"):
+        with pytest.raises(VolumeError, match="uid"):
+            await host.manager.mount_volumes(host.pod(EMPTY, uid=uid))
+
+
+async def test_mounting_takes_about_a_millisecond(host: Host) -> None:
+    host.objects.config_map("cm", a="1")
+    times = []
+    for number in range(15):
+        pod = host.pod(EMPTY, CONFIG, uid=f"u{number}")
+        started = time.perf_counter()
+        await host.manager.mount_volumes(pod)
+        times.append(time.perf_counter() - started)
+    # 1 ms on a quiet machine; the bound only catches a change of kind.
+    assert sorted(times)[3] < 0.02
