@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from podhost.api import errors
+from podhost.api.columns import table_columns, table_row
 from podhost.api.kinds import Kind
 
 Obj = dict[str, Any]
@@ -107,14 +108,14 @@ def build_table(
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": [column_definition(column) for column in kind.columns] if with_columns else [],
+        "columnDefinitions": table_columns(kind) if with_columns else [],
         "rows": [_build_row(kind, item, now, include_object) for item in items],
     }
 
 
 def build_table_bookmark(kind: Kind, bookmark: Obj, *, with_columns: bool) -> Obj:
     """A bookmark among the tables of a watch: one row without cells."""
-    columns = [column_definition(column) for column in kind.columns] if with_columns else []
+    columns = table_columns(kind) if with_columns else []
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -124,19 +125,8 @@ def build_table_bookmark(kind: Kind, bookmark: Obj, *, with_columns: bool) -> Ob
     }
 
 
-def column_definition(column: Any) -> Obj:
-    """``TableColumnDefinition``."""
-    return {
-        "name": column.name,
-        "type": column.type,
-        "format": column.format,
-        "description": column.description,
-        "priority": column.priority,
-    }
-
-
 def _build_row(kind: Kind, item: Obj, now: datetime, include_object: str) -> Obj:
-    row: Obj = {"cells": kind.row(item, now)}
+    row: Obj = table_row(kind, item, now)
     if include_object == "Object":
         row["object"] = item
     elif include_object == "Metadata":

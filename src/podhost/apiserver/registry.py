@@ -146,6 +146,12 @@ class Registry:
         if not dry_run:
             self._store.update(_key(kinds.POD, namespace, name), bound)
 
+    def ensure_namespace(self, name: str) -> None:
+        """Make a namespace that the system needs.  Idempotent."""
+        if self._store.find(ObjectKey("namespaces", "", name)) is None:
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            self.create(kinds.NAMESPACE, "", namespace)
+
     def _prepare_new(self, kind: Kind, obj: Obj) -> None:
         kind.prepare_create(obj)
         if kind is kinds.POD:

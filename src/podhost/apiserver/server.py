@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from itertools import chain
 
 from aiohttp import web
-from aiohttp.typedefs import Handler as AiohttpHandler
 
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS
 from podhost.apiserver import authn, routes
-from podhost.apiserver.answers import answer_error, to_api_error
+from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
 from podhost.apiserver.call import Call
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
@@ -29,9 +26,6 @@ from podhost.store import Store
 _MAX_HEADER_BYTES = 1 << 20
 """A command given to exec travels in the URL; Kubernetes' limit is the same."""
 _SHUTDOWN_TIMEOUT_S = 2.0
-_REQUEST_USER = "podhost.user"
-
-_log = logging.getLogger(__name__)
 
 
 class ApiServer:
@@ -66,9 +60,7 @@ class ApiServer:
 
     def build_app(self) -> web.Application:
         """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
-        app = web.Application(
-            middlewares=[_answer_failures, _authenticate], client_max_size=self._settings.max_body_bytes
-        )
+        app = web.Application(client_max_size=self._settings.max_body_bytes)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
 
@@ -88,27 +80,16 @@ class ApiServer:
         )
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
-        user: authn.User = request[_REQUEST_USER]
-        route, params = self._router.resolve(request.method, request.rel_url.raw_path)
-        authn.check_access(user, route, params)
-        return await route.handler(Call(request, route, params, user))
-
-
-@web.middleware
-async def _authenticate(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
-    request[_REQUEST_USER] = authn.user_of_transport(request.transport)
-    return await handler(request)
-
-
-@web.middleware
-async def _answer_failures(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
-    """Whatever goes wrong becomes a Status."""
-    try:
-        return await handler(request)
-    except (asyncio.CancelledError, ConnectionError):
-        raise
-    except Exception as error:
-        response = answer_error(to_api_error(error))
-        if response.status == 413:
-            response.force_close()
-        return response
+        """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
+        warnings: list[str] = []
+        try:
+            user = authn.user_of_transport(request.transport)
+            route, params = self._router.resolve(request.method, request.rel_url.raw_path)
+            authn.check_access(user, route, params)
+            return await route.handler(Call(request, route, params, user, warnings))
+        except ConnectionError:
+            raise
+        except Exception as error:
+            response = answer_error(to_api_error(error))
+            add_warnings(response, warnings)
+            return response
