@@ -197,6 +197,9 @@ class ApiClient:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise UnavailableError(f"cannot talk to {self.endpoint.description}: {error}") from error
+        except PodhostError:
+            connection.close()
+            raise
         if reuse:
             self._local.connection = connection
         return response, connection
