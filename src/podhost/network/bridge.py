@@ -236,17 +236,20 @@ class BridgeNetwork:
     async def _reap(self) -> None:
         while self._released:
             batch, self._released = self._released, []
-            await asyncio.to_thread(self._delete_released, batch)
+            try:
+                await asyncio.to_thread(self._delete_released, batch)
+            except OSError as error:
+                _log.warning("cannot delete links of pods that have gone, the next removal will retry: %s", error)
+                self._released += batch
+                return
             for attachment in batch:
                 self._records.free(attachment)
 
     def _delete_released(self, batch: list[Attachment]) -> None:
-        try:
-            _delete_links([build_link_name(self._settings, attachment.address) for attachment in batch])
-        finally:
-            failpoint.hit(_UNLINKED)
-            for attachment in batch:
-                self._records.erase(attachment)
+        _delete_links([build_link_name(self._settings, attachment.address) for attachment in batch])
+        failpoint.hit(_UNLINKED)
+        for attachment in batch:
+            self._records.erase(attachment)
 
 
 def build_link_name(settings: NetworkSettings, address: IPv4Address) -> str:

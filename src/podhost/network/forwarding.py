@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,17 +38,35 @@ def release_forwarding(shared_dir: Path, holder: str) -> None:
         if holders:
             _write(path, previous, holders)
             return
-        path.unlink(missing_ok=True)
+        fs.remove_tree(shared_dir)
         if previous == "0":
             write_sysctl(_SYSCTL, "0")
 
 
 @contextmanager
 def _locked(shared_dir: Path) -> Iterator[Path]:
-    fs.ensure_directory(shared_dir, 0o700)
-    with open(shared_dir / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield shared_dir / "ip_forward.json"
+    path = shared_dir / "lock"
+    while True:
+        fs.ensure_directory(shared_dir, 0o700)
+        try:
+            lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
+            # The last holder may have removed it while we waited.
+            if _is_same_file(path, lock_fd):
+                yield shared_dir / "ip_forward.json"
+                return
+        finally:
+            os.close(lock_fd)
+
+
+def _is_same_file(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _read(path: Path) -> tuple[str, set[str]]:

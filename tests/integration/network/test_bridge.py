@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.netns import Pods, ask, ask_host, host_address
+from podhost.aiokit import failpoint
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import PortMapping
 from podhost.errors import ConflictError, ExhaustedError
@@ -168,6 +170,51 @@ async def test_failed_attach_leaves_nothing(tmp_path: Path, network: BridgeNetwo
     assert not [name for name in netlink.observe_links() if name.startswith("phnt1-")]
 
 
+@pytest.mark.parametrize("point", [name for name in failpoint.known() if name.startswith("network.attach.")])
+async def test_attach_that_fails_at_any_step_leaves_nothing_and_can_be_repeated(
+    network: BridgeNetwork, pods: Pods, tmp_path: Path, point: str
+) -> None:
+    netns = pods.netns("a")
+    port = PortMapping(protocol="TCP", container_port=80, host_port=18087)
+    failpoint.set(point, "1*error:EIO")
+    try:
+        with pytest.raises(OSError, match=point):
+            await network.attach(SandboxId("a"), netns, (port,))
+    finally:
+        failpoint.clear(point)
+    await network.wait_detached()
+    assert list((tmp_path / "net1").iterdir()) == []
+    assert not [name for name in netlink.observe_links() if name.startswith("phnt1-")]
+    pods.serve(netns, "0.0.0.0", 80, "web")
+    await network.attach(SandboxId("a"), netns, (port,))
+    assert await ask_host("127.0.0.1", 18087) == "10.181.0.1 web"
+
+
+async def test_detach_that_fails_half_way_is_completed_by_the_next(network: BridgeNetwork, pods: Pods) -> None:
+    for name in "ab":
+        await network.attach(SandboxId(name), pods.netns(name))
+    failpoint.set("network.detach.02-unlinked", "1*error:EIO")
+    await network.detach(SandboxId("a"))
+    await network.wait_detached()
+    failpoint.clear()
+    await network.detach(SandboxId("b"))
+    await network.wait_detached()
+    assert not [name for name in netlink.observe_links() if name.startswith("phnt1-")]
+    for number in range(5):
+        await network.attach(SandboxId(str(number)), pods.netns(str(number)))
+
+
+async def test_many_pods_attach_and_detach_at_once(network: BridgeNetwork, pods: Pods) -> None:
+    spaces = {SandboxId(str(number)): pods.netns(str(number)) for number in range(20)}
+    started = time.perf_counter()
+    statuses = await asyncio.gather(*(network.attach(name, netns) for name, netns in spaces.items()))
+    attached = time.perf_counter()
+    await asyncio.gather(*(network.detach(name) for name in spaces))
+    await network.wait_detached()
+    print(f"\n20 attached {(attached - started) * 1e3:.0f} ms, gone {(time.perf_counter() - attached) * 1e3:.0f} ms")
+    assert len({status.ips for status in statuses}) == 20
+
+
 async def test_detach_works_when_the_namespace_is_gone(network: BridgeNetwork, pods: Pods, tmp_path: Path) -> None:
     await network.attach(SandboxId("a"), pods.netns("a"))
     namespaces.unpin_namespaces(tmp_path / "pods" / "a")
@@ -226,6 +273,7 @@ async def test_two_instances_live_side_by_side_and_leave_nothing(tmp_path: Path,
     finally:
         await one.teardown()
         await two.teardown()
+    assert not (tmp_path / "shared").exists()
     assert (observe(), await nft.list_tables()) == before
 
 
