@@ -18,7 +18,7 @@ from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
-from podhost.volumes import pod_directory, sub_path
+from podhost.volumes import empty_dir, pod_directory, sub_path
 from podhost.volumes.plan import VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs
 from podhost.volumes.projected import TokenIssuer
@@ -98,12 +98,22 @@ class VolumeManager:
         """See :class:`podhost.cri.volumes.PodVolumes`.
 
         Raises:
-            OSError: Something stays; to be tried again.
+            VolumeError: Something stays; to be tried again.
         """
         async with self._lock(uid):
             self._pods.pop(uid, None)
-            await asyncio.to_thread(pod_directory.remove_volumes, self._pods_dir / uid)
+            try:
+                await asyncio.to_thread(pod_directory.remove_volumes, self._pods_dir / uid)
+            except OSError as error:
+                raise VolumeError(f"cannot remove the volumes of pod {uid}: {error}") from error
         self._locks.pop(uid, None)
+
+    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
+        """The kubelet's eviction text for each emptyDir on disk that has outgrown its ``sizeLimit``."""
+        volumes_dir = self._pods_dir / _uid_of(pod) / pod_directory.VOLUMES
+        if not any(volume.empty_dir and volume.empty_dir.size_limit for volume in pod.spec.volumes):
+            return []
+        return await asyncio.to_thread(empty_dir.find_exceeded_limits, pod, volumes_dir)
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         """See :class:`podhost.cri.volumes.PodVolumes`.

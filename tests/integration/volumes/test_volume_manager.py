@@ -456,7 +456,7 @@ async def test_failure_while_unmounting_is_finished_by_the_sweep_after_a_restart
     host.objects.secret("sec", password="x")
     await host.manager.mount_volumes(host.pod(EMPTY, MEMORY, SECRET))
     failpoint.set(step, "error:EIO")
-    with pytest.raises(OSError, match="failpoint"):
+    with pytest.raises(VolumeError, match=r"cannot remove the volumes of pod uid-1: .*failpoint"):
         await host.manager.unmount_volumes(UID)
     failpoint.clear()
     host.restart()
@@ -464,6 +464,20 @@ async def test_failure_while_unmounting_is_finished_by_the_sweep_after_a_restart
         await host.manager.unmount_volumes(uid)
     assert host.mounts() == []
     assert os.listdir(host.pods) == []
+
+
+async def test_empty_dir_that_outgrows_its_limit_is_found(host: Host) -> None:
+    limited = {"name": "limited", "emptyDir": {"sizeLimit": "100Ki"}}
+    pod = host.pod(limited, EMPTY, MEMORY)
+    mounted = await host.manager.mount_volumes(pod)
+    for volume in mounted.values():
+        (volume.host_path / "file").write_bytes(bytes(50_000))
+    assert await host.manager.find_exceeded_limits(pod) == []
+    for volume in mounted.values():
+        (volume.host_path / "file").write_bytes(bytes(200_000))
+    text = 'Usage of EmptyDir volume "limited" exceeds the limit "100Ki". '
+    assert await host.manager.find_exceeded_limits(pod) == [text]
+    assert await host.manager.find_exceeded_limits(host.pod(EMPTY)) == []
 
 
 async def test_many_pods_at_once_do_not_disturb_each_other(host: Host) -> None:
