@@ -14,6 +14,7 @@ from podhost.cri.runtime import ContainerEvent, ContainerEventType, DnsConfig, R
 from podhost.cri.volumes import PodVolumes
 from podhost.kubelet.image_puller import ImagePuller
 from podhost.kubelet.log_rotation import rotate_logs
+from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
 from podhost.kubelet.pod_worker import PodWorker
@@ -61,6 +62,7 @@ class Kubelet:
             clock=clock,
             host=HostFacts(0, 0, DnsConfig()),
         )
+        self.log_watcher = LogWatcher()
         self._puller = ImagePuller(self.context)
         self._pods: dict[PodUID, PodWorker] = {}
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(
@@ -101,6 +103,7 @@ class Kubelet:
         await self._workers.stop()
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
         await self._tasks.cancel_all()
+        await self.log_watcher.close()
 
     def find_worker(self, uid: PodUID) -> PodWorker | None:
         """The worker of a pod, for those who ask for its present state."""

@@ -21,7 +21,6 @@ from podhost.kubelet.container_status import ID_PREFIX
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.log_reader import LogReader, LogSource
-from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.port_forward import connect_in_namespace
 from podhost.store.keys import ObjectKey
@@ -35,11 +34,7 @@ class KubeletNodeApi:
     def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
         self._context = kubelet.context
-        self._watcher = LogWatcher()
-
-    async def close(self) -> None:
-        """End all followers."""
-        await self._watcher.close()
+        self._watcher = kubelet.log_watcher
 
     async def logs(
         self, namespace: str, pod: str, container: str, options: LogOptions

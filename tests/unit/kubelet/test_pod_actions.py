@@ -57,7 +57,7 @@ class Case:
     spec: dict[str, Any] = field(default_factory=dict)
     sandboxes: tuple[PodSandboxStatus, ...] = (sandbox(),)
     containers: tuple[ContainerStatus, ...] = (container("a", RUNNING), container("b", RUNNING))
-    view: LifecycleView = LifecycleView()
+    view: LifecycleView | None = None
     started_at_ns: int | None = None
 
     def compute(self) -> PodActions:
