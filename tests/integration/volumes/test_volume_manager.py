@@ -201,7 +201,11 @@ async def test_reader_sees_all_old_or_all_new_files_during_updates(host: Host) -
     def read() -> None:
         while not stop.is_set():
             # As a program does that wants one version: through one resolution of ..data.
-            version = os.open(shown / "..data", os.O_PATH)
+            try:
+                version = os.open(shown / "..data", os.O_PATH)
+            except FileNotFoundError:
+                # Resolved to a version that went at that moment: as on any node, one tries again.
+                continue
             try:
                 values = [Path(f"/proc/self/fd/{version}/{name}").read_text() for name in ("a", "b")]
             except FileNotFoundError:
