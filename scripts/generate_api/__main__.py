@@ -26,24 +26,27 @@ def build_files() -> dict[Path, str]:
         ROOT / "src/podhost/api/models.py": build_source(definitions, VERSION),
         ROOT / "src/podhost/api/schema_facts.json": render_facts(build_facts(definitions)),
     }
-    try:
-        from compat import build_compat
-    except ImportError:
-        return files
-    files[ROOT / "docs/compat.md"] = build_compat()
     return files
+
+
+def build_documents() -> dict[Path, str]:
+    """Documents made from the package itself, which needs the files above."""
+    from compat import build_compat
+
+    return {ROOT / "docs/compat.md": build_compat()}
 
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
     stale = 0
-    for path, text in build_files().items():
-        if path.exists() and path.read_text() == text:
-            continue
-        stale += 1
-        print(("stale: " if check else "wrote ") + str(path.relative_to(ROOT)))
-        if not check:
-            path.write_text(text)
+    for build in (build_files, build_documents):
+        for path, text in build().items():
+            if path.exists() and path.read_text() == text:
+                continue
+            stale += 1
+            print(("stale: " if check else "wrote ") + str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(text)
     return 1 if check and stale else 0
 
 

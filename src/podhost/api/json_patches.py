@@ -12,7 +12,7 @@ MAX_OPERATIONS = 10_000
 
 
 class PatchError(InvalidError):
-    """A patch that does not apply.  ``missing``: a ``test`` failed or a path is not there (422), else 400."""
+    """A patch that does not apply.  ``unprocessable``: well-formed, but a test failed or a path is missing (422)."""
 
     def __init__(self, message: str, *, unprocessable: bool = False) -> None:
         super().__init__(message)
@@ -186,7 +186,8 @@ def _replace(root: list[Any], steps: list[str], value: Any, path: str) -> None:
     parent, last = _parent(root, steps, path), steps[-1]
     if isinstance(parent, dict):
         if last not in parent:
-            raise PatchError(f"replace operation does not apply: doc is missing key: {path}: missing value", unprocessable=True)
+            detail = f"replace operation does not apply: doc is missing key: {path}: missing value"
+            raise PatchError(detail, unprocessable=True)
         parent[last] = value
     elif isinstance(parent, list):
         parent[_index(last, len(parent), path)] = value

@@ -61,8 +61,8 @@ _SUBDOMAIN_MESSAGE = regex_message(
     "example.com",
 )
 _UNDERSCORE_MESSAGE = regex_message(
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start "
-    "and end with an alphanumeric character",
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must "
+    "start and end with an alphanumeric character",
     _UNDERSCORE,
     "example.com",
 )

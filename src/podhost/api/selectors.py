@@ -139,9 +139,8 @@ def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requireme
     problems = [f"key: Invalid value: {go_quote(key)}: {message}" for message in names.check_qualified_name(key)]
     if operator in ("Gt", "Lt"):
         if not re.fullmatch(r"[+-]?\d+", values[0], re.ASCII):
-            problems.append(
-                f"values[0]: Invalid value: {go_quote(values[0])}: for 'Gt', 'Lt' operators, the value must be an integer"
-            )
+            detail = "for 'Gt', 'Lt' operators, the value must be an integer"
+            problems.append(f"values[0]: Invalid value: {go_quote(values[0])}: {detail}")
     else:
         problems += [
             f"values[{index}][{key}]: Invalid value: {go_quote(value)}: {message}"

@@ -32,8 +32,7 @@ def apply_strategic_merge_patch(document: dict[str, Any], patch: Any, definition
     """
     if not isinstance(patch, dict):
         raise PatchError("unable to apply strategic merge patch: the patch is not a JSON object")
-    merged = _merge_object(document, patch, definition_name)
-    return merged if merged is not None else {}
+    return _merge_object(document, patch, definition_name)
 
 
 def _field(name: str, key: str) -> Field:
@@ -41,8 +40,8 @@ def _field(name: str, key: str) -> Field:
     return (definition(name).fields.get(key) or _ANY) if name else _ANY
 
 
-def _merge_object(old: dict[str, Any], patch: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Merge one object; ``None`` when the patch deletes it."""
+def _merge_object(old: dict[str, Any], patch: dict[str, Any], name: str) -> dict[str, Any]:
+    """Merge one object of the structure ``name`` (empty: unknown)."""
     directive = patch.get(_PATCH)
     if directive == "replace":
         return {key: copy.deepcopy(value) for key, value in patch.items() if key != _PATCH}
@@ -73,7 +72,8 @@ def _retain_keys(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         raise PatchError("invalid patch format of retainKeys: it must be a list of strings")
     for key, value in patch.items():
         if not key.startswith("$") and value is not None and key not in keep:
-            raise PatchError(f"{go_quote(_RETAIN_KEYS)} must contain every key of the patch, {go_quote(key)} is missing")
+            detail = f"must contain every key of the patch, {go_quote(key)} is missing"
+            raise PatchError(f"{go_quote(_RETAIN_KEYS)} {detail}")
     return {key: value for key, value in old.items() if key in keep}
 
 
@@ -88,20 +88,16 @@ def _merge_field(old: Any, value: Any, patch: dict[str, Any], key: str, field: F
         if "merge" not in field.patch_strategy:
             return [_strip(item) for item in value]
         before_list = old if isinstance(old, list) else []
-        if field.merge_key:
-            items = _merge_keyed_list(before_list, value, field)
-        else:
-            items = _merge_scalars(before_list, value)
+        merge = _merge_keyed_list if field.merge_key else _merge_scalars
+        items = merge(before_list, value, field)
         return _finish_list(items, before_list, value, patch, key, field)
     return copy.deepcopy(value)
 
 
 def _merge_map(old: dict[str, Any], patch: dict[str, Any], item: str) -> dict[str, Any]:
     """A map with free keys: its values are scalars or structures ``item``."""
-    return _merge_object(old, patch, "") if not item else _merge_struct_map(old, patch, item)  # type: ignore[return-value]
-
-
-def _merge_struct_map(old: dict[str, Any], patch: dict[str, Any], item: str) -> dict[str, Any]:
+    if not item:
+        return _merge_object(old, patch, "")
     merged = dict(old)
     for key, value in patch.items():
         if value is None:
@@ -163,7 +159,7 @@ def _show(item: dict[str, Any]) -> str:
     return "map[" + " ".join(f"{key}:{value}" for key, value in sorted(item.items())) + "]"
 
 
-def _merge_scalars(old: list[Any], patch: list[Any]) -> list[Any]:
+def _merge_scalars(old: list[Any], patch: list[Any], _field: Field) -> list[Any]:
     items = list(old)
     items += [item for item in patch if item not in items]
     return items

@@ -75,7 +75,8 @@ def check_structure(document: Any, definition_name: str) -> StructureResult:
     root = definition(definition_name)
     if not isinstance(document, dict):
         if document is not None:
-            result.type_errors.append(f"json: cannot unmarshal {_go_value(document)} into Go value of type {root.go_type}")
+            found = _go_value(document)
+            result.type_errors.append(f"json: cannot unmarshal {found} into Go value of type {root.go_type}")
         return result
     try:
         result.document = _decode_struct(document, root, "", "", result.unknown_fields)
@@ -249,5 +250,5 @@ def _go_type(wanted: Type) -> str:
 def _mismatch(value: Any, at: _Position, wanted: Type) -> _TypeMismatch:
     go_type = _GO_NAMED.get((at.owner.short_name, at.field)) if wanted.kind in ("string", "map") else None
     shown = _go_value(value, number=wanted.kind in _INT_RANGES)
-    place = f"{at.owner.short_name}.{at.names}"
-    return _TypeMismatch(f"json: cannot unmarshal {shown} into Go struct field {place} of type {go_type or _go_type(wanted)}")
+    place = f"{at.owner.short_name}.{at.names} of type {go_type or _go_type(wanted)}"
+    return _TypeMismatch(f"json: cannot unmarshal {shown} into Go struct field {place}")

@@ -53,7 +53,7 @@ def format_age(start: str | None, now: datetime) -> str:
 
 
 def human_duration(span: timedelta) -> str:
-    """``k8s.io/apimachinery/pkg/util/duration.HumanDuration``: ``45s``, ``5m30s``, ``3h12m``, ``2d4h``, ``18d``, ``2y100d``."""
+    """``45s``, ``5m30s``, ``3h12m``, ``2d4h``, ``18d``, ``2y100d``: ``HumanDuration`` of apimachinery."""
     seconds = int(span.total_seconds())
     if seconds < -1:
         return "<invalid>"

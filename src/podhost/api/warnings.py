@@ -62,58 +62,47 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "serviceAccountName": _harmless("shown; no token is mounted yet"),
         "ephemeralContainers": _later("they are not started"),
         "hostUsers": _later("the pod runs in the host's user namespace"),
-        "hostnameOverride": _later("the pod keeps its ordinary host name"),
-        "setHostnameAsFQDN": _later("the host name stays the short one"),
         "os": _harmless("everything here is Linux"),
         "overhead": _harmless("the sandbox costs nothing that is counted"),
-        "readinessGates": _later("the pod becomes Ready without them"),
         "resourceClaims": _later("no device is allocated"),
         "resources": _later("limits of the whole pod are not applied; those of its containers are"),
         "runtimeClassName": _later("the default runtime is used"),
-        "schedulingGates": _later("a gated pod waits until its gates are removed"),
     },
     "PodSecurityContext": {
         "appArmorProfile": _later("the containers run without the profile"),
-        "fsGroup": _later("the group of volumes is left as it is"),
-        "fsGroupChangePolicy": _later("the group of volumes is left as it is"),
-        "runAsNonRoot": _later("the user is not checked"),
+        "fsGroupChangePolicy": _later("the group of all files is set, as with Always"),
         "seLinuxChangePolicy": _never("this host does not use SELinux labels for pods"),
         "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
         "supplementalGroupsPolicy": _later("groups of the image are merged in, as with Merge"),
-        "sysctls": _later("the kernel parameters are left as they are"),
         "windowsOptions": _never("containers here run Linux"),
     },
+    "Lifecycle": {
+        "postStart": _later("the container runs without it"),
+        "preStop": _later("the container is stopped without it"),
+    },
     "Container": {
-        "lifecycle": _later("the container runs without its hooks"),
         "livenessProbe": _later("the container runs without it"),
         "readinessProbe": _later("the container runs without it"),
         "startupProbe": _later("the container runs without it"),
         "resizePolicy": _harmless("resources are set when the container starts"),
-        "restartPolicyRules": _later("the pod's restartPolicy decides"),
+        "restartPolicyRules": _later("restartPolicy alone decides"),
         "volumeDevices": _later("the device is not there"),
     },
     "SecurityContext": {
         "appArmorProfile": _later("the container runs without the profile"),
         "procMount": _later("/proc is mounted with the default masks"),
-        "runAsNonRoot": _later("the user is not checked"),
         "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
         "windowsOptions": _never("containers here run Linux"),
     },
     "ResourceRequirements": {"claims": _later("no device is allocated")},
     "EnvVarSource": {"fileKeyRef": _later("the variable is not set")},
-    "ConfigMapVolumeSource": {"defaultUser": _later("the files belong to root")},
-    "SecretVolumeSource": {"defaultUser": _later("the files belong to root")},
-    "KeyToPath": {"user": _later("the file belongs to root")},
-    "EmptyDirVolumeSource": {"mode": _later("the directory has mode 0777")},
-    "VolumeMount": {
-        "bindMountOptions": _later("the mount has the default options"),
-        "mountPropagation": _later("the mount is private to the container"),
-        "recursiveReadOnly": _later("mounts below it may still be writable"),
-        "subPathExpr": _later("the whole volume would be mounted, so the container does not start"),
+    "VolumeMount": {"bindMountOptions": _later("the mount has the default options")},
+    "VolumeProjection": {
+        "clusterTrustBundle": _VOLUME,
+        "podCertificate": _VOLUME,
+        "serviceAccountToken": _VOLUME,
     },
     "Volume": {
-        "downwardAPI": _VOLUME,
-        "projected": _VOLUME,
         "persistentVolumeClaim": _VOLUME,
         "ephemeral": _VOLUME,
         "image": _VOLUME,
@@ -146,14 +135,18 @@ HONOURED: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC "
-        "hostNetwork hostPID hostname imagePullSecrets initContainers restartPolicy securityContext "
-        "shareProcessNamespace subdomain terminationGracePeriodSeconds volumes",
+        "hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers readinessGates restartPolicy "
+        "schedulingGates securityContext setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds volumes",
         "PodDNSConfig": "nameservers options searches",
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",
         "LocalObjectReference": "name",
-        "PodSecurityContext": "runAsGroup runAsUser seccompProfile supplementalGroups",
-        "Container": "args command env envFrom image imagePullPolicy name ports resources restartPolicy "
+        "PodSecurityContext": "fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile supplementalGroups sysctls",
+        "Sysctl": "name value",
+        "PodReadinessGate": "conditionType",
+        "PodSchedulingGate": "name",
+        "Lifecycle": "stopSignal",
+        "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources restartPolicy "
         "securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
         "ContainerPort": "containerPort hostIP hostPort name protocol",
         "ResourceRequirements": "limits requests",
@@ -166,17 +159,24 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "EnvFromSource": "configMapRef prefix secretRef",
         "ConfigMapEnvSource": "name optional",
         "SecretEnvSource": "name optional",
-        "VolumeMount": "mountPath name readOnly subPath",
+        "VolumeMount": "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr",
         "SecurityContext": "allowPrivilegeEscalation capabilities privileged readOnlyRootFilesystem runAsGroup "
-        "runAsUser seccompProfile",
+        "runAsNonRoot runAsUser seccompProfile",
         "Capabilities": "add drop",
         "SeccompProfile": "localhostProfile type",
-        "Volume": "configMap emptyDir hostPath name secret",
-        "EmptyDirVolumeSource": "medium sizeLimit",
+        "Volume": "configMap downwardAPI emptyDir hostPath name projected secret",
+        "DownwardAPIVolumeSource": "defaultMode defaultUser items",
+        "DownwardAPIVolumeFile": "fieldRef mode path resourceFieldRef user",
+        "ProjectedVolumeSource": "defaultMode defaultUser sources",
+        "VolumeProjection": "configMap downwardAPI secret",
+        "ConfigMapProjection": "items name optional",
+        "SecretProjection": "items name optional",
+        "DownwardAPIProjection": "items",
+        "EmptyDirVolumeSource": "medium mode sizeLimit",
         "HostPathVolumeSource": "path type",
-        "ConfigMapVolumeSource": "defaultMode items name optional",
-        "SecretVolumeSource": "defaultMode items optional secretName",
-        "KeyToPath": "key mode path",
+        "ConfigMapVolumeSource": "defaultMode defaultUser items name optional",
+        "SecretVolumeSource": "defaultMode defaultUser items optional secretName",
+        "KeyToPath": "key mode path user",
     }.items()
 }
 
@@ -185,13 +185,8 @@ _POD_SPEC = "io.k8s.api.core.v1.PodSpec"
 _DEFAULTS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("PodSpec", "automountServiceAccountToken"): (False,),
     ("PodSpec", "hostUsers"): (True,),
-    ("PodSpec", "setHostnameAsFQDN"): (False,),
-    ("PodSecurityContext", "runAsNonRoot"): (False,),
-    ("SecurityContext", "runAsNonRoot"): (False,),
     ("SecurityContext", "procMount"): ("Default",),
     ("PodSecurityContext", "supplementalGroupsPolicy"): ("Merge",),
-    ("VolumeMount", "mountPropagation"): ("None",),
-    ("VolumeMount", "recursiveReadOnly"): ("Disabled",),
     ("PodSpec", "runtimeClassName"): ("",),
 }
 
@@ -214,16 +209,7 @@ def rule_for(structure: str, field: str) -> Rule | None:
 
 def pod_spec_warnings(spec: Mapping[str, Any], path: str = "spec") -> list[FieldWarning]:
     """Everything in a pod's spec that will not have the effect it has on a cluster."""
-    found = list(_walk(spec, _POD_SPEC, path))
-    for index, container in enumerate(spec.get("initContainers") or ()):
-        if container.get("restartPolicy") is not None:
-            text = _NOT_YET + "the init container must end before the next one starts"
-            found.append(FieldWarning(f"{path}.initContainers[{index}].restartPolicy", text))
-    for index, container in enumerate(spec.get("containers") or ()):
-        if container.get("restartPolicy") is not None:
-            text = _NOT_YET + "the pod's restartPolicy decides"
-            found.append(FieldWarning(f"{path}.containers[{index}].restartPolicy", text))
-    return found
+    return list(_walk(spec, _POD_SPEC, path))
 
 
 def _walk(value: Mapping[str, Any], name: str, path: str) -> Iterator[FieldWarning]:

@@ -26,7 +26,14 @@ _RESIZE_RESOURCES = frozenset({"cpu", "memory"})
 _RESIZE_POLICIES = frozenset({"NotRequired", "RestartContainer"})
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _NOT_FOR_EPHEMERAL = (
-    "ports livenessProbe readinessProbe startupProbe lifecycle resources resizePolicy restartPolicy".split()
+    "ports",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
 )
 
 
@@ -141,8 +148,8 @@ def _validate_container(container: Object, context: PodContext, path: Path) -> l
     if resources := container.get("resources"):
         errors += validate_resources(resources, path.child("resources"), context.claim_names)
     errors += _validate_resize(container, context.restart_policy, path.child("resizePolicy"))
-    security = path.child("securityContext")
-    return errors + validate_container_security(container.get("securityContext"), security, host_users=context.host_users)
+    security, at = container.get("securityContext"), path.child("securityContext")
+    return errors + validate_container_security(security, at, host_users=context.host_users)
 
 
 def _validate_image(image: str, path: Path) -> list[FieldError]:
@@ -217,8 +224,8 @@ def _validate_env_source(variable: Object, path: Path) -> list[FieldError]:
         elif kind in ("configMapKeyRef", "secretKeyRef"):
             errors += _validate_key_selector(source[kind], at)
     if not kinds:
-        detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
-        errors.append(path.invalid("", detail))
+        wanted = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        errors.append(path.invalid("", f"must specify one of: {wanted}"))
     elif variable.get("value"):
         errors.append(path.invalid("", "may not be specified when `value` is not empty"))
     elif len(kinds) > 1:
@@ -278,7 +285,9 @@ def _validate_mounts(container: Object, volumes: Volumes, path: Path) -> list[Fi
     return errors + _validate_devices(devices, mounts, volumes, path.child("volumeDevices"))
 
 
-def _validate_mount(mount: Object, container: Object, volumes: Volumes, path: Path, list_path: Path) -> list[FieldError]:
+def _validate_mount(
+    mount: Object, container: Object, volumes: Volumes, path: Path, list_path: Path
+) -> list[FieldError]:
     errors = []
     name = mount.get("name") or ""
     if not name:

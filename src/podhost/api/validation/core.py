@@ -44,13 +44,10 @@ def validate_config_map(config_map: Object) -> list[FieldError]:
 def _validate_immutable(new: Object, old: Object, fields: tuple[str, ...]) -> list[FieldError]:
     if not old.get("immutable"):
         return []
-    errors = []
-    if not new.get("immutable"):
-        errors.append(_ROOT.child("immutable").forbidden("field is immutable when `immutable` is set"))
-    for field in fields:
-        if (new.get(field) or {}) != (old.get(field) or {}):
-            errors.append(_ROOT.child(field).forbidden("field is immutable when `immutable` is set"))
-    return errors
+    detail = "field is immutable when `immutable` is set"
+    errors = [] if new.get("immutable") else [_ROOT.child("immutable").forbidden(detail)]
+    changed = [field for field in fields if (new.get(field) or {}) != (old.get(field) or {})]
+    return errors + [_ROOT.child(field).forbidden(detail) for field in changed]
 
 
 def validate_config_map_update(new: Object, old: Object) -> list[FieldError]:

@@ -23,11 +23,19 @@ ENV_FIELD_PATHS = frozenset(
         "status.podIPs",
     }
 )
-_CONVERTIBLE = ENV_FIELD_PATHS | {"metadata.annotations", "metadata.labels", "spec.restartPolicy", "status.phase", "spec.host"}
-_RESOURCES = frozenset(f"{part}.{name}" for part in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage"))
+_CONVERTIBLE = ENV_FIELD_PATHS | {
+    "metadata.annotations",
+    "metadata.labels",
+    "spec.host",
+    "spec.restartPolicy",
+    "status.phase",
+}
+_RESOURCES = frozenset(
+    f"{part}.{name}" for part in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
+)
 _HUGE_PAGES = ("requests.hugepages-", "limits.hugepages-")
 _CPU_DIVISORS = frozenset({"1m", "1"})
-_BYTE_UNITS = ["1", *(f"1{unit}" for unit in "k M G T P E Ki Mi Gi Ti Pi Ei".split())]
+_BYTE_UNITS = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
 _SUBSCRIPT = re.compile(r"([^\[]+)\['(.*)'\]", re.DOTALL)
 
 
@@ -83,5 +91,6 @@ def _validate_divisor(resource: str, divisor: Any, path: Path) -> list[FieldErro
     words = {"memory": "memory", "ephemeral-storage": "local ephemeral storage"}
     word = words.get(kind) or ("hugepages" if kind.startswith("hugepages-") else "")
     if word and shown not in _BYTE_UNITS:
-        return [path.invalid(resource, f"only divisor's values {', '.join(_BYTE_UNITS)} are supported with the {word} resource")]
+        supported = ", ".join(_BYTE_UNITS)
+        return [path.invalid(resource, f"only divisor's values {supported} are supported with the {word} resource")]
     return []

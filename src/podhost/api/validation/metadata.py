@@ -130,9 +130,8 @@ def _validate_owner(owner: Mapping[str, Any], path: Path) -> list[FieldError]:
         errors.append(path.child("apiVersion").required("must not be empty"))
     elif version.count("/") > 1 or version.endswith("/"):
         errors.append(path.child("apiVersion").invalid(version, "must be <group>/<version> or <version>"))
-    for name in ("kind", "name", "uid"):
-        if not owner.get(name):
-            errors.append(path.child(name).required("must not be empty"))
+    missing = [name for name in ("kind", "name", "uid") if not owner.get(name)]
+    errors += [path.child(name).required("must not be empty") for name in missing]
     if version == "v1" and owner.get("kind") == "Event":
         errors.append(path.invalid(dict(owner), "/v1, Kind=Event is disallowed from being an owner"))
     return errors

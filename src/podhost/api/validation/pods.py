@@ -113,7 +113,8 @@ def _validate_dns(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
         return []
     errors = []
     if len(servers) > _NAMESERVERS_MAX:
-        errors.append(path.child("nameservers").invalid(servers, f"must not have more than {_NAMESERVERS_MAX} nameservers"))
+        detail = f"must not have more than {_NAMESERVERS_MAX} nameservers"
+        errors.append(path.child("nameservers").invalid(servers, detail))
     for index, server in enumerate(servers):
         errors += validate_ip(server, path.child("nameservers").index(index))
     errors += _validate_searches(config.get("searches") or [], path.child("searches"))

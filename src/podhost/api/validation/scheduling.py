@@ -74,7 +74,8 @@ def validate_toleration(toleration: Mapping[str, Any], path: Path) -> list[Field
             errors.append(path.child("operator").invalid(value, ";".join(messages)))
     elif operator == "Exists":
         if value:
-            errors.append(path.child("operator").invalid(dict(toleration), "value must be empty when `operator` is 'Exists'"))
+            detail = "value must be empty when `operator` is 'Exists'"
+            errors.append(path.child("operator").invalid(dict(toleration), detail))
     elif operator not in ("Lt", "Gt"):
         errors.append(path.child("operator").not_supported(operator, ("Equal", "Exists", "Lt", "Gt")))
     if effect and effect not in _EFFECTS:

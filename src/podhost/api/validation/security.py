@@ -77,6 +77,8 @@ def _validate_profile(profile: Mapping[str, Any] | None, path: Path, *, apparmor
     if profile is None:
         return []
     kind, local = profile.get("type") or "", profile.get("localhostProfile")
+    word = "AppArmor" if apparmor else "seccomp"
+    at = path.child("localhostProfile")
     errors = []
     if not kind:
         errors.append(path.child("type").required("type is required when " + path.name.lstrip(".") + " is set"))
@@ -84,11 +86,11 @@ def _validate_profile(profile: Mapping[str, Any] | None, path: Path, *, apparmor
         errors.append(path.child("type").not_supported(kind, _PROFILE_TYPES))
     if kind == "Localhost":
         if not local:
-            errors.append(path.child("localhostProfile").required("must be set when " + ("AppArmor" if apparmor else "seccomp") + " type is Localhost"))
+            errors.append(at.required(f"must be set when {word} type is Localhost"))
         elif not apparmor:
-            errors += validate_descending_path(local, path.child("localhostProfile"))
+            errors += validate_descending_path(local, at)
     elif local is not None:
-        errors.append(path.child("localhostProfile").invalid(local, "can only be set when " + ("AppArmor" if apparmor else "seccomp") + " type is Localhost"))
+        errors.append(at.invalid(local, f"can only be set when {word} type is Localhost"))
     return errors
 
 
@@ -109,7 +111,8 @@ def validate_container_security(
     errors += _validate_profile(context.get("appArmorProfile"), path.child("appArmorProfile"), apparmor=True)
     if context.get("allowPrivilegeEscalation") is False:
         if context.get("privileged"):
-            errors.append(path.invalid(dict(context), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
+            detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+            errors.append(path.invalid(dict(context), detail))
         added = (context.get("capabilities") or {}).get("add") or ()
         if "CAP_SYS_ADMIN" in added:
             detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"

@@ -56,8 +56,8 @@ def cluster_ip_taken(addresses: list[str], address: str) -> FieldError:
 
 
 def cluster_ip_out_of_range(addresses: list[str], address: str, cidr: str) -> FieldError:
-    detail = f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {cidr}"
-    return _SPEC.child("clusterIPs").invalid(addresses, detail)
+    cause = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {cidr}"
+    return _SPEC.child("clusterIPs").invalid(addresses, f"failed to allocate IP {address}: {cause}")
 
 
 def validate_service(service: Object) -> list[FieldError]:
@@ -225,10 +225,10 @@ def _validate_load_balancer(spec: Mapping[str, Any]) -> list[FieldError]:
             except ValueError:
                 message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
                 errors.append(path.index(index).invalid(value.strip(), message))
-    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
-        if spec.get(name) is not None and spec.get("type") != "LoadBalancer":
-            errors.append(_SPEC.child(name).forbidden(detail))
-    return errors
+    if spec.get("type") == "LoadBalancer":
+        return errors
+    names_set = [name for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass") if spec.get(name) is not None]
+    return errors + [_SPEC.child(name).forbidden(detail) for name in names_set]
 
 
 def _validate_traffic(spec: Mapping[str, Any]) -> list[FieldError]:

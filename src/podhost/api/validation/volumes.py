@@ -25,10 +25,11 @@ _VOLUME_FIELD_PATHS = frozenset(
     {"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"}
 )
 _SOURCE_ORDER = (
-    "emptyDir hostPath gitRepo gcePersistentDisk awsElasticBlockStore secret nfs iscsi glusterfs flocker "
-    "persistentVolumeClaim rbd cinder cephfs quobyte downwardAPI fc flexVolume configMap azureFile vsphereVolume "
-    "photonPersistentDisk portworxVolume azureDisk storageos projected scaleIO csi ephemeral image"
-).split()
+    *("emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi"),
+    *("glusterfs", "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc"),
+    *("flexVolume", "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume"),
+    *("azureDisk", "storageos", "projected", "scaleIO", "csi", "ephemeral", "image"),
+)
 
 Volumes = dict[str, Object]
 """The valid volumes of a pod, by name."""
@@ -136,7 +137,8 @@ def _validate_downward_file(item: Mapping[str, Any], path: Path) -> list[FieldEr
     if field_ref is not None:
         errors += validate_field_ref(field_ref, path.child("fieldRef"), _VOLUME_FIELD_PATHS)
         if resource_ref is not None:
-            errors.append(path.child("resource").invalid("resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+            detail = "fieldRef and resourceFieldRef can not be specified simultaneously"
+            errors.append(path.child("resource").invalid("resource", detail))
     elif resource_ref is not None:
         errors += validate_resource_field_ref(resource_ref, path.child("resourceFieldRef"), in_volume=True)
     else:
@@ -157,11 +159,11 @@ _PROJECTIONS = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "cl
 
 def _validate_token(source: Mapping[str, Any], path: Path) -> list[FieldError]:
     errors = []
-    seconds = source.get("expirationSeconds", 3600)
+    seconds, at = source.get("expirationSeconds", 3600), path.child("expirationSeconds")
     if seconds < 600:
-        errors.append(path.child("expirationSeconds").invalid(seconds, "may not specify a duration less than 10 minutes"))
+        errors.append(at.invalid(seconds, "may not specify a duration less than 10 minutes"))
     if seconds > 1 << 32:
-        errors.append(path.child("expirationSeconds").invalid(seconds, "may not specify a duration larger than 2^32 seconds"))
+        errors.append(at.invalid(seconds, "may not specify a duration larger than 2^32 seconds"))
     if not source.get("path"):
         errors.append(path.child("path").required())
     return errors + validate_target_path(source.get("path") or "", path.child("path"))
