@@ -11,7 +11,10 @@ from podhost.cli.apply_patch import compute_apply_patch, last_applied_of, with_l
 from podhost.cli.failure import HintedError
 from podhost.cli.kinds import Resource, Resources, order_of
 from podhost.cli.manifests import Manifest
+from podhost.cli.pod_watch import wait_gone
 from podhost.client import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
+
+DELETION_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,10 @@ def _apply(
     except ApiStatusError as error:
         if error.code != 404:
             raise
+        return client.create(collection, wanted, fieldValidation="Strict"), "created"
+    if live["metadata"].get("deletionTimestamp"):
+        # Its end is near; what is wanted is a new one of that name.
+        wait_gone(client, collection, manifest.name, str(live["metadata"]["uid"]), timeout_s=DELETION_TIMEOUT_S)
         return client.create(collection, wanted, fieldValidation="Strict"), "created"
     return _patch(client, path, wanted, live)
 

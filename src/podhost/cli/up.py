@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import queue
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     manifests = load_manifests(args.files)
+    # A supervisor's SIGTERM ends as Ctrl-C does, so that --rm keeps its word.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if is_local(args):
         ensure_daemon(args)
     client = connect(args)
@@ -62,6 +65,8 @@ def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str)
         item = apply_manifest(client, manifest, resource, where)
         applied.append(item)
         say(f"{item.label} {item.change}", mark="•", colour="grey")
+        if item.change != "created" and (item.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            say(f"  → {item.label} has ended already; to run it once more: podhost down {item.name}, then up again")
     return applied
 
 

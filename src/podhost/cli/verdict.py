@@ -61,7 +61,7 @@ def compute_verdict(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]])
         waiting = (entry.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK_WAITING:
             return _stuck_container(pod, entry, waiting, is_init=is_init)
-    if _condition(status, "Ready") == "True":
+    if _condition(status, "Ready") == "True" or _runs_to_its_end(pod, status):
         return Verdict(state="ready", text="ready")
     event = _last_warning(events)
     if event is not None and event.get("reason") in _STUCK_EVENTS and not _has_started(status):
@@ -147,6 +147,14 @@ def _condition(status: Mapping[str, Any], kind: str) -> str:
         if condition.get("type") == kind:
             return str(condition.get("status", ""))
     return ""
+
+
+def _runs_to_its_end(pod: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Has everything started, and has some of it ended, in a pod that does not restart what has ended?"""
+    if (pod.get("spec") or {}).get("restartPolicy", "Always") == "Always":
+        return False
+    entries = status.get("containerStatuses") or []
+    return bool(entries) and all(entry.get("ready") or "terminated" in (entry.get("state") or {}) for entry in entries)
 
 
 def _has_started(status: Mapping[str, Any]) -> bool:

@@ -101,3 +101,14 @@ def test_evicted_pod_tells_its_own_reason() -> None:
 def test_exit_code_is_the_first_that_is_not_zero(phase: str, codes: tuple[int, ...], expected: int) -> None:
     statuses = [{"name": f"c{code}", "state": {"terminated": {"exitCode": code}}} for code in codes]
     assert compute_exit_code({"status": {"phase": phase, "containerStatuses": statuses}}) == expected
+
+
+@pytest.mark.parametrize(("policy", "state"), [("Always", "waiting"), ("OnFailure", "ready"), ("Never", "ready")])
+def test_ended_container_is_not_waited_for_when_it_is_not_restarted(policy: str, state: str) -> None:
+    pod = make_pod(phase="Running", state={"running": {}})
+    pod["spec"]["restartPolicy"] = policy
+    pod["status"]["containerStatuses"] = [
+        {"name": "producer", "ready": False, "state": {"terminated": {"exitCode": 0}}},
+        {"name": "consumer", "ready": True, "state": {"running": {}}},
+    ]
+    assert compute_verdict(pod, []).state == state
