@@ -130,7 +130,9 @@ class BridgeNetwork:
         await self.close()
         await nft.delete_table(self._settings.table)
         await firewalls.remove_exceptions(self._links)
-        await asyncio.to_thread(self._remove_links)
+        own, others = f"podhost_{self._settings.instance}", await nft.list_tables()
+        foreign = any(table.startswith("podhost_") and not table.startswith(own) for table in others)
+        await asyncio.to_thread(self._remove_links, foreign)
 
     def _status(self, attachment: Attachment) -> PodNetworkStatus:
         return PodNetworkStatus(ips=(str(attachment.address),), gateway=str(self._settings.gateway))
@@ -228,9 +230,9 @@ class BridgeNetwork:
         links = netlink.observe_links().values()
         return {link.name for link in links if link.name.startswith(self._links.prefix) and link.kind == "veth"}
 
-    def _remove_links(self) -> None:
+    def _remove_links(self, others_forward: bool) -> None:
         _delete_links([*self._observe_pod_links(), self._settings.bridge])
-        release_forwarding(self._settings.shared_dir, self._settings.bridge)
+        release_forwarding(self._settings.shared_dir, self._settings.bridge, needed_elsewhere=others_forward)
         fs.remove_tree(self._settings.data_dir)
 
     async def _reap(self) -> None:

@@ -28,8 +28,11 @@ def enable_forwarding(shared_dir: Path, holder: str) -> None:
         write_sysctl(_SYSCTL, "1")
 
 
-def release_forwarding(shared_dir: Path, holder: str) -> None:
-    """Need it no longer; the last holder restores what it found.  Idempotent, blocking."""
+def release_forwarding(shared_dir: Path, holder: str, *, needed_elsewhere: bool = False) -> None:
+    """Need it no longer; the last holder restores what it found.  Idempotent, blocking.
+
+    ``needed_elsewhere``: somebody who keeps his record in another place still forwards.
+    """
     with _locked(shared_dir) as path:
         previous, holders = _read(path)
         if holder not in holders:
@@ -39,7 +42,7 @@ def release_forwarding(shared_dir: Path, holder: str) -> None:
             _write(path, previous, holders)
             return
         fs.remove_tree(shared_dir)
-        if previous == "0":
+        if previous == "0" and not needed_elsewhere:
             write_sysctl(_SYSCTL, "0")
 
 
