@@ -1,1 +1,4 @@
-"""CRI ImageService: transport by skopeo, content store, unpacking, overlay snapshots, garbage collection."""
+"""CRI ImageService and Snapshotter: skopeo transports, content store, unpacking, overlay layers, collection.
+
+Nothing in here starts containers or mounts: it hands out directories.  Registries are spoken to by skopeo only.
+"""
