@@ -32,7 +32,7 @@ from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import SandboxId
 from podhost.cri.network import PodNetworkStatus
 from podhost.cri.runtime import PortMapping
-from podhost.errors import ConflictError
+from podhost.errors import ConflictError, InvalidError
 from podhost.linux import fs, listeners, netlink, nft
 from podhost.linux.namespaces import run_in_namespace
 from podhost.linux.netlink import NetlinkError, RouteSocket
@@ -78,11 +78,13 @@ class BridgeNetwork:
         attachment = self._records.find(sandbox_id)
         if attachment is not None:
             return self._status(attachment)
+        for port in port_mappings:
+            _check_host_address(port)
         if twice := find_clash_within(port_mappings):
             raise ConflictError(f"cannot publish host port {twice.host_port}/{twice.protocol}: it is asked for twice")
         attachment = self._records.reserve(sandbox_id, netns, port_mappings, self._describe)
         try:
-            await asyncio.to_thread(self._connect, attachment)
+            await _run_to_its_end(functools.partial(self._connect, attachment))
             if port_mappings:
                 await nft.apply(rules.compile_attachment(self._settings.table, attachment))
             failpoint.hit(_PUBLISHED)
@@ -262,6 +264,30 @@ def build_link_name(settings: NetworkSettings, address: IPv4Address) -> str:
 def build_mac(address: IPv4Address) -> str:
     """Hardware address for an IP address: an address given out again has no stale neighbour entries anywhere."""
     return "0a:58:" + address.packed.hex(":")
+
+
+async def _run_to_its_end(work: Callable[[], None]) -> None:
+    """Run ``work`` in a thread; a cancelled caller waits until it has ended too.
+
+    A thread cannot be cancelled: undoing what it does while it still does it would leave a part behind.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled() and (error := running.exception()):
+            _log.debug("cancelled attach failed: %s", error)
+        raise
+
+
+def _check_host_address(port: PortMapping) -> None:
+    try:
+        IPv4Address(port.host_ip or "0.0.0.0")
+    except ValueError as error:
+        raise InvalidError(
+            f"cannot publish host port {port.host_port}/{port.protocol} on {port.host_ip!r}: not an IPv4 address"
+        ) from error
 
 
 def _check_unused(port: PortMapping) -> None:

@@ -159,7 +159,12 @@ class Proxy:
         if service is None or service["metadata"].get("deletionTimestamp"):
             return (), Ruleset()
         self._warn_external_ips(service)
-        ports = tuple(compute_service_ports(service, self._slices.get(key, {}).values()))
+        try:
+            ports = tuple(compute_service_ports(service, self._slices.get(key, {}).values()))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # One broken object never takes the other services down.
+            _log.error("cannot understand service %s/%s, it is left out: %r", *key, error)
+            return (), Ruleset()
         return ports, rules.compile_service(ports)
 
     def _merge(self, compiled: dict[ServiceKey, tuple[tuple[ServicePort, ...], Ruleset]]) -> tuple[Ruleset, Ruleset]:

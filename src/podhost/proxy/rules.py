@@ -9,12 +9,15 @@ the translation has no endpoint and is refused at once.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from podhost.proxy.services import Endpoint, ServicePort, compute_service_ports, service_of_slice
 from podhost.proxy.settings import ProxySettings
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9/.-]")
 
 _BASE = """\
 table ip {table} {{
@@ -130,7 +133,7 @@ def render_change(settings: ProxySettings, old: Ruleset, new: Ruleset) -> str:
 def build_chain_name(port: ServicePort) -> str:
     """Readable, unique by a hash, and within nftables' limit on names."""
     identity = f"{port.namespace}/{port.service}/{port.protocol}/{port.name}"
-    return f"svc-{_digest(identity)}-{identity}"[:100].rstrip("/")
+    return f"svc-{_digest(identity)}-{_NOT_IN_NAMES.sub('', identity)}"[:100].rstrip("/")
 
 
 def _add_sticky_chains(ruleset: Ruleset, chain: str, port: ServicePort) -> None:

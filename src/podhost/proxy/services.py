@@ -9,6 +9,7 @@ from typing import Any
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _DEFAULT_AFFINITY_S = 10800
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 Doc = Mapping[str, Any]
 
@@ -55,12 +56,25 @@ def compute_service_ports(service: Doc, slices: Iterable[Doc]) -> list[ServicePo
             protocol=(port.get("protocol") or "TCP").lower(),
             cluster_ip=cluster_ip,
             port=port["port"],
-            node_port=port.get("nodePort", 0) if with_node_ports else 0,
+            node_port=port["nodePort"] if with_node_ports and _is_port(port.get("nodePort")) else 0,
             affinity_s=_affinity_s(spec),
             endpoints=compute_endpoints(port.get("name") or "", port.get("protocol") or "TCP", slices),
         )
         for port in spec.get("ports") or []
+        if _is_port(port.get("port")) and (port.get("protocol") or "TCP") in _PROTOCOLS
     ]
+
+
+def is_endpoint_address(text: str) -> bool:
+    """Whether connections may be sent there.
+
+    Slices can be written by users.  One that leads to 127/8 would open the host's loopback to pods, since the
+    rule against that (CVE-2020-8558) looks at packets before their translation.
+    """
+    if not _is_ipv4(text):
+        return False
+    address = IPv4Address(text)
+    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 def compute_endpoints(port_name: str, protocol: str, slices: Iterable[Doc]) -> tuple[Endpoint, ...]:
@@ -75,7 +89,7 @@ def compute_endpoints(port_name: str, protocol: str, slices: Iterable[Doc]) -> t
             for port in endpoint_slice.get("ports") or []
             if (port.get("name") or "") == port_name
             and (port.get("protocol") or "TCP") == protocol
-            and port.get("port") is not None
+            and _is_port(port.get("port"))
         ]
         for endpoint in endpoint_slice.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
@@ -83,8 +97,9 @@ def compute_endpoints(port_name: str, protocol: str, slices: Iterable[Doc]) -> t
             target = ready if conditions.get("ready", True) else None
             if target is None and conditions.get("serving") and conditions.get("terminating"):
                 target = terminating
-            if target is not None and endpoint.get("addresses"):
-                target.update(Endpoint(endpoint["addresses"][0], number) for number in numbers)
+            address = next(iter(endpoint.get("addresses") or ()), "")
+            if target is not None and is_endpoint_address(address):
+                target.update(Endpoint(address, number) for number in numbers)
     return tuple(sorted(ready or terminating))
 
 
@@ -100,6 +115,10 @@ def _affinity_s(spec: Doc) -> int:
         return 0
     client_ip = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
     return int(client_ip.get("timeoutSeconds") or _DEFAULT_AFFINITY_S)
+
+
+def _is_port(number: Any) -> bool:
+    return isinstance(number, int) and 1 <= number <= 65535
 
 
 def _is_ipv4(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import time
@@ -16,7 +17,7 @@ from harness.netns import Pods, ask, ask_host, host_address
 from podhost.aiokit import failpoint
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import PortMapping
-from podhost.errors import ConflictError, ExhaustedError
+from podhost.errors import ConflictError, ExhaustedError, InvalidError
 from podhost.linux import namespaces, netlink, nft
 from podhost.network.bridge import BridgeNetwork, build_link_name
 from podhost.network.settings import NetworkSettings
@@ -188,6 +189,27 @@ async def test_attach_that_fails_at_any_step_leaves_nothing_and_can_be_repeated(
     pods.serve(netns, "0.0.0.0", 80, "web")
     await network.attach(SandboxId("a"), netns, (port,))
     assert await ask_host("127.0.0.1", 18087) == "10.181.0.1 web"
+
+
+async def test_cancelled_attach_leaves_nothing(network: BridgeNetwork, pods: Pods, tmp_path: Path) -> None:
+    netns = pods.netns("a")
+    for turns in range(1, 6):
+        attaching = asyncio.ensure_future(network.attach(SandboxId("a"), netns))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        attaching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await attaching
+        await network.detach(SandboxId("a"))
+        await network.wait_detached()
+        assert list((tmp_path / "net1").iterdir()) == []
+        assert not [name for name in netlink.observe_links() if name.startswith("phnt1-")]
+
+
+async def test_host_port_on_what_is_no_address_is_refused(network: BridgeNetwork, pods: Pods) -> None:
+    port = PortMapping(protocol="TCP", container_port=80, host_port=18088, host_ip="::1")
+    with pytest.raises(InvalidError, match="cannot publish host port 18088/TCP on '::1': not an IPv4 address"):
+        await network.attach(SandboxId("a"), pods.netns("a"), (port,))
 
 
 async def test_detach_that_fails_half_way_is_completed_by_the_next(network: BridgeNetwork, pods: Pods) -> None:

@@ -116,6 +116,13 @@ async def test_external_addresses_are_refused_in_an_event_once(world: World) -> 
     assert event["message"] == "spec.externalIPs is not honoured: 192.0.2.9"
 
 
+async def test_service_that_cannot_be_understood_does_not_take_others_down(world: World) -> None:
+    world.put("a", "10.0.0.2")
+    world.put("b", "10.0.0.3", ports=["nonsense"])
+    await world.proxy.start()
+    assert "10.0.0.2:8080" in world.scripts[0]
+
+
 async def test_slice_that_changes_its_service_is_moved(world: World) -> None:
     world.put("a", "10.0.0.2")
     world.put("b")

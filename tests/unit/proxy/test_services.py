@@ -82,6 +82,17 @@ def test_endpoints_are_of_the_ports_name_and_protocol_and_of_ipv4() -> None:
     assert len(compute_endpoints("http", "TCP", [one, slice_of(("10.1.0.9", READY))])) == 2
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "1.2.3.4; drop", "x"])
+def test_slices_of_users_cannot_lead_to_the_hosts_loopback_or_break_the_rules(address: str) -> None:
+    assert compute_endpoints("http", "TCP", [slice_of((address, READY))]) == ()
+
+
+@pytest.mark.parametrize("port", [None, 0, 65536, "80; drop"])
+def test_ports_that_are_none_are_left_out(port: Any) -> None:
+    odd = slice_of(("10.1.0.2", READY), ports=[{"name": "http", "port": port, "protocol": "TCP"}])
+    assert compute_endpoints("http", "TCP", [odd]) == ()
+
+
 def test_slice_belongs_to_the_service_of_its_label() -> None:
     assert service_of_slice(slice_of()) == ("ns", "web")
     assert service_of_slice({"metadata": {"namespace": "ns", "name": "x"}}) is None
