@@ -12,13 +12,14 @@ from aiohttp import web
 from podhost.api import errors
 from podhost.api.kinds import Kind, kind_of
 from podhost.api.structure import check_structure
+from podhost.apiserver import protobuf
 from podhost.apiserver.call import Call
 
 Obj = dict[str, Any]
 
 JSON = "application/json"
 YAML = "application/yaml"
-_ACCEPTED = (JSON, YAML)
+_ACCEPTED = (JSON, YAML, protobuf.MEDIA_TYPE)
 _THREAD_ABOVE_BYTES = 32 << 10
 
 
@@ -65,6 +66,8 @@ async def parse_document(body: bytes, media: str) -> Any:
             raise errors.bad_request(f"the body is not JSON: {error}") from error
     if media in (YAML, "application/x-yaml", "text/yaml"):
         return await parse_yaml(body)
+    if media == protobuf.MEDIA_TYPE:
+        return protobuf.decode_body(body)
     raise errors.unsupported_media_type(_ACCEPTED)
 
 

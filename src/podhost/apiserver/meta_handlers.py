@@ -13,6 +13,8 @@ from podhost.apiserver.call import Call
 from podhost.apiserver.settings import ApiServerSettings
 
 _OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_OPENAPI_V2_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""Not the type asked for: an ``@`` is no part of a media type, and Go's parser refuses it."""
 
 
 class MetaHandlers:
@@ -72,7 +74,7 @@ class MetaHandlers:
 
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
-            raise errors.not_acceptable(("application/json",))
+            return web.Response(body=openapi.v2_protobuf(), headers={"Content-Type": _OPENAPI_V2_ANSWER})
         return _json_bytes(openapi.v2_document())
 
     async def openapi_v3(self, call: Call) -> web.StreamResponse:

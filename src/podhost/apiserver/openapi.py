@@ -75,6 +75,21 @@ def v2_document() -> bytes:
     )
 
 
+def v2_protobuf() -> bytes:
+    """``/openapi/v2`` in protobuf (``openapi.v2.Document``): a document that describes nothing.
+
+    kubectl asks for it when it meets a kind that ``/openapi/v3`` does not have, and needs it to be there before
+    it can say that there is no such kind.
+    """
+    info = _field(1, b"Kubernetes") + _field(2, b"v1.37.1+podhost")
+    return _field(1, b"2.0") + _field(2, info) + _field(8, b"")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited protobuf field of less than 128 bytes."""
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
 @cache
 def _documents() -> dict[str, tuple[Kind, ...]]:
     return {

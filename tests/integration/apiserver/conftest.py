@@ -102,8 +102,8 @@ class FakeNode:
             try:
                 for line in self.lines:
                     yield line
-                while options.follow and (line := await self.follow.get()) is not None:
-                    yield line
+                while options.follow and (more := await self.follow.get()) is not None:
+                    yield more
             finally:
                 self.followers -= 1
 
@@ -324,7 +324,8 @@ async def api(pki: Path) -> AsyncIterator[Api]:
     directory = Path(tempfile.mkdtemp(prefix="podhost-api-"))
     clock = SystemClock()
     store = Store(directory / "store.db", clock)
-    node, images, stopped = FakeNode(), FakeImages(), []  # type: ignore[var-annotated]
+    node, images = FakeNode(), FakeImages()
+    stopped: list[Mapping[str, Any]] = []
 
     async def stop(body: Mapping[str, Any]) -> None:
         stopped.append(body)
