@@ -21,7 +21,7 @@ DATE_LINE = re.compile(r"\d\d:\d\d:\d\d")
 @pytest.fixture(autouse=True)
 def _examples_are_removed(daemon: Daemon) -> object:
     yield
-    daemon.kubectl("delete", "pod,service,configmap", "--all", "--timeout=60s")
+    daemon.kubectl("delete", "pod,service,configmap", "--all", "--grace-period=1", "--timeout=60s")
     return None
 
 

@@ -52,7 +52,7 @@ async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
     clock = SystemClock()
     plan = await asyncio.to_thread(build_plan, settings)
     engine = await start_engine(settings, plan, clock, stack)
-    tcp = [listeners.bind_tcp("127.0.0.1", settings.api_port)]
+    tcp = [listeners.bind_api_port(settings.api_port, settings.data_dir / "api-port")]
     port = tcp[0].getsockname()[1]
     tcp.append(listeners.bind_tcp(str(plan.gateway), port))
     names = (

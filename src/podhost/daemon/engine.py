@@ -7,6 +7,7 @@ each on an exit stack, so that they stop in reverse.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     stack.push_async_callback(network.close)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
-    volumes = VolumeManager(VolumeSettings(pods_dir=settings.data_dir / "pods"), StoreReader(store))
+    volumes = VolumeManager(_volume_settings(settings), StoreReader(store))
     host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
     kubelet = Kubelet(
         _kubelet_settings(settings, host_ips),
@@ -218,6 +219,14 @@ def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
         runc_path=_program("runc"),
         conmon_path=_program("conmon", "/usr/libexec/podman/conmon") or Path("/usr/bin/conmon"),
         catatonit_path=_program("catatonit", "/usr/libexec/podman/catatonit"),
+    )
+
+
+def _volume_settings(settings: DaemonSettings) -> VolumeSettings:
+    return VolumeSettings(
+        pods_dir=settings.data_dir / "pods",
+        cpu_millis=(os.cpu_count() or 1) * 1000,
+        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
 
 

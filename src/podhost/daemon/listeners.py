@@ -12,6 +12,7 @@ from aiohttp import web
 
 from podhost.daemon.pki import Pki
 from podhost.errors import ConflictError
+from podhost.linux.fs import write_atomic
 
 _BACKLOG = 512
 
@@ -48,6 +49,25 @@ def bind_tcp(address: str, port: int) -> socket.socket:
             ) from error
         raise
     sock.setblocking(False)
+    return sock
+
+
+def bind_api_port(wish: int, record: Path) -> socket.socket:
+    """The API's port on loopback.
+
+    A port that was chosen freely is kept in ``record`` and taken again at the next start, so that kubeconfigs
+    written earlier go on working; only when somebody else has it by then, another one is chosen.
+
+    Raises:
+        ConflictError: The port that was wished for is taken.
+    """
+    if wish:
+        return bind_tcp("127.0.0.1", wish)
+    try:
+        sock = bind_tcp("127.0.0.1", int(record.read_text()))
+    except (FileNotFoundError, ValueError, ConflictError):
+        sock = bind_tcp("127.0.0.1", 0)
+    write_atomic(record, f"{sock.getsockname()[1]}\n".encode())
     return sock
 
 
