@@ -59,25 +59,40 @@ class EndpointSliceController:
             self._ensure_slices(key, service, endpoints.compute_slices(service, pods))
             wanted = endpoints.build_endpoints(service, pods)
             ensure_content(self._store, self._clock, ObjectKey("endpoints", *key), wanted)
+        elif "deletionTimestamp" not in service["metadata"]:
+            self._mirror(key, service)
+
+    def _mirror(self, key: ServiceKey, service: Doc) -> None:
+        """Slices for the Endpoints that a user wrote for a service without selector."""
+        written = self._store.find(ObjectKey("endpoints", *key))
+        if written is None or not endpoints.is_mirrored(written):
+            self._ensure_slices(key, service, [])
+        else:
+            self._ensure_slices(key, service, endpoints.compute_mirrored_slices(written), mirrored=written)
 
     def _own_slices(self, key: ServiceKey) -> list[Obj]:
         names = sorted(self._slices.get(key, ()))
         found = (self._store.find(ObjectKey(SLICES, key[0], name)) for name in names)
         return [slice_ for slice_ in found if slice_ is not None]
 
-    def _ensure_slices(self, key: ServiceKey, service: Doc, wanted: list[SliceContent]) -> None:
+    def _ensure_slices(
+        self, key: ServiceKey, service: Doc, wanted: list[SliceContent], *, mirrored: Doc | None = None
+    ) -> None:
         existing = self._own_slices(key)
         for content in wanted:
             fitting = [old for old in existing if _ports_of(old) == content.ports]
             reused = next(iter(fitting or existing), None)
             if reused is None:
                 name = generate_name(f"{key[1]}-")
-                slice_ = with_server_fields(endpoints.build_slice(service, content, name), self._clock)
+                slice_ = with_server_fields(
+                    endpoints.build_slice(service, content, name, mirrored=mirrored), self._clock
+                )
                 slice_["metadata"]["generation"] = 1
                 self._store.create(ObjectKey(SLICES, key[0], name), slice_)
                 continue
             existing.remove(reused)
-            self._update(key, reused, endpoints.build_slice(service, content, reused["metadata"]["name"]))
+            name = reused["metadata"]["name"]
+            self._update(key, reused, endpoints.build_slice(service, content, name, mirrored=mirrored))
         for unused in existing:
             delete_if_there(self._store, ObjectKey(SLICES, key[0], unused["metadata"]["name"]))
 
@@ -120,7 +135,8 @@ class EndpointSliceController:
         metadata = event.object["metadata"]
         labels = metadata.get("labels") or {}
         service = labels.get(endpoints.SERVICE_NAME_LABEL)
-        if not service or labels.get(endpoints.MANAGED_BY_LABEL) != endpoints.SLICE_MANAGER:
+        ours = (endpoints.SLICE_MANAGER, endpoints.MIRROR_MANAGER)
+        if not service or labels.get(endpoints.MANAGED_BY_LABEL) not in ours:
             return
         key = (metadata["namespace"], service)
         if event.type == "DELETED":

@@ -16,6 +16,8 @@ from podhost.controllers.objects import Doc, Obj, build_owner_reference
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 SLICE_MANAGER = "endpointslice-controller.k8s.io"
+MIRROR_MANAGER = "endpointslicemirroring-controller.k8s.io"
+SKIP_MIRROR_LABEL = "endpointslice.kubernetes.io/skip-mirror"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ENDPOINTS_MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
 ENDPOINTS_MANAGER = "endpoint-controller"
@@ -85,11 +87,34 @@ def compute_slices(service: Doc, pods: Iterable[Doc]) -> list[SliceContent]:
     ]
 
 
-def build_slice(service: Doc, content: SliceContent, name: str) -> Obj:
-    """The EndpointSlice object, without what the API server adds."""
+def is_mirrored(endpoints: Doc) -> bool:
+    """Whether a user's Endpoints object is to be shown as slices too."""
+    return (endpoints["metadata"].get("labels") or {}).get(SKIP_MIRROR_LABEL) != "true"
+
+
+def compute_mirrored_slices(endpoints: Doc) -> list[SliceContent]:
+    """Slices with the content of a user's Endpoints object: one for each of its subsets with addresses."""
+    slices = []
+    for subset in endpoints.get("subsets") or []:
+        ports = tuple(
+            sorted(
+                (port.get("name") or "", port.get("protocol") or "TCP", port["port"], port.get("appProtocol") or "")
+                for port in subset.get("ports") or []
+            )
+        )
+        made = [_mirror(address, ready=True) for address in subset.get("addresses") or []]
+        made += [_mirror(address, ready=False) for address in subset.get("notReadyAddresses") or []]
+        if made:
+            slices.append(SliceContent(ports, tuple(made)))
+    return slices
+
+
+def build_slice(service: Doc, content: SliceContent, name: str, *, mirrored: Doc | None = None) -> Obj:
+    """The EndpointSlice object, without what the API server adds.  ``mirrored``: the Endpoints it is made from."""
     metadata = service["metadata"]
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _RESERVED_LABELS}
-    labels |= {SERVICE_NAME_LABEL: metadata["name"], MANAGED_BY_LABEL: SLICE_MANAGER}
+    manager = SLICE_MANAGER if mirrored is None else MIRROR_MANAGER
+    labels |= {SERVICE_NAME_LABEL: metadata["name"], MANAGED_BY_LABEL: manager}
     if is_headless(service):
         labels[HEADLESS_LABEL] = ""
     return {
@@ -100,7 +125,11 @@ def build_slice(service: Doc, content: SliceContent, name: str) -> Obj:
             "generateName": f"{metadata['name']}-",
             "namespace": metadata["namespace"],
             "labels": labels,
-            "ownerReferences": [build_owner_reference(service, "v1", "Service")],
+            "ownerReferences": [
+                build_owner_reference(service, "v1", "Service")
+                if mirrored is None
+                else build_owner_reference(mirrored, "v1", "Endpoints")
+            ],
         },
         "addressType": "IPv4",
         "endpoints": list(content.endpoints),
@@ -191,6 +220,14 @@ def _build_endpoint(service: Doc, pod: Doc) -> Obj:
 def _has_own_name(service: Doc, pod: Doc) -> bool:
     spec = pod.get("spec") or {}
     return bool(spec.get("hostname")) and spec.get("subdomain") == service["metadata"]["name"]
+
+
+def _mirror(address: Doc, *, ready: bool) -> Obj:
+    endpoint: Obj = {"addresses": [address["ip"]], "conditions": {"ready": ready}}
+    for field in ("hostname", "nodeName", "targetRef"):
+        if field in address:
+            endpoint[field] = address[field]
+    return endpoint
 
 
 def _target_ref(pod: Doc) -> Obj:

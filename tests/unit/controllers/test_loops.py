@@ -25,6 +25,7 @@ from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
 SLICES = "endpointslices.discovery.k8s.io"
+SKIP = {"endpointslice.kubernetes.io/skip-mirror": "true"}
 RESOURCES = ("pods", "services", "endpoints", SLICES, "configmaps", "serviceaccounts", "secrets", "events")
 
 
@@ -151,7 +152,16 @@ async def test_slice_that_somebody_deletes_is_made_again(world: World) -> None:
 async def test_endpoints_of_a_service_without_selector_are_the_users(world: World) -> None:
     await world.run(EndpointSliceController(world.store, world.clock))
     put_service(world, selector=None)
-    world.put("endpoints", "web", subsets=[])
+    subsets = [{"addresses": [{"ip": "192.0.2.7"}], "notReadyAddresses": [{"ip": "192.0.2.8"}], "ports": [{"port": 9}]}]
+    world.put("endpoints", "web", subsets=subsets)
+    await world.settle()
+    (mirror,) = world.store.list(SLICES)[0]
+    assert [(e["addresses"], e["conditions"]["ready"]) for e in mirror["endpoints"]] == [
+        (["192.0.2.7"], True),
+        (["192.0.2.8"], False),
+    ]
+    assert mirror["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"].startswith("endpointslicemirroring")
+    world.change("endpoints", "web", lambda obj: obj["metadata"].update(labels=SKIP))
     await world.settle()
     assert world.names(SLICES) == []
     world.store.delete(ObjectKey("services", "default", "web"))
