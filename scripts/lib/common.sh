@@ -20,6 +20,8 @@ with_progress() {
   started=$SECONDS
   "$@" >"$log" 2>&1 &
   pid=$!
+  # A background job does not get the terminal's Ctrl-C.
+  trap 'end_tree "$pid"; exit 130' INT TERM
   if [ -t 2 ]; then
     while kill -0 "$pid" 2>/dev/null; do
       printf '\r    %s … %ss %s%.60s%s\e[K' "$title" $((SECONDS - started)) "$DIM" "$(last_line "$log")" "$OFF" >&2
@@ -30,6 +32,7 @@ with_progress() {
     printf '    %s …\n' "$title" >&2
   fi
   wait "$pid" || status=$?
+  trap - INT TERM
   if [ "$status" = 0 ]; then
     printf '    %s: %ss\n' "$title" $((SECONDS - started)) >&2
   else
@@ -38,6 +41,12 @@ with_progress() {
   fi
   rm -f "$log"
   return "$status"
+}
+
+end_tree() { # a process that this script started, and its children
+  local child
+  for child in $(ps -o pid= --ppid "$1" 2>/dev/null); do end_tree "$child"; done
+  kill "$1" 2>/dev/null || true
 }
 
 last_line() { tail -n 1 "$1" 2>/dev/null | tr -d '\r\033' | tr '\t' ' '; }

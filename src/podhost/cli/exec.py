@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from podhost.cli.failure import HintedError
 from podhost.cli.session import connect, namespace_of
-from podhost.client.api_client import ApiStatusError
+from podhost.client import ApiClient, ApiStatusError, resource_path
 from podhost.client.exec_stream import ERROR, STDERR, STDIN, STDOUT, ExecStream, exec_target, exit_code_of
 from podhost.errors import UnavailableError
 
@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         print("podhost: no terminal here, so -t is left out", file=sys.stderr)
     pod = args.pod.removeprefix("pod/")
     namespace = namespace_of(args, client)
-    target = exec_target(namespace, pod, container=args.container, command=args.command, tty=use_tty, stdin=args.stdin)
+    container = args.container or default_container(client, namespace, pod)
+    target = exec_target(namespace, pod, container=container, command=args.command, tty=use_tty, stdin=args.stdin)
     try:
         stream = ExecStream.open(client, target)
     except ApiStatusError as error:
@@ -47,6 +48,17 @@ def run(args: argparse.Namespace) -> int:
         if args.stdin:
             threading.Thread(target=pump_stdin, args=(stream,), name="stdin", daemon=True).start()
         return copy_output(stream)
+
+
+def default_container(client: ApiClient, namespace: str, pod: str) -> str:
+    """The one that the pod's annotation names, else the first, as kubectl chooses it."""
+    try:
+        document = client.get(resource_path("v1", "pods", namespace=namespace, name=pod))
+    except ApiStatusError as error:
+        raise explain(error, pod, namespace) from error
+    named = (document["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    names = [str(container["name"]) for container in document["spec"]["containers"]]
+    return named if named in names else names[0]
 
 
 def explain(error: ApiStatusError, pod: str, namespace: str) -> HintedError:

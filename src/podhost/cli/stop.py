@@ -9,10 +9,12 @@ import socket
 import struct
 
 from podhost.cli.daemon_start import is_running
+from podhost.cli.down import delete_and_wait
 from podhost.cli.failure import HintedError
+from podhost.cli.kinds import Resource
 from podhost.cli.session import OWN_API, InstancePaths, connect, instance_paths
 from podhost.cli.terminal import StatusLine, say
-from podhost.client import ApiStatusError
+from podhost.client import ApiClient, ApiStatusError, resource_path
 from podhost.errors import UnavailableError
 
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", "--pods", "--all-pods", dest="force", action="store_true", help="delete all pods first"
     )
     group.add_argument("--leave-pods", action="store_true", help="containers go on; the next daemon adopts them")
+    parser.add_argument("--now", action="store_true", help="with --force: kill pods without their grace period")
     parser.add_argument("--timeout", type=float, default=180.0, metavar="SECONDS", help="how long to wait (180)")
 
 
@@ -36,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     pidfd = open_daemon(paths)
     status = StatusLine()
     try:
+        if args.force and args.now:
+            kill_pods(client)
         status.show("… stopping the podhost daemon", plain="")
         mode = "remove" if args.force else "leave" if args.leave_pods else "refuse"
         try:
@@ -57,6 +62,14 @@ def run(args: argparse.Namespace) -> int:
     left = "; its containers go on" if args.leave_pods else ""
     say(f"podhost daemon stopped{left}", mark="✓", colour="green")
     return 0
+
+
+def kill_pods(client: ApiClient) -> None:
+    """Delete all pods with grace 0."""
+    pods = client.list(resource_path("v1", "pods"))["items"]
+    resource = Resource(api_version="v1", plural="pods", namespaced=True)
+    named = [(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods]
+    delete_and_wait(client, [(resource, namespace, name, f"pod/{name}") for namespace, name in named], grace_s=0)
 
 
 def open_daemon(paths: InstancePaths) -> int | None:

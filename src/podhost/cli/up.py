@@ -26,6 +26,8 @@ from podhost.errors import PodhostError
 
 EXIT_TIMEOUT = 124
 LOG_TAIL_LINES = 10
+SETTLE_S = 0.5
+"""With --detach: how long pods must stay ready.  A container without a probe is ready before it has failed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,11 +134,12 @@ class _Up:
     def _wait(self) -> int | None:
         """Until every pod is ready or has ended: ``None``; else the exit code of giving up."""
         deadline = self.started + self.args.timeout
+        settled_at = None
         while True:
-            left = deadline - time.monotonic()
+            left = min(deadline, settled_at or deadline) - time.monotonic()
             try:
                 if left <= 0:
-                    return self._give_up()
+                    return self._give_up() if settled_at is None else None
                 self._take(self.inbox.get(timeout=min(left, 1.0)))
             except queue.Empty:
                 pass
@@ -148,9 +151,13 @@ class _Up:
                     self._explain(pod)
                 return 1
             self._announce(verdicts)
-            if all(verdict.state != "waiting" for _, verdict in verdicts):
-                self.line.clear()
+            if any(verdict.state == "waiting" for _, verdict in verdicts):
+                settled_at = None
+                continue
+            self.line.clear()
+            if not self.args.detach or all(verdict.state != "ready" for _, verdict in verdicts):
                 return None
+            settled_at = settled_at or time.monotonic() + SETTLE_S
 
     def _take(self, item: object) -> None:
         if isinstance(item, Lost):
@@ -272,7 +279,7 @@ class _Up:
         if pod.gone:
             say(f"pod/{pod.name} was deleted", mark="■", colour="yellow")
         elif verdict.state == "stuck":
-            say(f"pod/{pod.name} {verdict.reason}: {verdict.text}", mark="✗", colour="red")
+            say(f"pod/{pod.name} {verdict.text}", mark="✗", colour="red")
         elif verdict.state == "failed":
             say(f"pod/{pod.name} failed: {verdict.text}", mark="✗", colour="red")
         elif verdict.state == "completed":

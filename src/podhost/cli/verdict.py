@@ -179,6 +179,6 @@ def _progress(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) ->
         last = events[-1] if events else {}
         detail = f": {last.get('message', '')}" if last.get("reason") == "Unhealthy" else ""
         return f"waiting for {', '.join(not_ready)} to become ready{detail}"
-    if events and events[-1].get("reason") in ("Pulling", "Scheduled"):
+    if events and events[-1].get("reason") == "Pulling":
         return str(events[-1].get("message", ""))
     return "starting"
