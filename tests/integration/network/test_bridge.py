@@ -319,7 +319,7 @@ async def test_attaching_takes_milliseconds(network: BridgeNetwork, pods: Pods) 
         f"\nattach median {sorted(taken)[6] * 1e3:.1f} ms; 12 detached {(time.perf_counter() - started) * 1e3:.0f} ms"
     )
     # Budget 4 ms on a quiet machine.
-    assert sorted(taken)[6] < 0.02
+    assert sorted(taken)[6] < 0.05
 
 
 def test_link_names_fit_into_fifteen_characters(tmp_path: Path) -> None:
