@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
@@ -22,7 +23,7 @@ from podhost.runtime.container_create import SECCOMP_KEY_FILE
 from podhost.runtime.container_exit import clean_up_runtime
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.oci_runtime import build_argv, build_start_error
-from podhost.runtime.records import build_exited_record, compute_container_state
+from podhost.runtime.records import ContainerRecord, build_exited_record, compute_container_state
 from podhost.runtime.registry import ContainerEntry
 
 _MONITOR = failpoint.register("container.start.01-monitor")
@@ -61,25 +62,17 @@ async def start_container(ctx: RuntimeContext, container_id: ContainerId) -> Non
 
 
 async def _start(ctx: RuntimeContext, entry: ContainerEntry) -> None:
-    record = entry.record
     failpoint.hit(_MONITOR)
-    process, monitor = await _create_in_runtime(ctx, entry)
-    failpoint.hit(_CREATED)
-    started_at_ns = ctx.clock.now_ns()
-    completed = await spawn.run(build_argv(ctx.settings, ctx.paths, "start", record.id), check=False)
-    if completed.returncode != 0:
-        text = completed.stderr.decode(errors="replace")
-        raise build_start_error(ctx.settings, text, await asyncio.to_thread(_read_command, ctx, record.id))
-    failpoint.hit(_STARTED)
-    await ctx.registry.update_container(
-        entry, replace(record, started_at_ns=started_at_ns, process=process, monitor=monitor)
-    )
-    failpoint.hit(_RECORD)
-    ctx.monitor.watch(record.id, monitor=monitor, process=process)
+    report = await _create_in_runtime(ctx, entry)
+    record = await asyncio.to_thread(_start_created, ctx, entry.record, report)
+    if record is None:
+        record = await _start_by_command(ctx, entry.record, report)
+    ctx.registry.replace_container(entry, record)
+    ctx.monitor.watch(record.id, monitor=record.monitor, process=record.process)
 
 
-async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> tuple[ProcessId | None, ProcessId | None]:
-    """conmon with the runtime's ``create``; returns container process and conmon."""
+async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> ConmonReport:
+    """conmon with the runtime's ``create``."""
     record, bundle = entry.record, ctx.paths.bundle(entry.record.id)
     try:
         report = await run_conmon(
@@ -95,18 +88,61 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> tupl
     if report.pid < 0:
         command = await asyncio.to_thread(_read_command, ctx, record.id)
         raise build_start_error(ctx.settings, report.message, command)
-    return await asyncio.to_thread(_identify_and_learn, ctx, record.id, report)
+    return report
 
 
-def _identify_and_learn(
-    ctx: RuntimeContext, container_id: ContainerId, report: ConmonReport
-) -> tuple[ProcessId | None, ProcessId | None]:
-    bundle = ctx.paths.bundle(container_id)
-    monitor = read_monitor(ctx, container_id)
+def _start_created(ctx: RuntimeContext, record: ContainerRecord, report: ConmonReport) -> ContainerRecord | None:
+    """Keep the compiled filter, start, record; ``None`` where the runtime's own command must start it.  Blocking."""
+    bundle = ctx.paths.bundle(record.id)
     with suppress(FileNotFoundError):
         key = (bundle.root / SECCOMP_KEY_FILE).read_text()
-        ctx.filters.learn(key, ctx.paths.oci_state(container_id) / "seccomp.bpf")
-    return identify(report.pid), monitor
+        ctx.filters.learn(key, ctx.paths.oci_state(record.id) / "seccomp.bpf")
+    failpoint.hit(_CREATED)
+    started = _build_started_record(ctx, record, report)
+    if ctx.settings.oci_kind != "crun" or not open_start_fifo(ctx.paths.oci_state(record.id) / "exec.fifo"):
+        return None
+    failpoint.hit(_STARTED)
+    ctx.registry.files.save_container(started)
+    failpoint.hit(_RECORD)
+    return started
+
+
+def open_start_fifo(fifo: Path) -> bool:
+    """All that ``crun start`` does, without its process (3 ms): the container waits for a byte in this fifo.
+
+    False when nobody waits there; then crun itself shall say why.
+    """
+    try:
+        fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fifo.unlink()
+        os.write(fd, b"\0")
+    finally:
+        os.close(fd)
+    return True
+
+
+async def _start_by_command(ctx: RuntimeContext, record: ContainerRecord, report: ConmonReport) -> ContainerRecord:
+    started = await asyncio.to_thread(_build_started_record, ctx, record, report)
+    completed = await spawn.run(build_argv(ctx.settings, ctx.paths, "start", record.id), check=False)
+    if completed.returncode != 0:
+        text = completed.stderr.decode(errors="replace")
+        raise build_start_error(ctx.settings, text, await asyncio.to_thread(_read_command, ctx, record.id))
+    failpoint.hit(_STARTED)
+    await asyncio.to_thread(ctx.registry.files.save_container, started)
+    failpoint.hit(_RECORD)
+    return started
+
+
+def _build_started_record(ctx: RuntimeContext, record: ContainerRecord, report: ConmonReport) -> ContainerRecord:
+    return replace(
+        record,
+        started_at_ns=ctx.clock.now_ns(),
+        process=identify(report.pid),
+        monitor=read_monitor(ctx, record.id),
+    )
 
 
 def read_monitor(ctx: RuntimeContext, container_id: ContainerId) -> ProcessId | None:

@@ -13,9 +13,7 @@ from podhost.runtime.oci_spec import DEFAULT_PATH
 _PREFIX = "OCI runtime exec failed: exec failed: unable to start container process: "
 
 
-def find_command_problem(
-    root: Path, command: str, environment: Sequence[str], cwd: str
-) -> tuple[str, int] | None:
+def find_command_problem(root: Path, command: str, environment: Sequence[str], cwd: str) -> tuple[str, int] | None:
     """Message and exit code (127 absent, 126 not executable), or ``None``.  Blocking.
 
     Only what is certain is reported: permissions depend on the user and are left to the kernel.

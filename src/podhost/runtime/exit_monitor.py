@@ -93,9 +93,7 @@ class ExitMonitor:
         if fact is not None:
             await self._on_exit(container_id, fact)
 
-    async def _watch_one(
-        self, container_id: ContainerId, monitor: ProcessId | None, process: ProcessId | None
-    ) -> None:
+    async def _watch_one(self, container_id: ContainerId, monitor: ProcessId | None, process: ProcessId | None) -> None:
         await wait_process(monitor)
         fact = await asyncio.to_thread(read_exit_file, self._exits / container_id)
         if fact is None:

@@ -218,5 +218,3 @@ def _try(what: object, step: Callable[[], None]) -> None:
         step()
     except Exception as error:
         _log.error("start-up: cannot sweep %s: %s", what, error, exc_info=error)
-
-

@@ -19,6 +19,7 @@ from podhost.linux import cgroup, mount
 from podhost.linux.fs import remove_tree, write_atomic
 from podhost.linux.namespaces import pin_namespaces, unpin_namespaces
 from podhost.linux.pidfd import ProcessId, boot_id
+from podhost.runtime.cgroup_warmup import warm_up_migrations
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.oci_runtime import remove_empty_cgroup
 from podhost.runtime.oci_spec import SandboxView
@@ -69,6 +70,7 @@ async def _run_steps(
 ) -> SandboxRecord:
     paths = ctx.paths.sandbox(sandbox_id)
     made = _Made()
+    ctx.tasks.spawn(asyncio.to_thread(warm_up_migrations), name="cgroup-warm-up")
     undo.push(lambda: asyncio.to_thread(remove_sandbox_files, ctx.paths, config, paths))
     await asyncio.to_thread(_make_namespaces, ctx.paths, config, paths)
     failpoint.hit(_NAMESPACES)

@@ -34,9 +34,7 @@ def default_profile() -> Mapping[str, Any]:
     return profile
 
 
-def resolve_default_profile(
-    capabilities: Iterable[str], architecture: str, kernel: tuple[int, int]
-) -> dict[str, Any]:
+def resolve_default_profile(capabilities: Iterable[str], architecture: str, kernel: tuple[int, int]) -> dict[str, Any]:
     """The default profile as ``linux.seccomp`` of an OCI spec.
 
     ``architecture`` is Go's name (``amd64``).  What the profile knows and does not grant fails with EPERM; what it

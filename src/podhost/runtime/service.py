@@ -133,14 +133,10 @@ class OciRuntimeService:
             raise UnavailableError(f'cannot tell the status of container "{container_id}": its sandbox is gone')
         return status
 
-    async def exec_sync(
-        self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float
-    ) -> ExecResult:
+    async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return await exec_sync(self._ctx, container_id, command, timeout_s)
 
-    async def exec(
-        self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
-    ) -> ExecSession:
+    async def exec(self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool) -> ExecSession:
         return await start_exec(self._ctx, container_id, command, tty=tty, stdin=stdin)
 
     async def attach(self, container_id: ContainerId, *, tty: bool, stdin: bool) -> ExecSession:

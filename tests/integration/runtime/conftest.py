@@ -247,5 +247,3 @@ def _remove_all(machine: Machine) -> None:
     remove_tree(Path("/sys/fs/cgroup/unified/podhost-test") / base.name)
     mount.unmount_tree(base)
     remove_tree(base)
-
-

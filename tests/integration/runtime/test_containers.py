@@ -30,8 +30,11 @@ async def test_two_containers_start_at_once_and_share_ipc_and_network(machine: M
     await machine.service.exec_sync(one, ("sh", "-c", "echo hello > /dev/shm/word; echo x > /dev/mqueue/q || true"), 5)
     result = await machine.service.exec_sync(two, ("cat", "/dev/shm/word"), 5)
     assert result.stdout == b"hello\n"
-    links = [(await machine.service.exec_sync(c, ("readlink", f"/proc/self/ns/{k}"), 5)).stdout
-             for k in ("net", "ipc", "uts") for c in (one, two)]
+    links = [
+        (await machine.service.exec_sync(c, ("readlink", f"/proc/self/ns/{k}"), 5)).stdout
+        for k in ("net", "ipc", "uts")
+        for c in (one, two)
+    ]
     assert links[0::2] == links[1::2]
     assert (await machine.service.exec_sync(one, ("hostname",), 5)).stdout == b"pod1\n"
 
