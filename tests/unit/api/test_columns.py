@@ -1,0 +1,197 @@
+"""Tables look as kubectl shows them on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from podhost.api import columns, kinds
+
+Document = dict[str, Any]
+NOW = datetime(2026, 11, 23, 16, 0, 0, tzinfo=UTC)
+
+
+def _status(name: str = "a", *, ready: bool = False, restarts: int = 0, last: str = "", **state: Any) -> Document:
+    status: Document = {"name": name, "ready": ready, "restartCount": restarts, "state": state}
+    if last:
+        status["lastState"] = {"terminated": {"exitCode": 1, "finishedAt": last}}
+    return status
+
+
+def _pod(phase: str, *statuses: Document, init: tuple[Document, ...] = (), **extra: Any) -> Document:
+    names = [status["name"] for status in statuses] or ["a"]
+    pod: Document = {
+        "metadata": {"name": "p", "creationTimestamp": "2026-11-23T15:55:30Z"},
+        "spec": {"containers": [{"name": name} for name in names], **extra.pop("spec", {})},
+        "status": {"phase": phase, "containerStatuses": list(statuses), "initContainerStatuses": list(init)},
+    }
+    pod["status"] |= extra.pop("status", {})
+    pod["metadata"] |= extra
+    return pod
+
+
+_INIT_SPEC = {"spec": {"initContainers": [{"name": "i"}, {"name": "j"}]}}
+_RUNNING = {"running": {}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "cells"),
+    [
+        (_pod("Pending"), ["0/1", "Pending", "0"]),
+        (_pod("Running", _status(ready=True, **_RUNNING)), ["1/1", "Running", "0"]),
+        (_pod("Pending", _status(waiting={"reason": "ContainerCreating"})), ["0/1", "ContainerCreating", "0"]),
+        (_pod("Running", _status(ready=True, **_RUNNING), _status("b", waiting={"reason": "ErrImagePull"})), [
+            "1/2", "ErrImagePull", "0",
+        ]),
+        (
+            _pod("Running", _status(restarts=2, last="2026-11-23T15:59:48Z", waiting={"reason": "CrashLoopBackOff"})),
+            ["0/1", "CrashLoopBackOff", "2 (12s ago)"],
+        ),
+        (_pod("Succeeded", _status(terminated={"exitCode": 0, "reason": "Completed"})), ["0/1", "Completed", "0"]),
+        (_pod("Failed", _status(terminated={"exitCode": 3, "reason": "Error"})), ["0/1", "Error", "0"]),
+        (_pod("Failed", _status(terminated={"exitCode": 3})), ["0/1", "ExitCode:3", "0"]),
+        (_pod("Failed", _status(terminated={"exitCode": 137, "signal": 9})), ["0/1", "Signal:9", "0"]),
+        (_pod("Failed", status={"reason": "DeadlineExceeded"}), ["0/1", "DeadlineExceeded", "0"]),
+        (
+            _pod("Running", _status(terminated={"exitCode": 0, "reason": "Completed"}), _status("b", ready=True, **_RUNNING)),
+            ["1/2", "NotReady", "0"],
+        ),
+        (
+            _pod(
+                "Running",
+                _status(terminated={"exitCode": 0, "reason": "Completed"}),
+                _status("b", ready=True, **_RUNNING),
+                status={"conditions": [{"type": "Ready", "status": "True"}]},
+            ),
+            ["1/2", "Running", "0"],
+        ),
+        (_pod("Running", _status(ready=True, **_RUNNING), deletionTimestamp="x"), ["1/1", "Terminating", "0"]),
+        (_pod("Pending", init=(_status("i", **_RUNNING),), **_INIT_SPEC), ["0/1", "Init:0/2", "0"]),
+        (
+            _pod(
+                "Pending",
+                init=(_status("i", terminated={"exitCode": 0}), _status("j", waiting={"reason": "PodInitializing"})),
+                **_INIT_SPEC,
+            ),
+            ["0/1", "Init:1/2", "0"],
+        ),
+        (
+            _pod("Pending", init=(_status("i", restarts=1, terminated={"exitCode": 1, "reason": "Error"}),), **_INIT_SPEC),
+            ["0/1", "Init:Error", "1"],
+        ),
+        (
+            _pod("Pending", init=(_status("i", waiting={"reason": "CrashLoopBackOff"}),), **_INIT_SPEC),
+            ["0/1", "Init:CrashLoopBackOff", "0"],
+        ),
+        (
+            _pod(
+                "Pending",
+                _status(waiting={"reason": "PodInitializing"}),
+                init=(_status("i", terminated={"exitCode": 0}), _status("j", terminated={"exitCode": 0})),
+                **_INIT_SPEC,
+            ),
+            ["0/1", "PodInitializing", "0"],
+        ),
+        (
+            _pod(
+                "Running",
+                _status(ready=True, **_RUNNING),
+                init=(_status("i", ready=True, restarts=1, **_RUNNING) | {"started": True},),
+                spec={"initContainers": [{"name": "i", "restartPolicy": "Always"}]},
+            ),
+            ["2/2", "Running", "1"],
+        ),
+        (
+            _pod("Pending", status={"conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}),
+            ["0/1", "SchedulingGated", "0"],
+        ),
+    ],
+)
+def test_pods(pod: Document, cells: list[str]) -> None:
+    row = columns.pod_row(pod, NOW)
+    assert row[1:4] == cells
+    assert row[4] == "4m30s"
+
+
+def test_wide_columns_of_a_pod() -> None:
+    pod = _pod("Running", status={"podIPs": [{"ip": "10.0.0.2"}]}, spec={"nodeName": "n"})
+    assert columns.pod_row(pod, NOW)[5:] == ["10.0.0.2", "n", "<none>", "<none>"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "cells"),
+    [
+        (
+            {"type": "ClusterIP", "clusterIP": "10.0.0.1", "ports": [{"port": 80, "protocol": "TCP"}]},
+            ["ClusterIP", "10.0.0.1", "<none>", "80/TCP"],
+        ),
+        (
+            {"type": "NodePort", "clusterIP": "10.0.0.1", "ports": [
+                {"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 53, "protocol": "UDP", "nodePort": 30053}
+            ]},
+            ["NodePort", "10.0.0.1", "<none>", "80:30080/TCP,53:30053/UDP"],
+        ),
+        ({"type": "ClusterIP", "clusterIP": "None"}, ["ClusterIP", "None", "<none>", "<none>"]),
+        ({"type": "ExternalName", "externalName": "a.b"}, ["ExternalName", "<none>", "a.b", "<none>"]),
+        ({"type": "LoadBalancer", "clusterIP": "1.2.3.4"}, ["LoadBalancer", "1.2.3.4", "<pending>", "<none>"]),
+    ],
+)
+def test_services(spec: Document, cells: list[str]) -> None:
+    assert columns.service_row({"metadata": {"name": "s"}, "spec": spec}, NOW)[1:5] == cells
+
+
+def test_endpoints_show_three_and_count_the_rest() -> None:
+    subset = {"addresses": [{"ip": f"10.0.0.{n}"} for n in range(1, 6)], "ports": [{"port": 80}]}
+    row = columns.endpoints_row({"metadata": {"name": "e"}, "subsets": [subset]}, NOW)
+    assert row[1] == "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more..."
+    assert columns.endpoints_row({"metadata": {"name": "e"}}, NOW)[1:] == ["<none>", "<unknown>"]
+
+
+def test_events_name_their_object_and_source() -> None:
+    event = {
+        "metadata": {"name": "p.1"},
+        "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{a}"},
+        "type": "Normal",
+        "reason": "Started",
+        "message": "Started container a\n",
+        "source": {"component": "kubelet", "host": "n"},
+        "firstTimestamp": "2026-11-23T15:00:00Z",
+        "lastTimestamp": "2026-11-23T15:59:00Z",
+        "count": 3,
+    }
+    assert columns.event_row(event, NOW) == [
+        "60s", "Normal", "Started", "pod/p", "spec.containers{a}", "kubelet, n", "Started container a", "60m", 3, "p.1",
+    ]
+
+
+def test_nodes_show_readiness_and_roles() -> None:
+    node = {
+        "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/control-plane": ""}},
+        "spec": {"unschedulable": True},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": "192.0.2.1"}],
+            "nodeInfo": {"kubeletVersion": "v1.37.0"},
+        },
+    }
+    row = columns.node_row(node, NOW)
+    assert row[1:6] == ["Ready,SchedulingDisabled", "control-plane", "<unknown>", "v1.37.0", "192.0.2.1"]
+
+
+def test_a_completed_pod_carries_a_condition_on_its_row() -> None:
+    row = columns.table_row(kinds.POD, _pod("Succeeded"), NOW)
+    assert row["conditions"][0]["reason"] == "Succeeded"
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: str(kind.kind))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+@given(data=st.data())
+def test_every_kind_has_as_many_cells_as_columns(
+    documents_of: Callable[[str], st.SearchStrategy[Document]], kind: kinds.Kind, data: st.DataObject
+) -> None:
+    row = columns.table_row(kind, data.draw(documents_of(kind.schema)), NOW)
+    assert len(row["cells"]) == len(columns.table_columns(kind))
