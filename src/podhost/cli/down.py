@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "targets", nargs="+", metavar="FILE|POD", help="manifests, or names: POD, pod/NAME, service/NAME …"
     )
-    parser.add_argument("--now", action="store_true", help="kill at once instead of asking first (no grace period)")
+    parser.add_argument("--now", action="store_true", help="one second of grace instead of the pod's own")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="how long to wait (120)")
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     targets: list[Target] = []
     for word in args.targets:
         targets += _targets_of(word, client, namespace)
-    missing = delete_and_wait(client, targets, grace_s=0 if args.now else None, timeout_s=args.timeout)
+    missing = delete_and_wait(client, targets, grace_s=1 if args.now else None, timeout_s=args.timeout)
     named_only = all(not _is_manifest(word) for word in args.targets)
     return 1 if missing and named_only else 0
 
@@ -89,7 +89,7 @@ def _wait_all(client: ApiClient, waiting: Sequence[tuple[Target, str]], timeout_
     if stuck:
         raise HintedError(
             f"cannot see the end of {', '.join(stuck)}: still there after {timeout_s:.0f} s",
-            "kill without a grace period: podhost down --now …",
+            "do not wait for its grace period: podhost down --now …",
         )
 
 

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", "--pods", "--all-pods", dest="force", action="store_true", help="delete all pods first"
     )
     group.add_argument("--leave-pods", action="store_true", help="containers go on; the next daemon adopts them")
-    parser.add_argument("--now", action="store_true", help="with --force: kill pods without their grace period")
+    parser.add_argument(
+        "--now", action="store_true", help="with --force: give pods one second instead of their grace period"
+    )
     parser.add_argument("--timeout", type=float, default=180.0, metavar="SECONDS", help="how long to wait (180)")
 
 
@@ -65,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def kill_pods(client: ApiClient) -> None:
-    """Delete all pods with grace 0."""
+    """Delete all pods with a grace of one second, the least that waits for the end of their containers."""
     pods = client.list(resource_path("v1", "pods"))["items"]
     resource = Resource(api_version="v1", plural="pods", namespaced=True)
     named = [(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods]
-    delete_and_wait(client, [(resource, namespace, name, f"pod/{name}") for namespace, name in named], grace_s=0)
+    delete_and_wait(client, [(resource, namespace, name, f"pod/{name}") for namespace, name in named], grace_s=1)
 
 
 def open_daemon(paths: InstancePaths) -> int | None:
