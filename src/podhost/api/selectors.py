@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -216,12 +216,16 @@ def parse_field_selector(text: str, supported: Sequence[str]) -> FieldSelector:
             raise InvalidError(f"invalid selector: '{text}'; can't understand '{part}'")
         field, operator, value = match[1], match[2], re.sub(r"\\(.)", r"\1", match[3])
         if field not in supported:
-            raise InvalidError(f"field label not supported: {field}")
+            raise InvalidError(_unknown_field(field, supported))
         terms.append((field, value, operator != "!="))
     return FieldSelector(tuple(terms))
 
 
-FieldReader = Callable[[Mapping[str, Any]], dict[str, str]]
+def _unknown_field(field: str, supported: Sequence[str]) -> str:
+    """Kinds that can be selected by their metadata only have a text of their own."""
+    if set(supported) <= {"metadata.name", "metadata.namespace"}:
+        return f'{go_quote(field)} is not a known field selector: only "metadata.name", "metadata.namespace"'
+    return f"field label not supported: {field}"
 
 
 def metadata_fields(obj: Mapping[str, Any]) -> dict[str, str]:

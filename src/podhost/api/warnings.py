@@ -136,7 +136,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC "
         "hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers readinessGates restartPolicy "
-        "schedulingGates securityContext setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds volumes",
+        "schedulingGates securityContext setHostnameAsFQDN shareProcessNamespace subdomain "
+        "terminationGracePeriodSeconds volumes",
         "PodDNSConfig": "nameservers options searches",
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",
@@ -146,8 +147,9 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "PodReadinessGate": "conditionType",
         "PodSchedulingGate": "name",
         "Lifecycle": "stopSignal",
-        "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources restartPolicy "
-        "securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
+        "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources "
+        "restartPolicy securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
+        "volumeMounts workingDir",
         "ContainerPort": "containerPort hostIP hostPort name protocol",
         "ResourceRequirements": "limits requests",
         "EnvVar": "name value valueFrom",

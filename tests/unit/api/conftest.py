@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+
 from podhost.api.schema import Type, definition
 
 Document = dict[str, Any]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from podhost.api import columns, kinds
 
 Document = dict[str, Any]
@@ -35,7 +36,7 @@ def _pod(phase: str, *statuses: Document, init: tuple[Document, ...] = (), **ext
 
 
 _INIT_SPEC = {"spec": {"initContainers": [{"name": "i"}, {"name": "j"}]}}
-_RUNNING = {"running": {}}
+_RUNNING: Any = {"running": {}}
 
 
 @pytest.mark.parametrize(

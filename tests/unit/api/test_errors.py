@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from podhost.api import errors
 from podhost.api.field_errors import Path
 

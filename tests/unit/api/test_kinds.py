@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from podhost.api import kinds, qos, strategies
 from podhost.api.schema import definition
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from podhost.api import kinds, models
 from podhost.api.schema import definition, field_at
 
@@ -38,8 +39,9 @@ def test_documents_survive_the_models(
     try:
         typed = msgspec.convert(document, _model(kind))
     except msgspec.ValidationError as error:
-        assert "missing required field" in str(error)
-        return
+        if "missing required field" in str(error):
+            return
+        raise
     again = msgspec.convert(msgspec.to_builtins(typed), _model(kind))
     assert again == typed
 

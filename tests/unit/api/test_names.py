@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from podhost.api import names
 
 _SUBDOMAIN = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podhost.api import selectors
 from podhost.errors import InvalidError
 
@@ -92,7 +93,12 @@ def test_field_selectors() -> None:
 )
 def test_bad_field_selectors_are_explained(text: str, message: str) -> None:
     with pytest.raises(InvalidError, match=message):
-        selectors.parse_field_selector(text, ["metadata.name"])
+        selectors.parse_field_selector(text, ["metadata.name", "status.phase"])
+
+
+def test_kinds_with_metadata_only_say_what_can_be_selected() -> None:
+    with pytest.raises(InvalidError, match='"spec.foo" is not a known field selector: only "metadata.name", "metad'):
+        selectors.parse_field_selector("spec.foo=x", ["metadata.name", "metadata.namespace"])
 
 
 def test_pods_are_selected_by_node_and_phase() -> None:

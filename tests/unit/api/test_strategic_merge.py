@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from podhost.api.patches import PatchError, apply_merge_patch, apply_strategic_merge_patch
 
 Document = dict[str, Any]

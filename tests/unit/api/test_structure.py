@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podhost.api.structure import check_structure
 
 POD = "io.k8s.api.core.v1.Pod"

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from podhost.api import kinds, strategies
 from podhost.api.structure import check_structure
 from podhost.api.validation import services
