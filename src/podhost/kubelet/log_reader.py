@@ -62,32 +62,26 @@ class _Position:
         self.fds.clear()
 
 
+def _open_all(path: Path) -> list[int]:
+    """All segments, opened; again if a rotation came in between, as it could hide one of them."""
+    while True:
+        segments = list_segments(path)
+        fds: list[int] = []
+        for segment in segments:
+            try:
+                fds.append(os.open(segment, os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                continue
+        if list_segments(path) == segments:
+            return fds
+        _close_all(fds)
+
+
 def _open_segments(path: Path, tail_lines: int | None) -> _Position:
-    fds: list[int] = []
-    for segment in list_segments(path):
-        try:
-            fds.append(os.open(segment, os.O_RDONLY | os.O_CLOEXEC))
-        except FileNotFoundError:
-            continue
-    fds = _drop_duplicates(fds)
-    position = _Position(fds)
+    position = _Position(_open_all(path))
     if tail_lines is not None:
         _seek_tail(position, tail_lines)
     return position
-
-
-def _drop_duplicates(fds: list[int]) -> list[int]:
-    """A rotation between listing and opening can hand out one file twice."""
-    seen: set[int] = set()
-    kept = []
-    for fd in fds:
-        inode = os.fstat(fd).st_ino
-        if inode in seen:
-            os.close(fd)
-        else:
-            seen.add(inode)
-            kept.append(fd)
-    return kept
 
 
 def _read_at(fd: int, offset: int, count: int) -> bytes:
@@ -188,24 +182,15 @@ class LogReader:
 
     def _open_next(self, position: _Position, current_inode: int | None) -> bool:
         """Append the files that have come since, in their order; False when there is none."""
-        found: list[int] = []
-        known = current_inode is None
-        for segment in list_segments(self._source.path):
-            try:
-                fd = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            if os.fstat(fd).st_ino == current_inode:
-                _close_all([*found, fd])
-                found, known = [], True
-            else:
-                found.append(fd)
-        if not known:
-            # The file that was read is gone (compressed, removed): older ones must not be read again.
-            _close_all(found[:-1])
-            found = found[-1:]
-        position.fds.extend(_drop_duplicates(found))
-        return bool(found)
+        fds = _open_all(self._source.path)
+        if current_inode is not None:
+            inodes = [os.fstat(fd).st_ino for fd in fds]
+            # A file that is gone (compressed, removed) tells no place: older ones must not be read again.
+            first = inodes.index(current_inode) + 1 if current_inode in inodes else len(fds) - 1
+            _close_all(fds[:first])
+            fds = fds[first:]
+        position.fds.extend(fds)
+        return bool(fds)
 
 
 def _close_all(fds: list[int]) -> None:
