@@ -143,6 +143,12 @@ def too_large(detail: str) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {detail}")
 
 
+def patch_rejected(detail: str) -> ApiError:
+    """A JSON patch that is well-formed and does not apply.  Kubernetes leaves the detail out."""
+    message = f"the server rejected our request due to an error in our request: {detail}"
+    return ApiError(422, "Invalid", message, {})
+
+
 def internal_error(detail: str) -> ApiError:
     return ApiError(500, "InternalError", f"Internal error occurred: {detail}", {"causes": [{"message": detail}]})
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from podhost.api import errors
 from podhost.api.errors import ApiError
+from podhost.api.patches import PatchError
 from podhost.apiserver.call import Call
 from podhost.errors import (
     ConflictError,
@@ -50,6 +51,8 @@ def to_api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, web.HTTPException):
         return _of_http(error)
+    if isinstance(error, PatchError) and error.unprocessable:
+        return errors.patch_rejected(str(error))
     for kind, code, reason in _STATUS_OF_KIND:
         if isinstance(error, kind):
             return ApiError(code, reason, str(error))

@@ -97,7 +97,7 @@ def test_bad_field_selectors_are_explained(text: str, message: str) -> None:
 
 
 def test_kinds_with_metadata_only_say_what_can_be_selected() -> None:
-    with pytest.raises(InvalidError, match='"spec.foo" is not a known field selector: only "metadata.name", "metad'):
+    with pytest.raises(InvalidError, match="is not a known field selector: only"):
         selectors.parse_field_selector("spec.foo=x", ["metadata.name", "metadata.namespace"])
 
 
