@@ -76,7 +76,8 @@ def raw_terminal(enabled: bool) -> Iterator[None]:
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    # What was typed before is kept: the default would throw it away.
+    tty.setraw(fd, termios.TCSADRAIN)
     try:
         yield
     finally:
