@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 
@@ -63,7 +63,7 @@ class Definition:
 
 @cache
 def _facts() -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((files("podhost.api") / "schema_facts.json").read_bytes())
+    facts: dict[str, Any] = json.loads(Path(__file__).with_name("schema_facts.json").read_bytes())
     return facts
 
 
