@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -78,9 +79,10 @@ class HostSession:
         if self._process.returncode is None:
             self._process.kill()
         self._pumps.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pumps
         await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._process._transport.close()  # type: ignore[attr-defined]
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -220,7 +221,8 @@ async def test_bodies_that_cannot_be_understood(http: aiohttp.ClientSession) -> 
 
 
 async def test_body_that_is_too_large_is_refused(http: aiohttp.ClientSession) -> None:
-    status = await fails(http, 413, "POST", CM, json={"metadata": {"name": "x"}, "data": {"a": "x" * 4_000_000}})
+    body = io.BytesIO(b'{"data": {"a": "' + b"x" * 4_000_000 + b'"}}')
+    status = await fails(http, 413, "POST", CM, data=body, headers={"Content-Type": "application/json"})
     assert status["reason"] == "RequestEntityTooLarge"
 
 

@@ -1,0 +1,73 @@
+"""The server's part of metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podhost.api import kinds
+from podhost.api.errors import ApiError
+from podhost.apiserver import identity
+
+OLD = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "5", "creationTimestamp": "t"}
+
+
+def test_generated_name_is_cut_to_fit() -> None:
+    assert len(identity.generate_name("x" * 80)) == 63
+    assert identity.generate_name("job-")[:4] == "job-"
+
+
+def test_new_object_gets_a_fresh_identity() -> None:
+    metadata: dict[str, Any] = {"generateName": "a-", "uid": "old", "resourceVersion": "3", "managedFields": []}
+    identity.assign(metadata, now="now", uid="new")
+    assert metadata["name"].startswith("a-")
+    assert metadata == {
+        "generateName": "a-",
+        "name": metadata["name"],
+        "uid": "new",
+        "creationTimestamp": "now",
+    }
+
+
+def test_clients_cannot_change_system_metadata() -> None:
+    new: dict[str, Any] = {
+        "name": "a",
+        "uid": "x",
+        "creationTimestamp": "y",
+        "deletionTimestamp": "z",
+        "selfLink": "s",
+    }
+    identity.keep_system_metadata(new, OLD)
+    assert new == {"name": "a", "uid": "u", "creationTimestamp": "t", "resourceVersion": "5"}
+
+
+@pytest.mark.parametrize("metadata", [{"uid": "x"}, {"resourceVersion": "4"}])
+def test_stale_update_conflicts(metadata: dict[str, str]) -> None:
+    with pytest.raises(ApiError, match='Operation cannot be fulfilled on configmaps "a"') as caught:
+        identity.check_update(kinds.CONFIG_MAP, {"name": "a", **metadata}, OLD)
+    assert caught.value.code == 409
+
+
+def test_update_without_a_version_overwrites_unless_the_kind_forbids_it() -> None:
+    identity.check_update(kinds.CONFIG_MAP, {"name": "a"}, OLD)
+    with pytest.raises(ApiError, match="must be specified for an update"):
+        identity.check_update(kinds.LEASE, {"name": "a"}, OLD)
+
+
+@pytest.mark.parametrize(("uid", "version"), [("x", None), (None, "4")])
+def test_failed_precondition(uid: str | None, version: str | None) -> None:
+    with pytest.raises(ApiError, match="Precondition failed"):
+        identity.check_preconditions(kinds.POD, OLD, uid, version)
+    identity.check_preconditions(kinds.POD, OLD, "u", "5")
+
+
+def test_namespace_of_body_and_path_must_agree() -> None:
+    metadata: dict[str, Any] = {}
+    identity.check_namespace(kinds.POD, metadata, "ns")
+    assert metadata == {"namespace": "ns"}
+    with pytest.raises(ApiError, match="does not match the namespace sent on the request"):
+        identity.check_namespace(kinds.POD, {"namespace": "other"}, "ns")
+    cluster_scoped = {"namespace": "x"}
+    identity.check_namespace(kinds.NODE, cluster_scoped, "")
+    assert cluster_scoped == {}

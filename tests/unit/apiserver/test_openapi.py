@@ -1,0 +1,51 @@
+"""The documents that kubectl reads before it sends anything."""
+
+from __future__ import annotations
+
+import json
+
+from podhost.api.kinds import KINDS
+from podhost.apiserver import discovery, openapi
+
+
+def test_every_kind_has_a_patch_that_takes_field_validation() -> None:
+    paths = json.loads(openapi.paths_document())["paths"]
+    for kind in KINDS:
+        path = f"apis/{kind.group_version}" if kind.group else "api/v1"
+        assert paths[path]["serverRelativeURL"].startswith(f"/openapi/v3/{path}?hash=")
+        document = json.loads(openapi.group_document(path) or b"")
+        found = [
+            item["patch"]
+            for item in document["paths"].values()
+            if item.get("patch", {}).get("x-kubernetes-group-version-kind", {}).get("kind") == kind.kind
+        ]
+        assert [parameter["name"] for parameter in found[0]["parameters"]].count("fieldValidation") == 1
+
+
+def test_all_references_lead_somewhere() -> None:
+    for kind in KINDS:
+        path = f"apis/{kind.group_version}" if kind.group else "api/v1"
+        text = (openapi.group_document(path) or b"").decode()
+        schemas = json.loads(text)["components"]["schemas"]
+        refs = {part.partition('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+        assert refs <= set(schemas)
+        assert kind.schema in schemas
+
+
+def test_patch_keys_are_told() -> None:
+    document = json.loads(openapi.v2_document())
+    containers = document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert (containers["x-kubernetes-patch-strategy"], containers["x-kubernetes-patch-merge-key"]) == ("merge", "name")
+
+
+def test_unknown_group_has_no_document() -> None:
+    assert openapi.group_document("apis/nonsense/v1") is None
+
+
+def test_discovery_lists_subresources_after_their_resource() -> None:
+    names = [each["name"] for each in discovery.build_resource_list("", "v1", KINDS)["resources"]]
+    assert names.index("pods") < names.index("pods/log")
+    aggregated = discovery.build_aggregated(KINDS, core=True)["items"][0]["versions"][0]["resources"]
+    (pods,) = [each for each in aggregated if each["resource"] == "pods"]
+    assert {"log", "exec", "status"} <= {each["subresource"] for each in pods["subresources"]}
+    assert pods["scope"] == "Namespaced"
