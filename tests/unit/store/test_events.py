@@ -122,9 +122,7 @@ async def test_events_expire_an_hour_after_their_last_write(
 
 @pytest.mark.asyncio
 @pytest.mark.looptime
-async def test_events_of_an_earlier_run_expire_too(
-    store: Store, recorder: EventRecorder, clock: FakeClock
-) -> None:
+async def test_events_of_an_earlier_run_expire_too(store: Store, recorder: EventRecorder, clock: FakeClock) -> None:
     recorder.event(POD, "Normal", "A", "a")
     clock.advance(3000)
     expiry = EventExpiry(store, clock)
@@ -134,5 +132,3 @@ async def test_events_of_an_earlier_run_expire_too(
     await asyncio.sleep(101)
     assert events(store) == []
     expiry.stop()
-
-

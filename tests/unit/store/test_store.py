@@ -322,9 +322,7 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
         Store(tmp_path / "absent" / "store.db", FakeClock())
 
 
-def test_one_broken_record_does_not_stop_the_others(
-    store: Store, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_broken_record_does_not_stop_the_others(store: Store, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store.create(KEY, pod())
     store.create(ObjectKey("pods", "ns", "b"), pod("b"))
     store.close()
