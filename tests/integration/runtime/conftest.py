@@ -115,7 +115,10 @@ class Machine:
     network: FakeNetwork
     image: Image
     logs: Path
-    service: OciRuntimeService
+    service: OciRuntimeService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.service = self.new_service()
 
     def new_service(self) -> OciRuntimeService:
         return OciRuntimeService(
@@ -133,7 +136,7 @@ class Machine:
         return self.service
 
     def sandbox_config(self, **changes: Any) -> PodSandboxConfig:
-        given = {
+        given: dict[str, Any] = {
             "namespace": "default",
             "name": "pod1",
             "uid": PodUID(str(uuid.uuid4())),
@@ -143,7 +146,7 @@ class Machine:
         return PodSandboxConfig(**(given | changes))
 
     def container_config(self, *command: str, **changes: Any) -> ContainerConfig:
-        given = {
+        given: dict[str, Any] = {
             "name": "main",
             "attempt": 0,
             "image_id": IMAGE_ID,
@@ -203,8 +206,8 @@ class Machine:
         return found + sorted(self.network.attached)
 
 
-@pytest.fixture
-async def machine(image_root: Path) -> AsyncIterator[Machine]:
+@pytest.fixture(params=["crun"])
+async def machine(request: pytest.FixtureRequest, image_root: Path) -> AsyncIterator[Machine]:
     """Nothing of it is left behind, and a test that leaves something fails."""
     base = Path(tempfile.mkdtemp(prefix="podhost-rt-"))
     (base / "snapshots").mkdir()
@@ -213,7 +216,8 @@ async def machine(image_root: Path) -> AsyncIterator[Machine]:
         data_dir=base / "data",
         run_dir=base / "run",
         cgroup_parent=f"/podhost-test/{base.name}",
-        crun_path=Path("/usr/bin/crun"),
+        crun_path=Path("/usr/bin/crun") if request.param == "crun" else None,
+        runc_path=Path("/usr/bin/runc"),
         catatonit_path=Path("/usr/bin/catatonit") if Path("/usr/bin/catatonit").exists() else None,
     )
     image = Image(
@@ -226,10 +230,13 @@ async def machine(image_root: Path) -> AsyncIterator[Machine]:
         os="linux",
         config=ImageConfig(env=("PATH=/bin", "FROM_IMAGE=1"), cmd=("sleep", "1000")),
     )
-    machine = Machine.__new__(Machine)
-    machine.settings, machine.image, machine.logs = settings, image, base / "logs"
-    machine.snapshotter, machine.network = FakeSnapshotter(image_root, base / "snapshots"), FakeNetwork()
-    machine.service = machine.new_service()
+    machine = Machine(
+        settings=settings,
+        snapshotter=FakeSnapshotter(image_root, base / "snapshots"),
+        network=FakeNetwork(),
+        image=image,
+        logs=base / "logs",
+    )
     await machine.service.recover()
     yield machine
     for sandbox in machine.service.list_pod_sandboxes():

@@ -1,0 +1,124 @@
+"""Commands beside a container's own process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from podhost.cri.ids import ContainerId
+from podhost.cri.runtime import ExecSession, SecurityConfig
+from podhost.errors import ConflictError, NotFoundError
+from podhost.linux import cgroup
+
+Machine = Any
+
+
+@pytest.fixture
+async def container(machine: Machine) -> ContainerId:
+    started: ContainerId = await machine.start(await machine.sandbox(), "sleep", "1000")
+    return started
+
+
+async def read_all(session: ExecSession) -> dict[str, bytes]:
+    out = {"stdout": b"", "stderr": b""}
+    while (chunk := await session.read()) is not None:
+        out[chunk[0]] += chunk[1]
+    return out
+
+
+async def test_exec_sync_returns_streams_and_exit_code(machine: Machine, container: ContainerId) -> None:
+    result = await machine.service.exec_sync(container, ("sh", "-c", "echo out; echo err >&2; exit 9"), 5)
+    assert (result.exit_code, result.stdout, result.stderr) == (9, b"out\n", b"err\n")
+
+
+async def test_exec_sees_the_environment_of_the_container(machine: Machine, container: ContainerId) -> None:
+    result = await machine.service.exec_sync(container, ("sh", "-c", "echo $FROM_IMAGE $HOSTNAME $HOME"), 5)
+    assert result.stdout == b"1 pod1 /root\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "text"),
+    [
+        ("nope", 127, b'exec: "nope": executable file not found in $PATH'),
+        ("/no/such", 127, b'exec: "/no/such": stat /no/such: no such file or directory'),
+        ("/bin/plain", 126, b'exec: "/bin/plain": permission denied'),
+        ("/etc", 126, b'exec: "/etc": is a directory'),
+    ],
+)
+async def test_command_that_cannot_run_says_so(
+    machine: Machine, container: ContainerId, command: str, code: int, text: bytes
+) -> None:
+    result = await machine.service.exec_sync(container, (command,), 5)
+    assert result.exit_code == code
+    assert text in result.stderr
+
+
+async def test_timeout_kills_all_that_the_command_has_started(machine: Machine, container: ContainerId) -> None:
+    script = "(setsid sleep 1001 &); sleep 1002 & sleep 1003"
+    with pytest.raises(TimeoutError):
+        await machine.service.exec_sync(container, ("sh", "-c", script), 0.3)
+    listing = await machine.service.exec_sync(container, ("ps",), 5)
+    assert b"sleep 100" in listing.stdout
+    assert all(f"sleep {n}".encode() not in listing.stdout for n in (1001, 1002, 1003))
+    uid = machine.service.container_status(container).pod_uid
+    path = f"{machine.settings.cgroup_parent}/pod{uid}/{container}"
+    assert len(cgroup.pids(path)) == 1
+
+
+async def test_child_that_keeps_stdout_open_does_not_hold_the_exec(machine: Machine, container: ContainerId) -> None:
+    async with asyncio.timeout(5):
+        result = await machine.service.exec_sync(container, ("sh", "-c", "echo done; sleep 1000 &"), 10)
+    assert (result.exit_code, result.stdout) == (0, b"done\n")
+
+
+async def test_stdin_is_streamed_and_ended(machine: Machine, container: ContainerId) -> None:
+    session = await machine.service.exec(container, ("wc", "-c"), tty=False, stdin=True)
+    for _ in range(40):
+        await session.write_stdin(b"x" * 50_000)
+    await session.close_stdin()
+    assert await read_all(session) == {"stdout": b"2000000\n", "stderr": b""}
+    assert await session.wait() == 0
+    await session.close()
+
+
+async def test_large_output_arrives_whole(machine: Machine, container: ContainerId) -> None:
+    session = await machine.service.exec(container, ("head", "-c", "5000000", "/dev/zero"), tty=False, stdin=False)
+    assert len((await read_all(session))["stdout"]) == 5_000_000
+    await session.close()
+
+
+async def test_terminal_is_real_and_can_be_resized(machine: Machine, container: ContainerId) -> None:
+    session = await machine.service.exec(container, ("sh",), tty=True, stdin=True)
+    await session.resize(99, 33)
+    await session.write_stdin(b"tty; stty size; exit 4\n")
+    out = (await read_all(session))["stdout"]
+    assert b"/dev/pts/0" in out
+    assert b"33 99" in out
+    assert await session.wait() == 4
+    await session.close()
+
+
+async def test_closing_a_session_ends_its_process(machine: Machine, container: ContainerId) -> None:
+    session = await machine.service.exec(container, ("sh", "-c", "echo up; sleep 1000"), tty=False, stdin=False)
+    assert await session.read() == ("stdout", b"up\n")
+    async with asyncio.timeout(5):
+        await session.close()
+        assert await session.wait() == 137
+
+
+async def test_exec_of_a_user_without_rights_is_refused_by_the_kernel(machine: Machine) -> None:
+    sandbox = await machine.sandbox()
+    container = await machine.start(sandbox, "sleep", "1000", security=SecurityConfig(run_as_user=101))
+    assert (await machine.service.exec_sync(container, ("id", "-u"), 5)).stdout == b"101\n"
+
+
+async def test_exec_needs_a_running_container(machine: Machine) -> None:
+    sandbox = await machine.sandbox()
+    container = await machine.start(sandbox, "true")
+    await machine.wait_exited(container)
+    with pytest.raises(ConflictError):
+        await machine.service.exec_sync(container, ("true",), 5)
+    with pytest.raises(NotFoundError):
+        await machine.service.exec_sync(ContainerId("none"), ("true",), 5)

@@ -1,0 +1,172 @@
+"""OCI specs from what is known about a container."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podhost.cri.ids import ImageId
+from podhost.cri.images import ImageConfig
+from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount, SecurityConfig
+from podhost.runtime.host_facts import HostFacts
+from podhost.runtime.oci_spec import (
+    MASKED_PATHS,
+    SandboxView,
+    SpecInput,
+    build_container_spec,
+    build_resources,
+    compute_args,
+    compute_environment,
+    compute_oom_score_adj,
+)
+from podhost.runtime.users import ResolvedUser
+
+HOST = HostFacts(
+    capabilities=frozenset({"CAP_CHOWN", "CAP_SYS_ADMIN"}),
+    architecture="amd64",
+    kernel=(6, 1),
+    oom_score_adj=0,
+    cgroup_version=2,
+    can_limit_swap=True,
+    runtime_identity="crun",
+)
+CONFIG = ContainerConfig(
+    name="c", attempt=0, image_id=ImageId("sha256:1"), image_ref="i", log_path=Path("/log/0.log"), command=("run",)
+)
+VIEW = SandboxView(
+    network_path=Path("/ns/net"),
+    ipc_path=Path("/ns/ipc"),
+    uts_path=Path("/ns/uts"),
+    hostname="pod",
+    hosts=Path("/s/hosts"),
+    hostname_file=Path("/s/hostname"),
+    resolv_conf=Path("/s/resolv.conf"),
+    shm=Path("/s/shm"),
+    mqueue=Path("/s/mqueue"),
+)
+GIVEN = SpecInput(
+    config=CONFIG,
+    image=ImageConfig(),
+    user=ResolvedUser(0, 0, (0,), "/root"),
+    rootfs=Path("/b/rootfs"),
+    cgroup_path="/podhost/default/pod1/c1",
+    sandbox=VIEW,
+    host=HOST,
+    capabilities=("CAP_CHOWN",),
+)
+
+
+def build(view: SandboxView = VIEW, **changes: Any) -> dict[str, Any]:
+    return build_container_spec(replace(GIVEN, config=replace(CONFIG, **changes), sandbox=view))
+
+
+def mount_at(spec: dict[str, Any], path: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(mount for mount in spec["mounts"] if mount["destination"] == path)
+    return found
+
+
+IMAGE = ImageConfig(entrypoint=("e",), cmd=("c",))
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "args", "wanted"),
+    [
+        (IMAGE, (), (), ("e", "c")),
+        (IMAGE, ("x",), (), ("x",)),
+        (IMAGE, (), ("y",), ("e", "y")),
+        (IMAGE, ("x",), ("y",), ("x", "y")),
+        (ImageConfig(cmd=("c",)), (), (), ("c",)),
+        (ImageConfig(), (), ("y",), ("y",)),
+    ],
+)
+def test_command_follows_kubernetes_table(
+    image: ImageConfig, command: tuple[str, ...], args: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    assert compute_args(replace(CONFIG, command=command, args=args), image) == wanted
+
+
+def test_nothing_to_run_is_refused() -> None:
+    with pytest.raises(ContainerStartError, match="no command specified"):
+        compute_args(replace(CONFIG, command=()), ImageConfig())
+
+
+def test_variables_of_the_pod_replace_those_of_the_image() -> None:
+    image = ImageConfig(env=("PATH=/bin", "A=image", "B=b"))
+    env = compute_environment(replace(CONFIG, env=(("A", "pod"), ("C", "c=d"))), image, hostname="h", home="/srv")
+    assert env == ["PATH=/bin", "HOSTNAME=h", "A=pod", "B=b", "C=c=d", "HOME=/srv"]
+
+
+def test_default_spec_is_confined() -> None:
+    spec = build()
+    assert spec["linux"]["maskedPaths"] == MASKED_PATHS
+    assert spec["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+    assert "ro" in mount_at(spec, "/sys")["options"]
+    assert "ro" in mount_at(spec, "/sys/fs/cgroup")["options"]
+    assert mount_at(spec, "/dev/mqueue")["source"] == "/s/mqueue"
+    assert mount_at(spec, "/dev/shm")["source"] == "/s/shm"
+    kinds = {namespace["type"]: namespace.get("path") for namespace in spec["linux"]["namespaces"]}
+    assert kinds == {
+        "mount": None,
+        "pid": None,
+        "cgroup": None,
+        "network": "/ns/net",
+        "ipc": "/ns/ipc",
+        "uts": "/ns/uts",
+    }
+    assert spec["annotations"] == {}
+
+
+def test_privileged_spec_is_open() -> None:
+    spec = build(security=SecurityConfig(privileged=True))
+    assert "maskedPaths" not in spec["linux"]
+    assert "readonlyPaths" not in spec["linux"]
+    assert spec["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
+    assert "rw" in mount_at(spec, "/sys")["options"]
+
+
+def test_host_namespaces_are_left_out() -> None:
+    view = replace(VIEW, network_path=None, ipc_path=None, uts_path=None, host_pid=True, mqueue=None)
+    spec = build(view)
+    assert {namespace["type"] for namespace in spec["linux"]["namespaces"]} == {"mount", "cgroup"}
+    assert mount_at(spec, "/dev/mqueue")["type"] == "mqueue"
+
+
+def test_own_mounts_replace_defaults_and_are_ordered_by_depth() -> None:
+    mounts = (
+        Mount(container_path="/data/deep/er", host_path=Path("/h/1")),
+        Mount(container_path="/data/", host_path=Path("/h/2"), read_only=True, recursive_read_only=True),
+        Mount(container_path="/dev/shm", host_path=Path("/h/3"), propagation="rshared"),
+        Mount(container_path="/etc/hosts", host_path=Path("/h/4"), propagation="rslave"),
+    )
+    spec = build(mounts=mounts)
+    destinations = [mount["destination"] for mount in spec["mounts"]]
+    assert len(destinations) == len(set(destinations))
+    assert destinations[-4:] == ["/data", "/dev/shm", "/etc/hosts", "/data/deep/er"]
+    assert mount_at(spec, "/data")["options"] == ["rbind", "rprivate", "ro", "rro"]
+    assert mount_at(spec, "/etc/hosts")["source"] == "/h/4"
+    assert spec["linux"]["rootfsPropagation"] == "rshared"
+
+
+def test_resources_are_converted() -> None:
+    resources = LinuxResources(
+        cpu_shares=512, cpu_quota_us=50_000, cpu_period_us=100_000, memory_limit_bytes=1 << 20, pids_limit=7
+    )
+    built = build_resources(resources, HOST, privileged=False)
+    assert built["cpu"] == {"shares": 512, "quota": 50_000, "period": 100_000}
+    assert built["memory"] == {"limit": 1 << 20, "swap": 1 << 20}
+    assert built["pids"] == {"limit": 7}
+    assert "swap" not in build_resources(resources, replace(HOST, can_limit_swap=False), privileged=False)["memory"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "own", "capable", "result"),
+    [(None, 0, True, None), (1000, 0, False, 1000), (-997, 0, False, None), (-997, 0, True, -997), (2, 5, False, None)],
+)
+def test_oom_score_is_left_out_where_the_kernel_would_refuse(
+    wanted: int | None, own: int, capable: bool, result: int | None
+) -> None:
+    host = replace(HOST, oom_score_adj=own, capabilities=frozenset({"CAP_SYS_RESOURCE"} if capable else ()))
+    assert compute_oom_score_adj(LinuxResources(oom_score_adj=wanted), host) == result
