@@ -75,3 +75,8 @@ class Call:
         if any(value != "All" for value in values):
             raise errors.bad_request(f'Unsupported value: "{values[0]}": supported values: "All"')
         return bool(values)
+
+
+def is_long_running(call: Call) -> bool:
+    """Watch, log, exec, attach: requests that end when somebody wants them to."""
+    return call.route.subresource in ("log", "exec", "attach") or (call.route.verb == "list" and call.flag("watch"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import chain
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS
 from podhost.apiserver import authn, routes
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
-from podhost.apiserver.call import Call
+from podhost.apiserver.call import Call, is_long_running
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
@@ -41,6 +42,7 @@ class ApiServer:
         hooks: DaemonHooks,
     ) -> None:
         self._settings = settings
+        self._streams: set[asyncio.Task[object]] = set()
         self.services = ServiceAllocator(
             store,
             service_cidr=settings.service_cidr,
@@ -61,6 +63,7 @@ class ApiServer:
     def build_app(self) -> web.Application:
         """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
         app = web.Application(client_max_size=self._settings.max_body_bytes)
+        app.on_shutdown.append(self._end_streams)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
 
@@ -79,6 +82,20 @@ class ApiServer:
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
         )
 
+    async def _run_stream(self, call: Call) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            return await call.route.handler(call)
+        finally:
+            self._streams.discard(task)
+
+    async def _end_streams(self, _: web.Application) -> None:
+        """Watches, logs and execs have no end of their own; the daemon's must not wait for theirs."""
+        for task in tuple(self._streams):
+            task.cancel()
+
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
         warnings: list[str] = []
@@ -86,7 +103,10 @@ class ApiServer:
             user = authn.user_of_transport(request.transport)
             route, params = self._router.resolve(request.method, request.rel_url.raw_path)
             authn.check_access(user, route, params)
-            return await route.handler(Call(request, route, params, user, warnings))
+            call = Call(request, route, params, user, warnings)
+            if is_long_running(call):
+                return await self._run_stream(call)
+            return await route.handler(call)
         except ConnectionError:
             raise
         except Exception as error:

@@ -198,6 +198,7 @@ class Api:
     images: FakeImages
     port: int
     stopped: list[Mapping[str, Any]]
+    runner: web.AppRunner
 
     @property
     def socket(self) -> Path:
@@ -348,7 +349,7 @@ async def api(pki: Path) -> AsyncIterator[Api]:
     port = runner.addresses[-1][1]
     for user in ("admin", "bob", "nobody"):
         (directory / f"{user}.kubeconfig").write_text(_kubeconfig(pki, port, user))
-    yield Api(directory, server, store, node, images, port, stopped)
+    yield Api(directory, server, store, node, images, port, stopped, runner)
     await runner.cleanup()
     store.close()
     shutil.rmtree(directory)

@@ -465,3 +465,10 @@ async def test_anonymous_and_ordinary_users_on_tls(api: Any, pki: Path) -> None:
         await fails(session, 403, "GET", CM, ssl=context)
         async with session.get("/api/v1", ssl=context) as response:
             assert response.status == 200
+
+
+async def test_shutdown_does_not_wait_for_watches(api: Any, http: aiohttp.ClientSession) -> None:
+    async with watch(http, CM) as response:
+        assert response.status == 200
+        async with asyncio.timeout(1):
+            await api.runner.cleanup()
