@@ -333,8 +333,9 @@ def _read_failure(prepared: _Prepared, command: str) -> tuple[str, int] | None:
         return None
     if not text.strip():
         return None
+    text = clean_message(text)
     known = describe_command_failure(text, command)
-    message, code = known or (clean_message(text), 126)
+    message, code = known or (text, 126)
     return build_failure_text(message), code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _NOT_FOUND = re.compile(
     r"|open executable: No such file or directory",
 )
 _NOT_EXECUTABLE = re.compile(r"open executable|permission denied|is a directory|exec format error", re.I)
+_LOGRUS = re.compile(r'^time="[^"]*" level=\w+ msg=(?P<quoted>"(?:[^"\\]|\\.)*")\s*$')
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?:?\s*")
 
 
@@ -43,8 +45,18 @@ def build_argv(settings: RuntimeSettings, paths: RuntimePaths, *args: str) -> li
 
 def clean_message(text: str) -> str:
     """The runtime's own words, without its log format."""
-    lines = [_TIMESTAMP.sub("", line.strip()) for line in text.strip().splitlines()]
+    lines = [_clean_line(line.strip()) for line in text.strip().splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith("[conmon"))
+
+
+def _clean_line(line: str) -> str:
+    logged = _LOGRUS.match(line)
+    if logged is None:
+        return _TIMESTAMP.sub("", line)
+    try:
+        return str(json.loads(logged["quoted"]))
+    except ValueError:
+        return logged["quoted"]
 
 
 def describe_command_failure(text: str, command: str) -> tuple[str, int] | None:
@@ -60,6 +72,7 @@ def describe_command_failure(text: str, command: str) -> tuple[str, int] | None:
 
 def build_start_error(settings: RuntimeSettings, text: str, command: str) -> ContainerStartError:
     """What a kubelet reports of a container that the runtime refused."""
+    text = clean_message(text).removeprefix(f"{settings.oci_kind} create failed: ")
     prefix = f"OCI runtime create failed: {settings.oci_kind} create failed: "
     known = describe_command_failure(text, command)
     if known is not None:
@@ -67,7 +80,7 @@ def build_start_error(settings: RuntimeSettings, text: str, command: str) -> Con
         return ContainerStartError(
             f"{prefix}unable to start container process: {message}", reason="StartError", exit_code=exit_code
         )
-    return ContainerStartError(prefix + (clean_message(text) or "no message"), reason="StartError", exit_code=128)
+    return ContainerStartError(prefix + (text or "no message"), reason="StartError", exit_code=128)
 
 
 def remove_runtime_traces(paths: RuntimePaths, oci_id: str, cgroup_path: str) -> None:

@@ -29,6 +29,7 @@ from podhost.cri.runtime import (
 from podhost.linux import cgroup, mount, syscalls
 from podhost.linux.fs import remove_tree
 from podhost.runtime import OciRuntimeService, RuntimeSettings
+from podhost.runtime.oci_runtime import remove_empty_cgroup
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = "sh sleep cat ls true false echo id mount ps kill stty setsid env head dd tr hostname grep seq wc test tail readlink"
@@ -252,5 +253,6 @@ def _remove_all(machine: Machine) -> None:
     cgroup.kill(machine.settings.cgroup_parent)
     cgroup.remove(machine.settings.cgroup_parent)
     remove_tree(Path("/sys/fs/cgroup/unified/podhost-test") / base.name)
+    remove_empty_cgroup("/podhost-test")
     mount.unmount_tree(base)
     remove_tree(base)

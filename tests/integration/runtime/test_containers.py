@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from podhost.cri.runtime import ContainerEvent, ContainerStartError, ContainerState
+from podhost.cri.runtime import ContainerEvent, ContainerStartError, ContainerState, SecurityConfig
 
 Machine = Any
+
+pytestmark = pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 
 
 async def test_container_runs_and_its_output_is_in_the_cri_log(machine: Machine) -> None:
@@ -59,8 +61,6 @@ async def test_command_that_is_no_program_is_a_start_error(machine: Machine) -> 
 
 async def test_user_of_the_image_is_resolved_with_groups(machine: Machine) -> None:
     sandbox = await machine.sandbox()
-    from podhost.cri.runtime import SecurityConfig
-
     out = await machine.run(sandbox, "id", security=SecurityConfig(run_as_user=101, supplemental_groups=(300,)))
     assert out == "uid=101(web) gid=102(web) groups=102(web),200(extra),300\n"
 

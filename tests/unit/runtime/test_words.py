@@ -51,6 +51,12 @@ PATHS = RuntimePaths(Path("/d"), Path("/r"), "/podhost/i")
             "crun create failed: mount `proc` to `proc`: Operation not permitted",
         ),
         ("", "sh", 128, "no message"),
+        (
+            'time="2026-11-23T17:50:52Z" level=error msg="runc create failed: exec: \\"nope\\": executable file not found"',
+            "nope",
+            127,
+            'exec: "nope": executable file not found in $PATH',
+        ),
     ],
 )
 def test_refusal_is_told_in_the_fields_words(text: str, command: str, code: int, wanted: str) -> None:
