@@ -51,7 +51,7 @@ async def stop_container(ctx: RuntimeContext, container_id: ContainerId, grace_s
         entry.changed.set()
     try:
         if grace_s > 0 and first:
-            signal_container(entry, parse_signal(entry.record.stop_signal))
+            await asyncio.to_thread(signal_container, entry, parse_signal(entry.record.stop_signal))
             failpoint.hit(_SIGNAL)
         await _wait_until_killed(ctx, entry)
     finally:
@@ -97,7 +97,7 @@ def parse_signal(text: str) -> int:
 
 
 def signal_container(entry: ContainerEntry, number: int) -> None:
-    """Signal the container's first process, if it is still the one that was started."""
+    """Signal the container's first process, if it is still the one that was started.  Blocking."""
     fd = None if entry.record.process is None else open_pidfd(entry.record.process)
     if fd is not None:
         try:

@@ -103,7 +103,7 @@ class ExitMonitor:
 
 async def wait_process(process: ProcessId | None) -> None:
     """Return when the process has ended; at once when it is gone already."""
-    fd = None if process is None else open_pidfd(process)
+    fd = None if process is None else await asyncio.to_thread(open_pidfd, process)
     if fd is None:
         return
     try:

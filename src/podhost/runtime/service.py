@@ -26,6 +26,7 @@ from podhost.cri.runtime import (
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
+from podhost.linux.pidfd import boot_id
 from podhost.runtime.attach import attach
 from podhost.runtime.conmon import REOPEN_LOG, write_control
 from podhost.runtime.container_create import create_container
@@ -69,6 +70,7 @@ class OciRuntimeService:
     ) -> None:
         """Raises UnavailableError when there is no OCI runtime, OSError when the directories cannot be made."""
         paths = RuntimePaths(settings.data_dir, settings.run_dir, settings.cgroup_parent)
+        boot_id()  # read now, kept for ever
         for directory in paths.all_directories():
             ensure_directory(directory, 0o711)
         self._ctx = RuntimeContext(

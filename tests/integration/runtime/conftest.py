@@ -78,12 +78,12 @@ class FakeSnapshotter:
 
     async def prepare(self, container_id: ContainerId, image_id: ImageId) -> RootfsMount:
         upper, work = self.root / container_id / "upper", self.root / container_id / "work"
-        upper.mkdir(parents=True, exist_ok=True)
-        work.mkdir(exist_ok=True)
+        await asyncio.to_thread(upper.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(work.mkdir, exist_ok=True)
         return RootfsMount(lower_dirs=(self.lower,), upper_dir=upper, work_dir=work)
 
     async def remove(self, container_id: ContainerId) -> None:
-        remove_tree(self.root / container_id)
+        await asyncio.to_thread(remove_tree, self.root / container_id)
 
     async def list_keys(self) -> set[ContainerId]:
         return {ContainerId(name) for name in os.listdir(self.root)}
@@ -96,7 +96,7 @@ class FakeNetwork:
     async def attach(
         self, sandbox_id: SandboxId, netns: Path, port_mappings: tuple[PortMapping, ...] = ()
     ) -> PodNetworkStatus:
-        assert mount.is_mount_point(netns)
+        assert await asyncio.to_thread(mount.is_mount_point, netns)
         self.attached.add(sandbox_id)
         return PodNetworkStatus(ips=("10.11.12.13",), gateway="10.11.12.1")
 
