@@ -121,11 +121,14 @@ class LayerStream:
         self._compression = compression
         self._hash = hashlib.sha256()
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(maxsize=8)
-        self.size_bytes = 0
+        self._ended = False
         threading.Thread(target=self._run, name="decompress", daemon=True).start()
 
     def __call__(self) -> bytes:
+        if self._ended:
+            return b""
         item = self._queue.get()
+        self._ended = not item if isinstance(item, bytes) else True
         if isinstance(item, BaseException):
             raise item
         return item
@@ -136,7 +139,6 @@ class LayerStream:
             pending = 0
             for plain in decompress(self._reader.pieces(), self._compression):
                 self._hash.update(plain)
-                self.size_bytes += len(plain)
                 batch.append(plain)
                 pending += len(plain)
                 if pending >= _CHUNK_BYTES:
