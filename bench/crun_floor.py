@@ -83,9 +83,7 @@ def run_once(work: Path, index: int) -> float:
             raise RuntimeError("crun run failed")
     elapsed = time.perf_counter() - begin
     for bundle in bundles:
-        subprocess.run(
-            ["crun", "--root", str(work / "state"), "delete", "-f", f"floor-{bundle.name}"], check=True
-        )
+        subprocess.run(["crun", "--root", str(work / "state"), "delete", "-f", f"floor-{bundle.name}"], check=True)
         subprocess.run(["umount", "-l", f"{bundle}/root"], check=True)
     return elapsed
 

@@ -50,6 +50,4 @@ def main() -> None:
             )
         begin, cpu = time.perf_counter(), machine_cpu_s()
         list(pool.map(lambda name: delete_one(daemon, name), names))
-        print(
-            f"  removal of {len(names)} pods: {time.perf_counter() - begin:.2f} s, CPU {machine_cpu_s() - cpu:.2f} s"
-        )
+        print(f"  removal of {len(names)} pods: {time.perf_counter() - begin:.2f} s, CPU {machine_cpu_s() - cpu:.2f} s")

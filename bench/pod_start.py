@@ -146,9 +146,7 @@ def podman_sample(work: Path) -> tuple[list[float], float] | None:
     try:
         return sample(one, settle)
     except subprocess.CalledProcessError as error:
-        print(
-            f"podman kube play does not work here: {error.stderr.decode()[-300:]}"
-        )
+        print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
         return None
 
 
@@ -164,15 +162,11 @@ def main() -> None:
             )
         floor, floor_cpu = floor_sample(work)
         peer = podman_sample(work)
-    print(
-        f"pod_start: 2 containers, local image, {RUNS} runs, medians; CPU is the whole machine's, mean a run"
-    )
+    print(f"pod_start: 2 containers, local image, {RUNS} runs, medians; CPU is the whole machine's, mean a run")
     print(f"  podhost create → both Running  {median_ms(ours)}   CPU {our_cpu * 1e3:5.0f} ms")
     print(f"  podhost delete → gone          {median_ms(deletes)}")
     print(f"  floor: crun run, two at once   {median_ms(floor)}   CPU {floor_cpu * 1e3:5.0f} ms")
-    print(
-        f"  ratio podhost / floor          {statistics.median(ours) / statistics.median(floor):7.2f}   (budget ≤ 4)"
-    )
+    print(f"  ratio podhost / floor          {statistics.median(ours) / statistics.median(floor):7.2f}   (budget ≤ 4)")
     if peer:
         walls, cpu = peer
         print(f"  podman kube play               {median_ms(walls)}   CPU {cpu * 1e3:5.0f} ms")

@@ -36,16 +36,10 @@ def test_mc1_shares_a_growing_file_through_a_volume(daemon: Daemon) -> None:
     daemon.wait("pod/mc1", "condition=Ready")
 
     def through_the_first() -> str:
-        return daemon.kubectl(
-            "exec", "mc1", "-c", "1st", "--", "/bin/cat", "/usr/share/nginx/html/index.html"
-        ).stdout
+        return daemon.kubectl("exec", "mc1", "-c", "1st", "--", "/bin/cat", "/usr/share/nginx/html/index.html").stdout
 
-    wait_until(
-        lambda: len(through_the_first().splitlines()) >= 2, what="two lines through the other container"
-    )
-    through_the_second = daemon.kubectl(
-        "exec", "mc1", "-c", "2nd", "--", "/bin/cat", "/html/index.html"
-    ).stdout
+    wait_until(lambda: len(through_the_first().splitlines()) >= 2, what="two lines through the other container")
+    through_the_second = daemon.kubectl("exec", "mc1", "-c", "2nd", "--", "/bin/cat", "/html/index.html").stdout
     assert all(DATE_LINE.search(line) for line in through_the_second.splitlines())
     assert through_the_second.startswith(through_the_first().splitlines()[0])
 
@@ -116,9 +110,7 @@ def test_several_ports_of_one_service_all_answer(daemon: Daemon) -> None:
         },
     }
     daemon.apply(json.dumps(manifest))
-    ports = [
-        port["nodePort"] for port in daemon.get("/api/v1/namespaces/default/services/both")["spec"]["ports"]
-    ]
+    ports = [port["nodePort"] for port in daemon.get("/api/v1/namespaces/default/services/both")["spec"]["ports"]]
     assert len(set(ports)) == 2
 
     def both() -> bool:
@@ -134,9 +126,7 @@ def test_pods_cannot_reach_the_loopback_of_the_host(daemon: Daemon) -> None:
     """CVE-2020-8558."""
     daemon.kubectl("apply", "-f", str(EXAMPLES / "mc1"))
     daemon.wait("pod/mc1", "condition=Ready")
-    api_port = json.loads(daemon.kubectl("config", "view", "-o", "json").stdout)["clusters"][0]["cluster"][
-        "server"
-    ]
+    api_port = json.loads(daemon.kubectl("config", "view", "-o", "json").stdout)["clusters"][0]["cluster"]["server"]
     port = api_port.rsplit(":", 1)[1]
     gateway = daemon.kubectl("exec", "mc1", "-c", "2nd", "--", "cat", "/proc/net/route").stdout
     assert gateway

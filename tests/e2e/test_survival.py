@@ -91,9 +91,7 @@ def test_after_stop_nothing_is_left(image_store: Path) -> None:
         before = observe_residue(daemon)
         daemon.start()
         daemon.apply(COUNTER)
-        daemon.kubectl(
-            "expose", "pod", "counter", "--name=c", "--type=NodePort", "--port=80", "--selector=a=b"
-        )
+        daemon.kubectl("expose", "pod", "counter", "--name=c", "--type=NodePort", "--port=80", "--selector=a=b")
         daemon.wait("pod/counter", "condition=Ready")
         assert observe_residue(daemon).minus(before)
         daemon.stop()

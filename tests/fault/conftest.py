@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from harness.images import ensure_example_images
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from harness.daemon import Daemon, running_daemon
 from harness.residue import observe_residue
 
@@ -29,6 +30,7 @@ spec:
   - {name: disk, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
   - {name: settings, configMap: {name: settings}}
+  - {name: host, hostPath: {path: /etc, type: Directory}}
   containers:
   - name: a
     image: debian
@@ -36,12 +38,16 @@ spec:
     volumeMounts:
     - {name: disk, mountPath: /disk}
     - {name: memory, mountPath: /memory}
+    - {name: host, mountPath: /host, readOnly: true}
     - {name: settings, mountPath: /etc/a.conf, subPath: a.conf}
   - name: b
     image: debian
     command: [sleep, infinity]
     volumeMounts: [{name: disk, mountPath: /disk}]
 """
+
+SHARED_PROCESSES = POD.replace("spec:\n", "spec:\n  shareProcessNamespace: true\n")
+"""Has a first process of its own, and so one more step."""
 
 _LIST_STEPS = """
 import podhost.daemon.app
@@ -56,17 +62,25 @@ def steps(*prefixes: str) -> list[str]:
     return [name for name in out.split() if name.startswith(prefixes)]
 
 
-START_STEPS = steps("pod.start", "sandbox.run", "container.create", "container.start", "volumes.mount", "network.attach")
-STOP_STEPS = steps("pod.stop", "sandbox.stop", "container.stop", "container.remove", "volumes.unmount", "network.detach")
+START_STEPS = steps(
+    "pod.start", "sandbox.run", "container.create", "container.start", "volumes.mount", "network.attach"
+)
+STOP_STEPS = steps(
+    "pod.stop", "sandbox.stop", "container.stop", "container.remove", "volumes.unmount", "network.detach"
+)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def daemon(image_store: Path) -> object:
     with running_daemon(image_store) as running:
         running.kill()
         yield running
         if running.process is None:
             running.start()
+
+
+def manifest_for(step: str) -> str:
+    return SHARED_PROCESSES if "holder" in step else POD
 
 
 def test_there_are_steps_to_kill_at() -> None:
@@ -78,7 +92,7 @@ def test_there_are_steps_to_kill_at() -> None:
 def test_killed_while_starting_the_pod_still_comes_up(daemon: Daemon, step: str) -> None:
     before = observe_residue(daemon)
     daemon.start(failpoints=f"{step}=kill")
-    daemon.kubectl("apply", "-f", "-", stdin=POD)
+    daemon.kubectl("apply", "-f", "-", stdin=manifest_for(step))
     daemon.wait_dead()
     daemon.start()
     daemon.wait("pod/victim", "condition=Ready", timeout_s=30)
@@ -92,7 +106,7 @@ def test_killed_while_starting_the_pod_still_comes_up(daemon: Daemon, step: str)
 def test_killed_while_stopping_the_pod_still_goes_away(daemon: Daemon, step: str) -> None:
     before = observe_residue(daemon)
     daemon.start(failpoints=f"{step}=kill")
-    daemon.kubectl("apply", "-f", "-", stdin=POD)
+    daemon.kubectl("apply", "-f", "-", stdin=manifest_for(step))
     daemon.wait("pod/victim", "condition=Ready", timeout_s=30)
     daemon.kubectl("delete", "pod", "victim", "--wait=false")
     daemon.wait_dead()

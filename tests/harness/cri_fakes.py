@@ -98,9 +98,7 @@ class FakeRuntime:
             if container.sandbox_id == sandbox_id:
                 self.kill(container.id, 137, 9)
         if sandbox_id in self.sandboxes:
-            self.sandboxes[sandbox_id] = replace(
-                self.sandboxes[sandbox_id], state=SandboxState.NOTREADY, ips=()
-            )
+            self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], state=SandboxState.NOTREADY, ips=())
 
     async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
         self._call(f"remove_pod_sandbox {sandbox_id}")
@@ -206,14 +204,10 @@ class FakeRuntime:
             raise NotFoundError(f"cannot find container {container_id}")
         return self.containers[container_id]
 
-    async def exec_sync(
-        self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float
-    ) -> ExecResult:
+    async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return ExecResult(exit_code=0, stdout=b"", stderr=b"")
 
-    async def exec(
-        self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
-    ) -> ExecSession:
+    async def exec(self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool) -> ExecSession:
         raise NotFoundError(f"cannot exec in {container_id}")
 
     async def attach(self, container_id: ContainerId, *, tty: bool, stdin: bool) -> ExecSession:

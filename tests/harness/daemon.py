@@ -203,24 +203,25 @@ class Daemon:
         self.kubectl("wait", f"--for={condition}", name, f"--timeout={timeout_s}s", timeout_s=timeout_s + 10)
 
     def container_pids(self) -> dict[str, int]:
-        """Main process of each running container of this instance, by container id, read from /proc."""
-        pids = {}
+        """Main process of each running container of this instance, by container id, read from /proc.
+
+        It is the one whose parent (the monitor) is not in the container's cgroup.
+        """
+        groups: dict[int, str] = {}
+        parents: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                groups = (entry / "cgroup").read_text()
-                status = (entry / "status").read_text()
+                lines = (entry / "cgroup").read_text().splitlines()
+                stat = (entry / "stat").read_text()
             except OSError:
                 continue
-            if f"/podhost/{self.instance}/pod" not in groups:
-                continue
-            inner = [line for line in status.splitlines() if line.startswith("NSpid:")][0].split()
-            if inner[-1] != "1":
-                continue
-            path = next(part for part in groups.splitlines() if f"/podhost/{self.instance}/pod" in part)
-            pids[path.rsplit("/", 1)[1]] = int(entry.name)
-        return pids
+            inside = next((line for line in lines if f"/podhost/{self.instance}/pod" in line), None)
+            if inside is not None:
+                groups[int(entry.name)] = inside.rsplit("/", 1)[1]
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+        return {groups[pid]: pid for pid in groups if groups.get(parents[pid]) != groups[pid]}
 
 
 def wait_until(condition: Any, *, timeout_s: float = 20, what: str = "the condition") -> Any:

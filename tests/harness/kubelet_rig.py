@@ -46,9 +46,7 @@ class EventLog:
 
     seen: list[tuple[str, str]] = field(default_factory=list)
 
-    def event(
-        self, involved: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = ""
-    ) -> None:
+    def event(self, involved: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = "") -> None:
         self.seen.append((reason, message))
 
 

@@ -44,8 +44,8 @@ def observe_residue(daemon: Daemon) -> Residue:
         mounts=tuple(sorted(_mounts(marks))),
         mount_namespaces=tuple(sorted(_foreign_mount_namespaces(marks))),
         cgroups=tuple(sorted(_cgroups(daemon.instance))),
-        links=tuple(sorted(_links())),
-        routes=tuple(sorted(_routes())),
+        links=tuple(sorted(_links(_bridge(daemon)))),
+        routes=tuple(sorted(_routes(_bridge(daemon)))),
         tables=tuple(sorted(_tables(daemon.instance))),
         processes=tuple(sorted(_processes(marks))),
         files=tuple(sorted(_files(daemon))),
@@ -82,14 +82,20 @@ def _cgroups(instance: str) -> list[str]:
     return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"podhost/{instance}")]
 
 
-def _links() -> list[str]:
-    # Exact bridge names differ an instance; every device of podhost begins with "ph".
-    return [name for name in os.listdir("/sys/class/net") if name.startswith("ph")]
+def _bridge(daemon: Daemon) -> str:
+    """The instance's bridge; other instances of the machine are none of this one's residue."""
+    plan = daemon.data_root / daemon.instance / "network.json"
+    return str(json.loads(plan.read_text())["bridge"]) if plan.exists() else "no bridge chosen yet"
 
 
-def _routes() -> list[str]:
+def _links(bridge: str) -> list[str]:
+    return [name for name in os.listdir("/sys/class/net") if name == bridge or name.startswith(f"{bridge}-")]
+
+
+def _routes(bridge: str) -> list[str]:
     out = subprocess.run(["ip", "-j", "route"], capture_output=True, text=True, check=True).stdout
-    return [json.dumps(route, sort_keys=True) for route in json.loads(out or "[]")]
+    routes = [route for route in json.loads(out or "[]") if route.get("dev", "").startswith(bridge)]
+    return [json.dumps(route, sort_keys=True) for route in routes]
 
 
 def _tables(instance: str) -> list[str]:

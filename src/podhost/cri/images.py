@@ -108,11 +108,18 @@ class ImageService(Protocol):
             ImagePullError: With the registry's own words.
         """
 
-    async def load_image(self, source: str, *, name: str | None = None, progress: ProgressCallback | None = None) -> list[Image]:
+    async def load_image(
+        self, source: str, *, name: str | None = None, progress: ProgressCallback | None = None
+    ) -> list[Image]:
         """Import from any skopeo transport (``docker-archive:FILE`` …); marks the names as local."""
 
     async def build_image(
-        self, context: Path, *, name: str, containerfile: Path | None = None, output: Callable[[bytes], None] | None = None
+        self,
+        context: Path,
+        *,
+        name: str,
+        containerfile: Path | None = None,
+        output: Callable[[bytes], None] | None = None,
     ) -> Image:
         """Build with buildah, then import.  Raises UnavailableError without buildah."""
 

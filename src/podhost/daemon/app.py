@@ -74,9 +74,7 @@ async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
             reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
         ),
         DaemonHooks(
-            kubeconfig=lambda: build_kubeconfig(
-                pki, instance=settings.instance, server=f"https://127.0.0.1:{port}"
-            ),
+            kubeconfig=lambda: build_kubeconfig(pki, instance=settings.instance, server=f"https://127.0.0.1:{port}"),
             info=lambda: {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)},
             stop=lambda body: shutdown.on_stop_request(body, engine, server),
         ),

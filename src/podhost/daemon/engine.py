@@ -23,12 +23,12 @@ from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServic
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
-from podhost.cri.ids import SandboxId
 from podhost.daemon.settings import DaemonSettings
 from podhost.images.service import ImageStore
 from podhost.images.settings import ImageSettings
 from podhost.images.snapshotter import OverlaySnapshotter
 from podhost.kubelet.kubelet import Kubelet
+from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
 from podhost.linux import cgroup
 from podhost.linux.netlink import RouteSocket
@@ -72,7 +72,13 @@ class Engine:
     kubelet: Kubelet
 
     async def remove_traces(self) -> None:
-        """Take away what outlives a daemon on purpose.  Only when no pod is left."""
+        """Take away what outlives a daemon on purpose.  Only when no pod is left in the store.
+
+        A pod deleted without grace leaves the store before its containers have gone: they are orphans, and
+        removed like those that a start finds.
+        """
+        await self.kubelet.stop()
+        await recover_orphans(self.kubelet.context, set())
         await self.proxy.teardown()
         await self.network.teardown()
 
@@ -124,11 +130,10 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
         network=network,
         clock=clock,
     )
-    # Records first: they say which sandboxes live, and so which links and addresses stay.
+    stack.push_async_callback(network.close)
+    # Its records say which sandboxes live; it has the network recover with exactly these.
     await runtime.recover()
     stack.push_async_callback(runtime.close)
-    await network.recover({SandboxId(sandbox.id) for sandbox in runtime.list_pod_sandboxes()})
-    stack.push_async_callback(network.close)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
     volumes = VolumeManager(_volume_settings(settings), StoreReader(store))
@@ -146,9 +151,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     stack.push_async_callback(proxy.stop)
     await kubelet.start()
     stack.push_async_callback(kubelet.stop)
-    return Engine(
-        plan=plan, store=store, images=images, network=network, proxy=proxy, runtime=runtime, kubelet=kubelet
-    )
+    return Engine(plan=plan, store=store, images=images, network=network, proxy=proxy, runtime=runtime, kubelet=kubelet)
 
 
 async def start_controllers(
@@ -158,9 +161,7 @@ async def start_controllers(
     store = engine.store
     resources = tuple(kind.resource_key for kind in KINDS)
     namespaced = tuple(kind.resource_key for kind in KINDS if kind.namespaced)
-    endpoint = ApiEndpoint(
-        cluster_ip=str(engine.plan.service_cidr[1]), address=str(engine.plan.gateway), port=api_port
-    )
+    endpoint = ApiEndpoint(cluster_ip=str(engine.plan.service_cidr[1]), address=str(engine.plan.gateway), port=api_port)
 
     def resolve(api_version: str, kind: str) -> tuple[str, bool] | None:
         group, _, version = api_version.rpartition("/")

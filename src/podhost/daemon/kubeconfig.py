@@ -35,8 +35,6 @@ def build_kubeconfig(pki: Pki, *, instance: str, server: str) -> str:
                 },
             }
         ],
-        "contexts": [
-            {"name": name, "context": {"cluster": name, "user": f"{name}-admin", "namespace": "default"}}
-        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-admin", "namespace": "default"}}],
     }
     return json.dumps(config, indent=2) + "\n"

@@ -88,9 +88,7 @@ def bind_unix(path: Path, group_id: int | None) -> socket.socket:
     return sock
 
 
-async def serve(
-    runner: web.AppRunner, unix: socket.socket, tcp: list[socket.socket], tls: ssl.SSLContext
-) -> None:
+async def serve(runner: web.AppRunner, unix: socket.socket, tcp: list[socket.socket], tls: ssl.SSLContext) -> None:
     """Start serving on all of them."""
     await runner.setup()
     await web.SockSite(runner, unix).start()

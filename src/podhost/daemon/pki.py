@@ -44,9 +44,7 @@ class Pki:
 def ensure_pki(directory: Path, *, server_names: tuple[str, ...]) -> Pki:
     """Make what is missing, outdated or lacks one of ``server_names`` (DNS names and addresses)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pki = Pki(
-        *(KeyPair(directory / f"{name}.crt", directory / f"{name}.key") for name in ("ca", "server", "admin"))
-    )
+    pki = Pki(*(KeyPair(directory / f"{name}.crt", directory / f"{name}.key") for name in ("ca", "server", "admin")))
     renewed = not _is_current(pki.ca)
     if renewed:
         _write_authority(pki.ca)
@@ -143,9 +141,7 @@ def _write_leaf(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
     )
     if names:
         alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])

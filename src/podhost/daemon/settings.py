@@ -80,9 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     env = os.environ
     parser = argparse.ArgumentParser(prog="podhost serve", description="Run the daemon of one instance.")
     parser.add_argument("--instance", default=env.get("PODHOST_INSTANCE", "default"))
-    parser.add_argument(
-        "--data-root", type=Path, default=Path(env.get("PODHOST_DATA_ROOT", DEFAULT_DATA_ROOT))
-    )
+    parser.add_argument("--data-root", type=Path, default=Path(env.get("PODHOST_DATA_ROOT", DEFAULT_DATA_ROOT)))
     parser.add_argument("--run-root", type=Path, default=Path(env.get("PODHOST_RUN_ROOT", DEFAULT_RUN_ROOT)))
     parser.add_argument("--image-store", type=Path, default=None, help="image store, shared by instances")
     parser.add_argument("--api-port", type=int, default=None, help="TLS port on loopback; 0 picks a free one")

@@ -89,6 +89,7 @@ class ImagePuller:
             raise StartFailure(decision.reason, decision.message, RetryPlan(delay))
         if decision.action == "use" and present is not None:
             event(document, "Normal", "Pulled", decision.message, field_path=where)
+            failpoint.hit(_STEP_IMAGE)
             return present
         event(document, "Normal", "Pulling", decision.message, field_path=where)
         image = await self._pull(document, pod, container, where)

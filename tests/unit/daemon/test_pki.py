@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from podhost.daemon import pki
 from podhost.daemon.listeners import build_tls_context
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from podhost.daemon.settings import parse_settings
 from podhost.errors import InvalidError
 
