@@ -37,7 +37,7 @@ from podhost.runtime.context import ImageLookup, RuntimeContext
 from podhost.runtime.exec import exec_sync, start_exec
 from podhost.runtime.exit_monitor import ExitFact, ExitMonitor, wait_process
 from podhost.runtime.host_facts import read_host_facts
-from podhost.runtime.oci_runtime import oci_path
+from podhost.runtime.oci_runtime import oci_path, remove_empty_cgroup
 from podhost.runtime.records import (
     RecordFiles,
     compute_container_state,
@@ -169,6 +169,9 @@ class OciRuntimeService:
     async def close(self) -> None:
         await self._ctx.monitor.close()
         await self._ctx.tasks.cancel_all()
+        # Gone with the last container; while one lives, its monitor keeps them.
+        for path in (self._ctx.paths.monitor_cgroup, self._ctx.paths.cgroup_parent):
+            await asyncio.to_thread(remove_empty_cgroup, path)
 
     async def _on_exit(self, container_id: ContainerId, fact: ExitFact | None) -> None:
         await on_container_exit(self._ctx, container_id, fact)

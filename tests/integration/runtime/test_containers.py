@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from podhost.cri.runtime import ContainerEvent, ContainerStartError, ContainerState, SecurityConfig
+from podhost.linux import cgroup
 
 Machine = Any
 
@@ -112,3 +113,12 @@ async def test_restarted_daemon_adopts_the_living_and_records_the_dead(machine: 
     assert service.container_status(living).pid == pid
     await service.stop_container(living, 0)
     assert service.container_status(living).exit_code == 137
+
+
+async def test_stopped_daemon_without_containers_leaves_no_cgroup(machine: Machine) -> None:
+    sandbox = await machine.sandbox()
+    await machine.run(sandbox, "true")
+    await machine.service.remove_pod_sandbox(sandbox.id)
+    await machine.service.close()
+    assert [path for path in cgroup.detect().directories(machine.settings.cgroup_parent) if path.exists()] == []
+    await machine.restart()
