@@ -96,7 +96,12 @@ def test_killed_while_starting_the_pod_still_comes_up(daemon: Daemon, step: str)
     daemon.wait_dead()
     daemon.start()
     daemon.wait("pod/victim", "condition=Ready", timeout_s=30)
-    assert len(daemon.container_pids()) == 2
+    statuses = daemon.pod("victim")["status"]["containerStatuses"]
+    wanted = {status["containerID"].removeprefix("podhost://") for status in statuses}
+    # Besides them there may only be the first process of a shared process namespace, never a forgotten copy.
+    extra = set(daemon.container_pids()) - wanted
+    assert wanted <= set(daemon.container_pids())
+    assert len(extra) == ("holder" in step)
     daemon.kubectl("delete", "pod", "victim", "--timeout=30s")
     daemon.stop()
     assert not observe_residue(daemon).minus(before)
