@@ -52,6 +52,7 @@ _PREPARE_MAX_S = 122.0
 _STOP_FIRST_S = 1.0
 _STOP_MAX_S = 60.0
 _FORCED_GRACE_S = 1.0
+_MIN_TIMER_S = 0.001
 
 
 class PodWorker:
@@ -77,7 +78,7 @@ class PodWorker:
         self._in_flight = InFlight(self.request_sync)
         self._prepared: asyncio.Future[PreparedPod] | None = None
         self._failures: dict[str, StartFailure] = {}
-        self._retry_at_s: dict[str, float] = {}
+        self._on_hold: set[str] = set()
         self._retry_delay_s: dict[str, float] = {}
         self._messages: dict[ContainerId, str] = {}
         self._told_backoff: set[ContainerId] = set()
@@ -121,11 +122,11 @@ class PodWorker:
 
     def on_dependency(self) -> None:
         """A ConfigMap or Secret of the namespace has changed: what failed may succeed now."""
-        if self._failures or self._retry_at_s:
+        if self._failures or self._on_hold:
             for name in list(self._failures):
                 if self._failures[name].reason == "CreateContainerConfigError":
                     self._clear_failure(name)
-            self._retry_at_s.pop("prepare", None)
+            self._on_hold.discard("prepare")
             self.request_sync()
 
     def on_container_event(self, is_progress: bool) -> None:
@@ -212,15 +213,14 @@ class PodWorker:
             self._in_flight.spawn(f"start:{start.name}", self._start(start))
 
     def _may_start(self, start: ContainerStart) -> bool:
-        if f"start:{start.name}" in self._in_flight:
-            return False
-        return self._retry_at_s.get(start.name, 0.0) <= asyncio.get_running_loop().time()
+        name = f"start:{start.name}"
+        return name not in self._in_flight and name not in self._on_hold
 
     def _ensure_prepared(self, actions: PodActions, observed: PodRuntimeStatus) -> bool:
         """Sandbox and volumes are there, or on their way."""
         if "prepare" in self._in_flight:
             return True
-        if self._retry_at_s.get("prepare", 0.0) > asyncio.get_running_loop().time():
+        if "prepare" in self._on_hold:
             return False
         done = self._prepared
         if not actions.create_sandbox and done is not None and _has_result(done, actions):
@@ -270,16 +270,10 @@ class PodWorker:
     def _on_start_failure(self, name: str, failure: StartFailure) -> None:
         self._failures[name] = failure
         retry = failure.retry
-        if retry.retry_after_s is None:
-            self._retry_at_s[name] = float("inf")
-            return
-        now = asyncio.get_running_loop().time()
-        self._retry_at_s[name] = now + retry.retry_after_s
-        self._set_timer(f"retry:{name}", retry.retry_after_s)
+        self._hold(f"start:{name}", retry.retry_after_s)
+        self._set_timer(f"becomes:{name}", None)
         if retry.becomes is not None:
-            loop = asyncio.get_running_loop()
-            self._set_timer(f"becomes:{name}", None)
-            self._timers[f"becomes:{name}"] = loop.call_later(
+            self._timers[f"becomes:{name}"] = asyncio.get_running_loop().call_later(
                 retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
             )
 
@@ -295,9 +289,8 @@ class PodWorker:
 
     def _clear_failure(self, name: str) -> None:
         self._failures.pop(name, None)
-        self._forget_retry(name)
-        for timer in (f"retry:{name}", f"becomes:{name}"):
-            self._set_timer(timer, None)
+        self._forget_retry(f"start:{name}")
+        self._set_timer(f"becomes:{name}", None)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -309,8 +302,7 @@ class PodWorker:
         self._collect_garbage(observed)
 
     def _finish(self) -> None:
-        waits = self._retry_at_s.get("finish", 0.0) > asyncio.get_running_loop().time()
-        if "finish" not in self._in_flight and not self._released and not waits:
+        if not self._released and "finish" not in self._in_flight and "finish" not in self._on_hold:
             self._in_flight.spawn("finish", self._run_finish())
 
     async def _run_finish(self) -> None:
@@ -327,8 +319,7 @@ class PodWorker:
         self._released = True
 
     def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
-        waits = self._retry_at_s.get("terminate", 0.0) > asyncio.get_running_loop().time()
-        if "terminate" not in self._in_flight and not waits:
+        if "terminate" not in self._in_flight and "terminate" not in self._on_hold:
             self._grace_s = _FORCED_GRACE_S if self._object_gone else compute_grace_s(self.pod)
             self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
         elif self._object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
@@ -445,23 +436,30 @@ class PodWorker:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
-        if delay_s is not None and delay_s != float("inf"):
+        if delay_s is not None:
             loop = asyncio.get_running_loop()
-            self._timers[name] = loop.call_later(delay_s, self._on_timer, name)
+            # A timer may fire a moment early: never so short that a pass could ask for the same one again.
+            self._timers[name] = loop.call_later(max(delay_s, _MIN_TIMER_S), self._on_timer, name)
 
     def _on_timer(self, name: str) -> None:
         self._timers.pop(name, None)
+        self._on_hold.discard(name.removeprefix("retry:"))
         self.request_sync()
 
-    def _retry_later(self, name: str, first_s: float, max_s: float) -> None:
-        delay = min(self._retry_delay_s.get(name, first_s / 2) * 2, max_s)
-        self._retry_delay_s[name] = delay
-        self._retry_at_s[name] = asyncio.get_running_loop().time() + delay
-        self._set_timer(f"retry:{name}", delay)
+    def _hold(self, effect: str, delay_s: float | None) -> None:
+        """Not before ``delay_s`` have passed; ``None``: not until something it depends on changes."""
+        self._on_hold.add(effect)
+        self._set_timer(f"retry:{effect}", delay_s)
 
-    def _forget_retry(self, name: str) -> None:
-        self._retry_at_s.pop(name, None)
-        self._retry_delay_s.pop(name, None)
+    def _retry_later(self, effect: str, first_s: float, max_s: float) -> None:
+        delay = min(self._retry_delay_s.get(effect, first_s / 2) * 2, max_s)
+        self._retry_delay_s[effect] = delay
+        self._hold(effect, delay)
+
+    def _forget_retry(self, effect: str) -> None:
+        self._on_hold.discard(effect)
+        self._retry_delay_s.pop(effect, None)
+        self._set_timer(f"retry:{effect}", None)
 
 
 def _has_result(task: asyncio.Future[PreparedPod], actions: PodActions) -> bool:
