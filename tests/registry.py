@@ -210,13 +210,17 @@ class SpoilingProxy:
         """Digests of blobs that were fetched, in order."""
         return [path.rpartition("/")[2] for path in self.requests if path.startswith("GET") and "/blobs/" in path]
 
-    def _make_handler(proxy: SpoilingProxy) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
+    def _make_handler(proxy: SpoilingProxy) -> type[http.server.BaseHTTPRequestHandler]:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 proxy.requests.append(f"{self.command} {self.path}")
-                headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
+                headers = {
+                    key: ", ".join(self.headers.get_all(key, ()))
+                    for key in self.headers
+                    if key.lower() != "host"
+                }
                 connection = http.client.HTTPConnection(proxy.target.host, timeout=30)
                 try:
                     connection.request(self.command, self.path, headers=headers)

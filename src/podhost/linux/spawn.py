@@ -24,6 +24,7 @@ STDOUT: Final = subprocess.STDOUT
 
 _CHUNK_BYTES = 1 << 16
 _STDERR_SHOWN = 2000
+_KILLED_WAIT_S = 1.0
 _LINE_LIMIT_BYTES = 1 << 20
 
 
@@ -402,8 +403,14 @@ async def _wait_or_kill(
         command = format_command(process.argv, env=env, cwd=cwd)
         raise TimeoutError(f"{command}: still running after {timeout_s:g} s, killed") from None
     except asyncio.CancelledError:
-        # Reaped by the loop's reader of its pidfd.
         process.kill_session()
+        # The caller cleans up next, so it should really be gone; but one stuck in the kernel does not hold us
+        # up for long: it is reaped by the loop's reader of its pidfd.
+        try:
+            async with asyncio.timeout(_KILLED_WAIT_S):
+                await process.wait()
+        except TimeoutError:
+            pass
         raise
 
 
