@@ -44,6 +44,12 @@ class InFlight:
         if chosen:
             await asyncio.wait(chosen)
 
+    async def wait(self, name: str) -> None:
+        """Until an effect has ended; at once when it is not under way."""
+        task = self._named.get(name)
+        if task is not None:
+            await asyncio.wait([task])
+
     async def cancel_all(self) -> None:
         """Cancel everything and wait."""
         await self._tasks.cancel_all()

@@ -329,6 +329,7 @@ class PodWorker:
 
     async def _run_terminate(self, grace_s: float) -> None:
         await self._in_flight.cancel("start:", "prepare", "kill:", "finish")
+        await self._in_flight.wait("gc")  # It removes log files, as we are about to.
         try:
             await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
             observed = await self._observe_with_messages()
