@@ -25,7 +25,18 @@ from harness.images import ensure_example_images, list_sources
 
 RUNS = 25
 STORE = Path(os.environ.get("PODHOST_TEST_IMAGE_STORE", "/var/cache/podhost/test-image-store"))
-COMMAND = ["sleep", "infinity"]
+COMMAND = ["bash", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]
+"""Ends at once on SIGTERM, so that a deletion measures podhost and not a grace period."""
+
+PODMAN_CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "crun"
+"""
+"""Without CAP_SYS_RESOURCE podman cannot raise limits; without systemd it needs cgroupfs."""
 
 
 def manifest(name: str) -> dict[str, Any]:
@@ -34,7 +45,7 @@ def manifest(name: str) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {"name": name},
         "spec": {
-            "terminationGracePeriodSeconds": 0,
+            "terminationGracePeriodSeconds": 10,
             "containers": [
                 {
                     "name": part,
@@ -130,12 +141,15 @@ def podman_sample(work: Path) -> tuple[list[float], float] | None:
     image = subprocess.run(pull, capture_output=True, text=True, check=True).stdout.strip()
     subprocess.run(["podman", "tag", image, "docker.io/library/debian:latest"], check=True)
     file = work / "pod.yaml"
+    configuration = work / "containers.conf"
+    configuration.write_text(PODMAN_CONFIGURATION)
+    environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
     shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
 
     def one(index: int) -> float:
         file.write_text(json.dumps(manifest(f"peer{index}")))
         begin = time.perf_counter()
-        subprocess.run([*shell, "podman", "kube", "play", str(file)], check=True, capture_output=True)
+        subprocess.run([*shell, "podman", "kube", "play", str(file)], check=True, capture_output=True, env=environment)
         return time.perf_counter() - begin
 
     def settle(index: int) -> None:
