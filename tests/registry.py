@@ -117,6 +117,7 @@ class Registry:
             "os": "linux",
             "created": "2026-01-02T03:04:05Z",
             "config": config or {},
+            "history": [{"created_by": f"layer {index}"} for index in range(len(layers))],
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids or map(digest_of, layers))},
         }
         descriptor = self.push_blob(repository, json.dumps(document).encode())

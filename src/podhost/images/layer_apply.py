@@ -45,10 +45,8 @@ def clean_name(name: bytes) -> bytes:
         TarError: It climbs out of the layer.
     """
     # Nearly all names are plain already.
-    if b".." not in name and b"//" not in name and b"./" not in name and not name.startswith(b"/"):
-        name = name.rstrip(b"/")
-        if name != b".":
-            return name
+    if b"/." not in name and b"//" not in name and not name.startswith((b"/", b".")):
+        return name.rstrip(b"/")
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":

@@ -35,6 +35,10 @@ class DigestError(Exception):
     """A blob or its content is not what its digest says."""
 
 
+class UnsupportedError(Exception):
+    """The blob may be in order, but cannot be read here."""
+
+
 class BlobReader:
     """Reads a file in pieces and hashes what it has read."""
 
@@ -103,7 +107,7 @@ class _PieceFile:
 
 def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
     if _zstandard is None:
-        raise DigestError("zstd-compressed layers need the Python package zstandard")
+        raise UnsupportedError("zstd-compressed layers need the Python package zstandard")
     decoder = _zstandard.ZstdDecompressor(max_window_size=128 << 20)
     try:
         with decoder.stream_reader(_PieceFile(pieces), read_across_frames=True) as reader:

@@ -24,17 +24,16 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 
-_LAYER_COMPRESSION: Mapping[str, Compression] = {
-    "application/vnd.oci.image.layer.v1.tar": "none",
-    "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar": "none",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
-    "application/vnd.docker.image.rootfs.diff.tar": "none",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": "gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
-}
+_LAYER_TYPES = frozenset(
+    kind + suffix
+    for kind, separator in (
+        ("application/vnd.oci.image.layer.v1.tar", "+"),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar", "+"),
+        ("application/vnd.docker.image.rootfs.diff.tar", "."),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", "."),
+    )
+    for suffix in ("", f"{separator}gzip", f"{separator}zstd")
+)
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -45,7 +44,6 @@ class Layer:
 
     digest: Digest
     size_bytes: int
-    compression: Compression
     diff_id: Digest
     chain_id: ChainId
 
@@ -131,16 +129,24 @@ def check_manifest_kind(data: bytes) -> dict[str, Any]:
         raise InvalidError("unsupported manifest: neither layers nor manifests in it")
     if isinstance(document.get("layers"), list):
         for layer in document["layers"]:
-            find_compression(str(layer.get("mediaType", "")))
+            check_layer_type(str(layer.get("mediaType", "")))
     return document
 
 
-def find_compression(media_type: str) -> Compression:
-    """How a layer is compressed.  Raises InvalidError for what is no file system layer."""
-    try:
-        return _LAYER_COMPRESSION[media_type]
-    except KeyError:
-        raise InvalidError(f"unsupported layer media type {media_type!r}") from None
+def check_layer_type(media_type: str) -> None:
+    """Raises InvalidError for what is no file system layer."""
+    if media_type not in _LAYER_TYPES:
+        raise InvalidError(f"unsupported layer media type {media_type!r}")
+
+
+def detect_compression(head: bytes) -> Compression:
+    """By the first bytes of a blob.
+
+    Not by its media type: skopeo calls every layer of a docker-archive gzip, and stores them as they are.
+    """
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") else "none"
 
 
 def host_architecture(machine: str | None = None) -> str:
@@ -182,7 +188,6 @@ def build_record(manifest_digest: Digest, manifest_data: bytes, config_data: byt
         Layer(
             digest=Digest(str(item["digest"])),
             size_bytes=int(item.get("size", 0)),
-            compression=find_compression(str(item.get("mediaType", ""))),
             diff_id=Digest(diff_id),
             chain_id=chain_id,
         )

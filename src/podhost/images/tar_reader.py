@@ -155,6 +155,13 @@ def _check(header: bytes) -> None:
         raise TarError("bad checksum of a tar header")
 
 
+def _decimal(value: bytes) -> int:
+    try:
+        return int(value)
+    except ValueError as error:
+        raise TarError(f"bad number in a pax header: {value!r}") from error
+
+
 def parse_pax(data: bytes) -> tuple[dict[str, bytes], list[tuple[int, int]]]:
     """Extended records, and the sparse map of PAX format 0.0, whose keys repeat.  Raises TarError."""
     records: dict[str, bytes] = {}
@@ -168,14 +175,14 @@ def parse_pax(data: bytes) -> tuple[dict[str, bytes], list[tuple[int, int]]]:
         except ValueError as error:
             raise TarError("bad length in a pax header") from error
         record = data[space + 1 : position + length]
-        if space < 0 or length < 5 or not record.endswith(b"\n") or b"=" not in record:
+        if space < 0 or not 5 <= length <= len(data) - position or not record.endswith(b"\n") or b"=" not in record:
             raise TarError("bad record in a pax header")
         key, _, value = record[:-1].partition(b"=")
         name = key.decode("utf-8", "surrogateescape")
         if name == "GNU.sparse.offset":
-            offset = int(value)
+            offset = _decimal(value)
         elif name == "GNU.sparse.numbytes":
-            sparse.append((offset, int(value)))
+            sparse.append((offset, _decimal(value)))
         records[name] = value
         position += length
     return records, sparse

@@ -16,7 +16,7 @@ from podhost.aiokit import failpoint
 from podhost.cri.ids import ChainId
 from podhost.errors import ExhaustedError, InvalidError, NotFoundError, PodhostError
 from podhost.images.content import ContentStore, DamagedBlobError
-from podhost.images.records import Layer
+from podhost.images.records import Layer, detect_compression
 from podhost.linux import fs, spawn
 
 _log = logging.getLogger(__name__)
@@ -104,8 +104,11 @@ async def _run_child(
 
 def _build_job(content: ContentStore, layer: Layer, staging: Path) -> bytes:
     blob = content.blob_path(layer.digest)
-    if not blob.is_file():
-        raise NotFoundError(f"cannot unpack layer {layer.digest}: it is not in the store")
+    try:
+        with blob.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"cannot unpack layer {layer.digest}: it is not in the store") from error
     target = _staged(staging, layer) / "fs"
     target.mkdir(parents=True)
     target.chmod(0o755)
@@ -113,7 +116,7 @@ def _build_job(content: ContentStore, layer: Layer, staging: Path) -> bytes:
         "id": layer.chain_id,
         "blob": str(blob),
         "target": str(target),
-        "compression": layer.compression,
+        "compression": detect_compression(head),
         "digest": layer.digest,
         "diff_id": layer.diff_id,
     }

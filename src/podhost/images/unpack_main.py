@@ -17,7 +17,7 @@ import sys
 import encodings.idna  # noqa: F401  isort: skip
 
 from podhost.images.layer_apply import LayerWriter
-from podhost.images.layer_stream import DigestError, LayerStream
+from podhost.images.layer_stream import DigestError, LayerStream, UnsupportedError
 from podhost.images.tar_reader import ByteSource, TarError
 
 
@@ -57,7 +57,7 @@ def _run_job(job: dict[str, str]) -> None:
     """Never returns."""
     try:
         message = unpack_layer(job["blob"], job["target"], job["compression"], job["digest"], job["diff_id"])
-    except (DigestError, TarError) as error:
+    except (DigestError, TarError, UnsupportedError) as error:
         kind = "digest" if isinstance(error, DigestError) else "tar"
         message = {"error": str(error), "kind": kind}
     except OSError as error:
