@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from podhost.api.image_refs import default_pull_policy, normalize
-from podhost.cri.images import AuthConfig, Image
+from podhost.cri.images import AuthConfig, Image, ImagePullError
 from podhost.errors import InvalidError
 from podhost.kubelet.go_format import format_duration, quote
 
@@ -110,6 +110,16 @@ def format_pulled(image: str, seconds: float, size_bytes: int) -> str:
 def format_image_backoff(image: str, cause: str) -> str:
     """Message of ``ImagePullBackOff``."""
     return f"Back-off pulling image {quote(image)}: {cause}" if cause else f"Back-off pulling image {quote(image)}"
+
+
+def explain_pull_error(image: str, error: Exception) -> tuple[str, str]:
+    """Waiting reason and message of a failed pull, as the kubelet words them (``evalCRIPullErr``)."""
+    reason = error.reason if isinstance(error, ImagePullError) else "ErrImagePull"
+    lead = {
+        "RegistryUnavailable": f"image pull failed for {image} because the registry is unavailable: ",
+        "SignatureValidationFailed": f"image pull failed for {image} because the signature validation failed: ",
+    }.get(reason, "")
+    return reason, f"{lead}{error}"
 
 
 def build_auths(image: str, secrets: Iterable[Mapping[str, Any]]) -> tuple[AuthConfig, ...]:

@@ -9,12 +9,13 @@ from podhost.aiokit import failpoint
 from podhost.aiokit.backoff import Backoff
 from podhost.api import models
 from podhost.api.image_refs import is_valid
-from podhost.cri.images import AuthConfig, Image, ImagePullError
+from podhost.cri.images import AuthConfig, Image
 from podhost.errors import PodhostError
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.image_policy import (
     build_auths,
     compute_image_decision,
+    explain_pull_error,
     format_image_backoff,
     format_pulled,
     is_policy_defaulted,
@@ -101,7 +102,7 @@ class ImagePuller:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            image = await self._context.images.pull_image(ref, auths=self._read_auths(pod, ref))
+            image = await self._context.images.pull_image(ref, auths=self._read_auths(document, pod, ref))
         except PodhostError as error:
             raise self._on_pull_failed(document, pod, container, where, error) from error
         self._backoff.reset((pod.metadata.uid, container.name))
@@ -119,22 +120,28 @@ class ImagePuller:
     ) -> StartFailure:
         ref = container.image or ""
         event = self._context.recorder.event
-        reason = error.reason if isinstance(error, ImagePullError) else "ErrImagePull"
+        reason, message = explain_pull_error(ref, error)
         event(document, "Warning", "Failed", f"Failed to pull image {quote(ref)}: {error}", field_path=where)
         event(document, "Warning", "Failed", f"Error: {reason}", field_path=where)
         delay = self._next_delay(pod, container)
         backing_off = StartFailure(
-            "ImagePullBackOff", format_image_backoff(ref, f"{reason}: {error}"), RetryPlan(delay)
+            "ImagePullBackOff", format_image_backoff(ref, f"{reason}: {message}"), RetryPlan(delay)
         )
         plan = RetryPlan(delay, backing_off, min(_BACKOFF_SHOWN_AFTER_S, delay / 2))
-        return StartFailure(reason, str(error), plan)
+        return StartFailure(reason, message, plan)
 
     def _next_delay(self, pod: models.Pod, container: AnyContainer) -> float:
         now = asyncio.get_running_loop().time()
         return self._backoff.next((pod.metadata.uid, container.name), now)
 
-    def _read_auths(self, pod: models.Pod, ref: str) -> tuple[AuthConfig, ...]:
+    def _read_auths(self, document: Document, pod: models.Pod, ref: str) -> tuple[AuthConfig, ...]:
         namespace = pod.metadata.namespace
-        keys = [ObjectKey("secrets", namespace, s.name) for s in pod.spec.image_pull_secrets if s.name]
-        found = (self._context.store.find(key) for key in keys)
-        return build_auths(ref, (secret for secret in found if secret is not None))
+        names = [secret.name for secret in pod.spec.image_pull_secrets if secret.name]
+        found = {name: self._context.store.find(ObjectKey("secrets", namespace, name)) for name in names}
+        if missing := [name for name, secret in found.items() if secret is None]:
+            text = (
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
+                "attempting to pull the image may not succeed."
+            )
+            self._context.recorder.event(document, "Warning", "FailedToRetrieveImagePullSecret", text)
+        return build_auths(ref, (secret for secret in found.values() if secret is not None))

@@ -65,6 +65,7 @@ class Kubelet:
         self.log_watcher = LogWatcher()
         self._puller = ImagePuller(self.context)
         self._pods: dict[PodUID, PodWorker] = {}
+        self._unreadable: set[PodUID] = set()
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(
             self._sync, name="pod", on_error=self._on_sync_failed
         )
@@ -78,7 +79,6 @@ class Kubelet:
         context.host = await asyncio.to_thread(read_host_facts, context.settings)
         register_node(context)
         documents = [d for d in context.store.list("pods")[0] if self._is_ours(d)]
-        live = {PodUID(d["metadata"]["uid"]) for d in documents}
         self._undo = [
             context.runtime.subscribe(self._on_container_event),
             context.store.subscribe("pods", self._on_pod),
@@ -87,7 +87,7 @@ class Kubelet:
         ]
         for document in documents:
             self._admit(document)
-        self._tasks.spawn(recover_orphans(context, live), name="recover-orphans")
+        self._sweep()
         self._arm("relist", context.settings.relist_interval_s, self._relist)
         self._arm("logs", _LOG_CHECK_S, self._check_logs)
 
@@ -121,6 +121,7 @@ class Kubelet:
         uid = PodUID(document["metadata"]["uid"])
         worker = self._pods.get(uid)
         if event.type == "DELETED":
+            self._unreadable.discard(uid)
             if worker is not None:
                 worker.on_object_gone()
         elif worker is None:
@@ -139,6 +140,7 @@ class Kubelet:
             )
         except ValueError as error:  # msgspec.ValidationError: one broken record never stops the others.
             _log.error("cannot read pod %s: %s", document["metadata"].get("name"), error)
+            self._unreadable.add(PodUID(document["metadata"]["uid"]))
             return
         self._pods[worker.uid] = worker
         self._submit(worker.uid)
@@ -192,6 +194,14 @@ class Kubelet:
         for uid in self._pods:
             self._workers.submit(uid, None)
         self._tasks.spawn(self._read_host(), name="read-host-facts")
+        self._sweep()
+
+    def _sweep(self) -> None:
+        self._tasks.spawn(recover_orphans(self.context, self._is_live), name="recover-orphans")
+
+    def _is_live(self, uid: PodUID) -> bool:
+        """Whether what is on the machine of this pod is somebody's business."""
+        return uid in self._pods or uid in self._unreadable
 
     async def _read_host(self) -> None:
         self.context.host = await asyncio.to_thread(read_host_facts, self.context.settings)
