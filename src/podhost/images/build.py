@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from podhost.aiokit import failpoint
@@ -30,11 +31,12 @@ _ERROR_LINES = 5
 
 
 class Builder:
-    """One build.  ``find`` and ``pull`` are the image service's: bases come from our store, or into it first."""
+    """Builds.  ``find`` and ``pull`` are the image service's: bases come from our store, or into it first."""
 
     def __init__(
         self, workspace: Workspace, find: Callable[[str], Image | None], pull: Callable[[str], Awaitable[Image]]
     ) -> None:
+        self._one_at_a_time = asyncio.Lock()
         self._space = workspace
         self._find = find
         self._pull = pull
@@ -57,7 +59,7 @@ class Builder:
             raise UnavailableError("cannot build: buildah is not installed (install the package buildah)")
         path, text = await asyncio.to_thread(_read_containerfile, context, containerfile)
         bases = [await self._ensure_base(base) for base in find_base_images(text)]
-        async with self._space.work("build") as work:
+        async with self._space.work("build") as work, self._alone():
             failpoint.hit(FP_EXPORT)
             for image, ref in bases:
                 await self._export(work, image, ref)
@@ -65,6 +67,18 @@ class Builder:
             await self._run_buildah(program, context, path, str(target), work, output)
             failpoint.hit(FP_IMPORT)
             return await self._import(work, str(target))
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One build at a time on the machine; buildah's mounts do not outlive it, whatever became of buildah."""
+        async with self._one_at_a_time:
+            with ExitStack() as stack:
+                if not await asyncio.to_thread(stack.enter_context, self._space.content.build_lock()):
+                    raise UnavailableError("cannot build: another podhost instance is building; try again")
+                try:
+                    yield
+                finally:
+                    await asyncio.shield(asyncio.to_thread(mount.unmount_tree, self._root))
 
     async def _ensure_base(self, base: str) -> tuple[Image, str]:
         image = self._find(base)
@@ -118,7 +132,7 @@ class Builder:
 
         argv = [program, "--root", str(self._root / "root"), "--runroot", str(self._root / "run")]
         argv += ["--storage-driver", self._driver(), "build", "--isolation", "chroot", "--network", "host"]
-        argv += ["--pull=true", "--layers", "--format", "oci", "-f", str(containerfile), "-t", target]
+        argv += ["--layers", "--force-rm", "--format", "oci", "-f", str(containerfile), "-t", target]
         configuration = await asyncio.to_thread(_write_registries_conf, work.staging)
         environ = {**os.environ, "TMPDIR": str(work.staging), "CONTAINERS_REGISTRIES_CONF": str(configuration)}
         completed = await spawn.run_lines(

@@ -58,14 +58,26 @@ class ContentStore:
     @contextmanager
     def shared_lock(self) -> Iterator[int]:
         """Keep collectors away; blocks while one is at work.  Yields a descriptor for child processes."""
-        with self._open_lock() as fd:
+        with self._open_lock(self.root / "lock") as fd:
             fcntl.flock(fd, fcntl.LOCK_SH)
             yield fd
 
     @contextmanager
     def exclusive_lock(self) -> Iterator[bool]:
         """Yields whether the store is ours alone; never waits."""
-        with self._open_lock() as fd:
+        with self._try_lock(self.root / "lock") as alone:
+            yield alone
+
+    @contextmanager
+    def build_lock(self) -> Iterator[bool]:
+        """Yields whether buildah's directory is ours alone; never waits.  Makes the directory."""
+        self.build_dir.mkdir(mode=0o700, exist_ok=True)
+        with self._try_lock(self.build_dir / "lock") as alone:
+            yield alone
+
+    @contextmanager
+    def _try_lock(self, path: Path) -> Iterator[bool]:
+        with self._open_lock(path) as fd:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -74,8 +86,8 @@ class ContentStore:
             yield True
 
     @contextmanager
-    def _open_lock(self) -> Iterator[int]:
-        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _open_lock(self, path: Path) -> Iterator[int]:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             yield fd
         finally:

@@ -67,6 +67,7 @@ class ImageStore:
         self._unpacking: dict[str, asyncio.Lock] = {}
         self._collect_later = False
         self._space: Workspace | None = None
+        self._builder: Builder | None = None
 
     async def open(self) -> None:
         """Make the store ready; sweeps what a crash has left."""
@@ -80,7 +81,7 @@ class ImageStore:
         await self._tasks.cancel_all()
         if self._space is not None:
             self._space.metadata.close()
-            self._space = None
+            self._space = self._builder = None
 
     @property
     def workspace(self) -> Workspace:
@@ -212,8 +213,9 @@ class ImageStore:
         output: Callable[[bytes], None] | None = None,
     ) -> Image:
         """Build and import.  Raises UnavailableError without buildah, InvalidError when the build fails."""
-        builder = Builder(self.workspace, self.image_status, self.pull_image)
-        record = await builder.build(context, name=name, containerfile=containerfile, output=output)
+        if self._builder is None:
+            self._builder = Builder(self.workspace, self.image_status, self.pull_image)
+        record = await self._builder.build(context, name=name, containerfile=containerfile, output=output)
         await self._after_work(record)
         return self._image(record.id)
 

@@ -117,6 +117,7 @@ async def test_build_stands_on_images_of_the_store_and_needs_no_network(
     (context / "Containerfile").write_text("FROM built:1\nRUN /no/such/program\n")
     with pytest.raises(InvalidError, match=r'cannot build "docker\.io/library/bad:latest"'):
         await store.build_image(context, name="bad")
+    assert str(settings.root) not in Path("/proc/self/mountinfo").read_text()
     (context / "Containerfile").unlink()
     with pytest.raises(NotFoundError, match="no Containerfile or Dockerfile"):
         await store.build_image(context, name="bad")

@@ -31,7 +31,7 @@ def _config(*diff_ids: str, **config: Any) -> bytes:
 
 
 def test_chain_ids_follow_the_specification() -> None:
-    first, second = records.compute_chain_ids([_A, _B])
+    first, second = map(str, records.compute_chain_ids([_A, _B]))
     assert first == _A
     assert second == records.compute_digest(f"{_A} {_B}".encode())
 
