@@ -10,7 +10,8 @@ from podhost.api.image_refs import default_pull_policy
 from podhost.api.objects import all_containers
 
 Obj = dict[str, Any]
-ServiceAccountExists = Callable[[str, str], bool]
+FindServiceAccount = Callable[[str, str], Mapping[str, Any] | None]
+"""(namespace, name) -> the account."""
 
 _PRIORITY_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _TOLERATION_S = 300
@@ -43,7 +44,7 @@ def note_defaulted_pull_policies(pod: Obj) -> None:
         metadata["annotations"] = annotations
 
 
-def admit_pod(pod: Obj, service_account_exists: ServiceAccountExists) -> None:
+def admit_pod(pod: Obj, find_service_account: FindServiceAccount) -> None:
     """Complete a new pod in place.
 
     Raises:
@@ -52,19 +53,33 @@ def admit_pod(pod: Obj, service_account_exists: ServiceAccountExists) -> None:
     spec = pod.get("spec")
     if not isinstance(spec, dict):
         return  # validation says so
-    _set_service_account(pod["metadata"], spec, service_account_exists)
+    _set_service_account(pod["metadata"], spec, find_service_account)
     _set_priority(pod["metadata"], spec)
     _add_tolerations(spec)
 
 
-def _set_service_account(metadata: Obj, spec: Obj, exists: ServiceAccountExists) -> None:
+def admit_pod_update(new: Obj, old: Mapping[str, Any]) -> None:
+    """Complete a changed pod in place: what admission had added may be left out by who replaces the pod."""
+    spec, before = new.get("spec"), old.get("spec") or {}
+    if not isinstance(spec, dict):
+        return
+    for name in ("priority", "preemptionPolicy"):
+        if spec.get(name) is None and before.get(name) is not None:
+            spec[name] = before[name]
+    _add_tolerations(spec)
+
+
+def _set_service_account(metadata: Obj, spec: Obj, find: FindServiceAccount) -> None:
     name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     namespace = metadata.get("namespace", "")
+    account = find(namespace, name)
     # Every namespace has its "default" account, made by a controller; a pod does not wait for that.
-    if name != "default" and not exists(namespace, name):
+    if name != "default" and account is None:
         detail = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
         raise errors.forbidden("pods", metadata.get("name", ""), detail)
     spec["serviceAccountName"] = spec["serviceAccount"] = name
+    if account and account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = [{"name": each.get("name", "")} for each in account["imagePullSecrets"]]
 
 
 def _set_priority(metadata: Obj, spec: Obj) -> None:

@@ -17,7 +17,7 @@ from podhost.api.kinds import Kind
 from podhost.api.time import format_time
 from podhost.apiserver import deletion, identity
 from podhost.apiserver.deletion import DeleteOptions
-from podhost.apiserver.pod_admission import admit_pod, note_defaulted_pull_policies
+from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.errors import ConflictError, ExistsError
 from podhost.store import ObjectKey, Store
@@ -158,7 +158,7 @@ class Registry:
             note_defaulted_pull_policies(obj)
         kind.default(obj)
         if kind is kinds.POD:
-            admit_pod(obj, self._service_account_exists)
+            admit_pod(obj, self._find_service_account)
         problems = kinds.validate(kind, obj)
         if kind is kinds.SERVICE and not problems:
             problems = self._services.allocate(obj)
@@ -175,6 +175,8 @@ class Registry:
             problems = []
         else:
             kind.default(new)
+            if kind is kinds.POD:
+                admit_pod_update(new, old)
             kind.prepare_update(new, old)
             problems = kinds.validate_update(kind, new, old)
             if kind is kinds.SERVICE and not problems:
@@ -204,8 +206,8 @@ class Registry:
             error.details = {**(error.details or {}), "causes": [cause]}
             raise error
 
-    def _service_account_exists(self, namespace: str, name: str) -> bool:
-        return self._store.find(ObjectKey("serviceaccounts", namespace, name)) is not None
+    def _find_service_account(self, namespace: str, name: str) -> Obj | None:
+        return self._store.find(ObjectKey("serviceaccounts", namespace, name))
 
     @staticmethod
     def _raise_if(problems: list[FieldError], kind: Kind, obj: Obj) -> None:

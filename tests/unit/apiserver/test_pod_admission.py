@@ -10,6 +10,7 @@ from podhost.api.errors import ApiError
 from podhost.apiserver.pod_admission import (
     POLICY_DEFAULTED_ANNOTATION,
     admit_pod,
+    admit_pod_update,
     note_defaulted_pull_policies,
 )
 
@@ -18,8 +19,11 @@ def pod(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], **spec}}
 
 
+ROBOT = {"metadata": {"name": "robot"}, "imagePullSecrets": [{"name": "regcred"}]}
+
+
 def admit(candidate: dict[str, Any]) -> dict[str, Any]:
-    admit_pod(candidate, lambda namespace, name: (namespace, name) == ("ns", "robot"))
+    admit_pod(candidate, lambda namespace, name: ROBOT if (namespace, name) == ("ns", "robot") else None)
     spec: dict[str, Any] = candidate["spec"]
     return spec
 
@@ -59,6 +63,23 @@ def test_account_must_exist() -> None:
     assert caught.value.code == 403
 
 
+def test_pull_secrets_of_the_account_are_used_unless_the_pod_has_its_own() -> None:
+    assert admit(pod(serviceAccountName="robot"))["imagePullSecrets"] == [{"name": "regcred"}]
+    own = [{"name": "own"}]
+    assert admit(pod(serviceAccountName="robot", imagePullSecrets=own))["imagePullSecrets"] == own
+    assert "imagePullSecrets" not in admit(pod())
+
+
+def test_a_replaced_pod_keeps_what_admission_had_added() -> None:
+    old = pod()
+    admit(old)
+    new = pod()
+    admit_pod_update(new, old)
+    assert {key: new["spec"].get(key) for key in ("priority", "preemptionPolicy", "tolerations")} == {
+        key: old["spec"][key] for key in ("priority", "preemptionPolicy", "tolerations")
+    }
+
+
 def test_priority_classes() -> None:
     assert admit(pod(priorityClassName="system-node-critical"))["priority"] == 2_000_001_000
     with pytest.raises(ApiError, match="no PriorityClass with name high was found"):
@@ -85,5 +106,5 @@ def test_defaulted_pull_policies_are_noted(containers: list[dict[str, str]], not
 
 
 def test_pod_without_a_spec_is_left_to_validation() -> None:
-    admit_pod({"metadata": {"name": "p"}}, lambda *_: False)
+    admit_pod({"metadata": {"name": "p"}}, lambda *_: None)
     note_defaulted_pull_policies({"metadata": {"name": "p"}})
