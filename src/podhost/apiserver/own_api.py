@@ -1,7 +1,7 @@
 """podhost's own API, group ``podhost.dev/v1alpha1``: images, kubeconfig, info, stop.  Plain JSON.
 
 Long work (pull, load, build) answers with one JSON object a line: ``{"progress": …}`` and ``{"output": …}`` as
-it goes, and at last ``{"image": …}`` (load: also ``{"images": […]}``) or ``{"error": Status}``.  A client that
+it goes, and at last ``{"image": …}`` (load: also ``images`` and the ``names`` loaded) or ``{"error": Status}``.  A client that
 leaves ends the work.
 """
 
@@ -95,10 +95,17 @@ class OwnApiHandlers:
         body = await _read(call, LoadBody)
 
         async def work(emit: Emit) -> Obj:
-            images = await self._images.load_image(body.source, name=body.name, progress=_progress_to(emit))
+            loaded: dict[str, None] = {}
+
+            def on_progress(progress: PullProgress) -> None:
+                if progress.phase == "done":
+                    loaded[progress.ref] = None
+                emit({"progress": progress})
+
+            images = await self._images.load_image(body.source, name=body.name, progress=on_progress)
             if not images:
                 raise NotFoundError(f'cannot load "{body.source}": it holds no image')
-            return {"image": images[0], "images": images}
+            return {"image": images[0], "images": images, "names": list(loaded)}
 
         return await _stream_work(call, work)
 

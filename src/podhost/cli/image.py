@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("source", help="FILE, DIRECTORY, or TRANSPORT:… with " + ", ".join(TRANSPORTS[:5]))
     load.add_argument("--name", help="name to give it (default: the names in the archive)")
     build = verbs.add_parser("build", help="build a Containerfile with buildah")
-    build.add_argument("context", nargs="?", default=".", help="directory (default: .)")
+    # Not "context": the flag of that name chooses the server.
+    build.add_argument("directory", nargs="?", default=".", help="build context (default: .)")
     build.add_argument("-t", "--tag", "--name", dest="name", help="name (default: the directory's)")
     build.add_argument("-f", "--file", help="Containerfile (default: Containerfile or Dockerfile in the directory)")
     listing = verbs.add_parser("ls", help="list images")
@@ -79,19 +80,21 @@ def _load(client: ApiClient, args: argparse.Namespace) -> int:
     body: dict[str, Any] = {"source": resolve_source(args.source)}
     if args.name:
         body["name"] = args.name
-    image = follow_progress(_post(client, "load", body), f"cannot load '{args.source}'")
-    print(_title(image, args.name or args.source))
+    answer = follow_answer(_post(client, "load", body), f"cannot load '{args.source}'")
+    images = answer.get("images") or [answer["image"]]
+    for name in answer.get("names") or [args.source]:
+        print(_title(next((each for each in images if name in _names(each)), images[0]), name))
     return 0
 
 
 def _build(client: ApiClient, args: argparse.Namespace) -> int:
-    context = Path(args.context).absolute()
+    context = Path(args.directory).absolute()
     if not context.is_dir():
-        raise HintedError(f"cannot build '{args.context}': it is not a directory")
+        raise HintedError(f"cannot build '{args.directory}': it is not a directory")
     body: dict[str, Any] = {"context": str(context), "name": args.name or context.resolve().name.lower()}
     if args.file:
         body["containerfile"] = str(Path(args.file).absolute())
-    image = follow_progress(_post(client, "build", body), f"cannot build '{args.context}'")
+    image = follow_progress(_post(client, "build", body), f"cannot build '{args.directory}'")
     print(_title(image, body["name"]))
     return 0
 
@@ -174,7 +177,13 @@ def _post(client: ApiClient, verb: str, body: dict[str, Any]) -> Iterator[bytes]
 
 
 def follow_progress(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
-    """Show the progress of a pull, load or build; the image at its end.  Raises HintedError with the server's words."""
+    """As :func:`follow_answer`; the image alone."""
+    answer = follow_answer(lines, failure)
+    return dict(answer.get("image") or (answer.get("images") or [{}])[0])
+
+
+def follow_answer(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
+    """Show the progress of a pull, load or build; the answer at its end.  Raises HintedError with the server's words."""
     status = StatusLine()
     for line in lines:
         if not line.strip():
@@ -189,8 +198,7 @@ def follow_progress(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
             raise HintedError(f"{failure}: {entry['error'].get('message') or entry['error']}")
         elif "image" in entry or "images" in entry:
             status.clear()
-            found = entry.get("image") or (entry.get("images") or [{}])[0]
-            return dict(found)
+            return dict(entry)
     status.clear()
     raise HintedError(f"{failure}: the daemon ended the answer half-way", "see its log, and: podhost doctor")
 
@@ -258,9 +266,18 @@ def detect_transport(path: Path) -> str:
     raise HintedError(f"cannot load '{path}': the archive holds no image (neither manifest.json nor oci-layout)")
 
 
-def _title(image: dict[str, Any], fallback: str) -> str:
-    names = field(image, "repo_tags") or [fallback]
-    return f"{names[0]} {str(image.get('id', ''))[:19]}".rstrip()
+def _names(image: dict[str, Any]) -> list[str]:
+    return [str(name) for name in field(image, "repo_tags") or ()]
+
+
+def _title(image: dict[str, Any], asked: str) -> str:
+    """The name that was asked for in full, where the image has it, and the id."""
+    name = next((name for name in _names(image) if _is_name(name, asked)), asked)
+    return f"{name} {str(image.get('id', ''))[:19]}".rstrip()
+
+
+def _is_name(full: str, asked: str) -> bool:
+    return asked in (full, full.removesuffix(":latest")) or full.endswith(("/" + asked, f"/{asked}:latest"))
 
 
 def _parse_time(text: str) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from dataclasses import replace
 
 from podhost.aiokit import failpoint
 from podhost.api import image_refs
 from podhost.api.image_refs import ImageRef
 from podhost.cri.images import ProgressCallback
 from podhost.errors import ExhaustedError, InvalidError, UnavailableError
-from podhost.images.load_sources import SourceImage, find_images
+from podhost.images.load_sources import SourceImage, decompress_archive, find_compressed_archive, find_images
 from podhost.images.pull import ProgressReporter
 from podhost.images.pull_errors import is_disk_full
 from podhost.images.records import ImageRecord
@@ -40,11 +42,25 @@ class Loader:
             raise InvalidError(f'cannot load "{source}" as "{name}": it holds {len(images)} images')
         loaded = []
         async with self._space.work("load") as work:
-            for index, image in enumerate(images):
+            for index, image in enumerate(await self._decompressed(work, images)):
                 names = [str(given)] if given else list(image.names)
                 reporter = ProgressReporter(names[0] if names else source, progress or (lambda state: None))
                 loaded.append(await self._import(work, image, names, f"image-{index}", reporter))
         return loaded
+
+    async def _decompressed(self, work: Work, images: list[SourceImage]) -> list[SourceImage]:
+        """skopeo does not read compressed docker-archives (``docker save … | gzip``): give it a plain one."""
+        archive = await asyncio.to_thread(find_compressed_archive, images[0].source)
+        if archive is None:
+            return images
+        plain = work.staging / "archive.tar"
+        try:
+            await asyncio.to_thread(decompress_archive, archive, plain)
+        except (OSError, EOFError, ValueError) as error:
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (ExhaustedError if full else InvalidError)(f'cannot load "{archive}": {error}') from error
+        old, new = f"docker-archive:{archive}", f"docker-archive:{plain}"
+        return [replace(image, source=image.source.replace(old, new, 1)) for image in images]
 
     async def _import(
         self, work: Work, image: SourceImage, names: list[str], directory: str, reporter: ProgressReporter

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
+import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from podhost.api import image_refs
 from podhost.errors import InvalidError, NotFoundError
@@ -18,6 +22,10 @@ TRANSPORTS = (
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 _LIST_BYTES_MAX = 16 << 20
+_COPY_BYTES = 1 << 20
+_COMPRESSIONS: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
+    (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,33 @@ def _find_docker_archive(rest: str) -> list[SourceImage]:
         SourceImage(f"docker-archive:{path}:@{index}", _names(item.get("RepoTags") or ()))
         for index, item in enumerate(manifest)
     ]
+
+
+def find_compressed_archive(source: str) -> Path | None:
+    """The file of a ``docker-archive:`` source when it is compressed.  Blocking."""
+    transport, _, rest = source.partition(":")
+    if transport != "docker-archive":
+        return None
+    path, _ = _split_path(rest)
+    return path if _find_opener(path) else None
+
+
+def decompress_archive(path: Path, target: Path) -> None:
+    """Write the plain tar of ``path`` to ``target``.  Blocking.  Raises OSError, EOFError, ValueError."""
+    opener = _find_opener(path)
+    if opener is None:
+        raise ValueError("not compressed in a known way")
+    try:
+        with opener(path) as source, target.open("xb") as plain:
+            shutil.copyfileobj(source, plain, _COPY_BYTES)
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from error
+
+
+def _find_opener(path: Path) -> Callable[[Path], IO[bytes]] | None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((opener for magic, opener in _COMPRESSIONS if head.startswith(magic)), None)
 
 
 def _find_oci(transport: str, rest: str) -> list[SourceImage]:
