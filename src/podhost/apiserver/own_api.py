@@ -1,8 +1,8 @@
 """podhost's own API, group ``podhost.dev/v1alpha1``: images, kubeconfig, info, stop.  Plain JSON.
 
 Long work (pull, load, build) answers with one JSON object a line: ``{"progress": …}`` and ``{"output": …}`` as
-it goes, and at last ``{"image": …}`` (load: also ``images`` and the ``names`` loaded) or ``{"error": Status}``.  A client that
-leaves ends the work.
+it goes, and at last ``{"image": …}`` (load: also ``images`` and the ``names`` loaded) or ``{"error": Status}``.
+A client that leaves ends the work.
 """
 
 from __future__ import annotations

@@ -183,7 +183,11 @@ def follow_progress(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
 
 
 def follow_answer(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
-    """Show the progress of a pull, load or build; the answer at its end.  Raises HintedError with the server's words."""
+    """Show the progress of a pull, load or build; the answer at its end.
+
+    Raises:
+        HintedError: With the server's words.
+    """
     status = StatusLine()
     for line in lines:
         if not line.strip():

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from podhost.api import image_refs
 from podhost.errors import InvalidError, NotFoundError
@@ -23,8 +23,9 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 _LIST_BYTES_MAX = 16 << 20
 _COPY_BYTES = 1 << 20
-_COMPRESSIONS: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
-    (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open),
+_Open = Callable[..., gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]
+_COMPRESSIONS: tuple[tuple[bytes, _Open], ...] = (
+    (b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\0", lzma.LZMAFile),
 )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def decompress_archive(path: Path, target: Path) -> None:
         raise ValueError(str(error)) from error
 
 
-def _find_opener(path: Path) -> Callable[[Path], IO[bytes]] | None:
+def _find_opener(path: Path) -> _Open | None:
     with path.open("rb") as file:
         head = file.read(8)
     return next((opener for magic, opener in _COMPRESSIONS if head.startswith(magic)), None)
