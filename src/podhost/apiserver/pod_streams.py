@@ -107,11 +107,13 @@ def _check_upgrade(call: Call) -> None:
 async def _serve(call: Call, options: StreamOptions, start: OpenSession) -> web.StreamResponse:
     _check_upgrade(call)
     session: ExecSession | None = None
-    failure: PodhostError | None = None
+    failure: Obj | None = None
     try:
         session = await start()
-    except PodhostError as error:
-        failure = error  # the kubelet has already switched protocols when it learns of this
+    except (PodhostError, errors.ApiError) as error:
+        # kube-apiserver has switched protocols when it learns of this from the node.  A refused upgrade would
+        # have kubectl try SPDY, and show what that is refused with.
+        failure = _failure_status(error)
     socket = web.WebSocketResponse(
         protocols=protocol.PROTOCOLS,
         max_msg_size=_MAX_MESSAGE_BYTES,
@@ -125,7 +127,7 @@ async def _serve(call: Call, options: StreamOptions, start: OpenSession) -> web.
         if session is not None:
             status = await _run_session(socket, session, options)
         else:
-            status = _failure_status(failure)
+            status = failure
         if status is not None and not socket.closed:
             await socket.send_bytes(protocol.encode_status(status))
             await socket.close()
@@ -195,5 +197,7 @@ async def _write_stdin(session: ExecSession, data: bytes) -> bool:
     return True
 
 
-def _failure_status(error: PodhostError | None) -> Obj:
+def _failure_status(error: PodhostError | errors.ApiError) -> Obj:
+    if isinstance(error, errors.ApiError):
+        return error.status
     return errors.internal_error(f"error executing command in container: {error}").status
