@@ -49,6 +49,7 @@ class EventRecorder:
         self._host = host
         self._seen: OrderedDict[tuple[str, ...], ObjectKey] = OrderedDict()
         self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
+        self._last_suffix = 0
 
     def event(
         self,
@@ -95,11 +96,12 @@ class EventRecorder:
     def _new_event(self, reference: Obj, type: str, reason: str, message: str, now_ns: int) -> Obj:
         now = _timestamp(now_ns)
         namespace = reference.get("namespace") or "default"
+        name = reference.get("name", "")
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{reference.get('name', '')}.{now_ns:x}",
+                "name": f"{name}.{self._next_suffix(namespace, name, now_ns):x}",
                 "namespace": namespace,
                 "uid": str(uuid4()),
                 "creationTimestamp": now,
@@ -116,6 +118,14 @@ class EventRecorder:
             "reportingComponent": self._component,
             "reportingInstance": self._host,
         }
+
+    def _next_suffix(self, namespace: str, name: str, now_ns: int) -> int:
+        """The time, as client-go names events; later when it has been used: two may come at the same time."""
+        suffix = max(now_ns, self._last_suffix + 1)
+        while self._store.find(ObjectKey("events", namespace, f"{name}.{suffix:x}")) is not None:
+            suffix += 1  # by another component's recorder
+        self._last_suffix = suffix
+        return suffix
 
 
 class EventExpiry:

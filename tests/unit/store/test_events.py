@@ -41,6 +41,18 @@ def events(store: Store) -> list[dict[str, Any]]:
     return store.list("events")[0]
 
 
+def test_two_events_of_one_object_at_the_same_time_have_names_of_their_own(
+    store: Store, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    other = EventRecorder(store, clock, "proxy", "node1")
+    recorder.event(POD, "Normal", "Created", "Container created")
+    recorder.event(POD, "Normal", "Started", "Container started")
+    other.event(POD, "Normal", "Seen", "by another component")
+    names = [event["metadata"]["name"] for event in events(store)]
+    assert len(set(names)) == 3
+    assert all(int(name.removeprefix("web."), 16) >= clock.now_ns() for name in names)
+
+
 def test_event_tells_of_what_where_and_who(store: Store, recorder: EventRecorder) -> None:
     recorder.event(POD, "Normal", "Pulled", "image is here", field_path="spec.containers{c}")
     (event,) = events(store)
