@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -39,6 +41,23 @@ async def test_docker_archive_with_several_images_loads_all_names_as_local(
     (renamed,) = await store.load_image(f"docker-archive:{path}", name="third")
     assert renamed.id == image.id
     assert store.image_status("third") is not None
+
+
+async def test_archive_may_mix_compressed_and_plain_layers(store: ImageStore, tmp_path: Path) -> None:
+    """As some builders write them; nothing in a docker-archive says which layer is which."""
+    layers = [make_tar(("plain", b"p")), make_tar(("zipped", b"z")), make_tar(("plain2", b"q"))]
+    diff_ids = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    names = [f"{index}/layer.tar" for index in range(3)]
+    manifest = [{"Config": "config.json", "RepoTags": ["mixed:1"], "Layers": names}]
+    files = [("config.json", json.dumps(config).encode()), ("manifest.json", json.dumps(manifest).encode())]
+    files += zip(names, (layers[0], gzip.compress(layers[1]), layers[2]), strict=True)
+    (tmp_path / "mixed.tar").write_bytes(make_tar(*files))
+    (image,) = await store.load_image(f"docker-archive:{tmp_path}/mixed.tar")
+    top, middle, base = await store.ensure_layers(image.id)
+    assert (top / "plain2").read_bytes() == b"q"
+    assert (middle / "zipped").read_bytes() == b"z"
+    assert (base / "plain").read_bytes() == b"p"
 
 
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "dir"])
