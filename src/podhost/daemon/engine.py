@@ -23,6 +23,7 @@ from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServic
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
+from podhost.cri.ids import SandboxId
 from podhost.daemon.settings import DaemonSettings
 from podhost.images.service import ImageStore
 from podhost.images.settings import ImageSettings
@@ -57,6 +58,20 @@ class StoreReader:
 
     def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self.store.find(ObjectKey(_READABLE[kind], namespace, name))
+
+
+@dataclass(slots=True)
+class SandboxNames:
+    """Names sandboxes for people, once the runtime that knows them is there."""
+
+    runtime: OciRuntimeService | None = None
+
+    def describe(self, sandbox_id: SandboxId) -> str:
+        """``pod default/web``."""
+        for sandbox in self.runtime.list_pod_sandboxes() if self.runtime is not None else ():
+            if sandbox.id == sandbox_id:
+                return f"pod {sandbox.namespace}/{sandbox.name}"
+        return f"pod sandbox {sandbox_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +137,9 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     await images.open()
     stack.push_async_callback(images.close)
 
-    network = BridgeNetwork(_network_settings(settings, plan))
-    runtime = OciRuntimeService(
+    names = SandboxNames()
+    network = BridgeNetwork(_network_settings(settings, plan), describe=names.describe)
+    runtime = names.runtime = OciRuntimeService(
         _runtime_settings(settings),
         snapshotter=OverlaySnapshotter(images, image_settings),
         find_image=images.image_status,
