@@ -168,8 +168,12 @@ def check_kernel(machine: Machine) -> Check:
 
 
 def check_overlayfs(machine: Machine) -> Check:
+    """In the kernel already, or a module that the first mount loads."""
     if "overlay" in machine.read("/proc/filesystems"):
         return Check(name="overlayfs", level="ok", detail="available")
+    release = machine.read("/proc/sys/kernel/osrelease")
+    if "/overlay.ko" in machine.read(f"/lib/modules/{release}/modules.dep"):
+        return Check(name="overlayfs", level="ok", detail="available; the kernel loads it when it is first needed")
     return Check(
         name="overlayfs",
         level="fail",
@@ -296,6 +300,25 @@ def check_firewall(machine: Machine) -> Check:
     return Check(name="firewall", level="ok", detail=detail)
 
 
+_SYSTEMD_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
+
+
+def check_resolvers(machine: Machine) -> Check:
+    """Pods have a loopback of their own: a resolver on the host's is not theirs."""
+    own, upstream = (
+        re.findall(r"^\s*nameserver\s+(\S+)", machine.read(path), re.MULTILINE)
+        for path in ("/etc/resolv.conf", _SYSTEMD_RESOLV_CONF)
+    )
+    for path, servers in (("/etc/resolv.conf", own), (_SYSTEMD_RESOLV_CONF, upstream if own else [])):
+        usable = [server for server in servers if not server.startswith(("127.", "::1"))]
+        if usable:
+            return Check(name="resolvers", level="ok", detail=f"pods use {', '.join(usable)} of {path}")
+    listed = f"only {', '.join(own)}, on the host's loopback" if own else "none in /etc/resolv.conf"
+    detail = f"{listed}: pods get no resolver"
+    mend = "name a resolver that pods can reach in /etc/resolv.conf, or in the pod: spec.dnsConfig.nameservers"
+    return Check(name="resolvers", level="warn", detail=detail, mend=mend)
+
+
 # --- files --------------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +383,7 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_seccomp,
     check_ip_forward,
     check_firewall,
+    check_resolvers,
     check_api_port,
     check_disk,
     check_inotify,

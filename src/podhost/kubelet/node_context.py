@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from podhost.aiokit.clock import Clock
@@ -13,7 +14,7 @@ from podhost.cri.images import ImageService
 from podhost.cri.runtime import DnsConfig, RuntimeService
 from podhost.cri.volumes import PodVolumes
 from podhost.kubelet.pod_actions import AnyContainer
-from podhost.kubelet.sandbox_config import parse_resolv_conf
+from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
@@ -73,15 +74,18 @@ class NodeContext:
 
 def read_host_facts(settings: KubeletSettings) -> HostFacts:
     """Processors, memory and resolvers of the machine.  Blocks for a moment."""
-    try:
-        dns = parse_resolv_conf(settings.resolv_conf.read_text(errors="replace"))
-    except OSError:
-        dns = DnsConfig()
     return HostFacts(
         cpu_millis=settings.cpu_millis or (os.cpu_count() or 1) * 1000,
         memory_bytes=settings.memory_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        dns=dns,
+        dns=choose_host_dns(_read_dns(settings.resolv_conf), lambda: _read_dns(settings.upstream_resolv_conf)),
     )
+
+
+def _read_dns(path: Path) -> DnsConfig:
+    try:
+        return parse_resolv_conf(path.read_text(errors="replace"))
+    except OSError:
+        return DnsConfig()
 
 
 def find_container(pod: models.Pod, name: str) -> tuple[models.Container | models.EphemeralContainer, str] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -129,6 +130,22 @@ def _merge_options(base: tuple[str, ...], custom: tuple[models.PodDNSConfigOptio
         if option.name:
             merged[option.name] = option.name if option.value is None else f"{option.name}:{option.value}"
     return tuple(merged.values())
+
+
+def choose_host_dns(host: DnsConfig, read_upstream: Callable[[], DnsConfig]) -> DnsConfig:
+    """What pods get of the host's resolvers: never one on the host's loopback, which is not theirs.
+
+    Where systemd-resolved listens on 127.0.0.53, its own upstreams are taken (as kubeadm has kubelets do).
+    """
+    if host.servers and not any(map(_is_reachable, host.servers)):
+        upstream = read_upstream()
+        if any(map(_is_reachable, upstream.servers)):
+            host = upstream
+    return replace(host, servers=tuple(filter(_is_reachable, host.servers)))
+
+
+def _is_reachable(server: str) -> bool:
+    return not server.startswith("127.") and server.partition("%")[0] not in ("::1", "0.0.0.0", "::")
 
 
 def parse_resolv_conf(text: str) -> DnsConfig:

@@ -32,6 +32,8 @@ class KubeletSettings:
     cluster_dns: tuple[str, ...] = ()
     """Addresses of the cluster's DNS; empty while there is none: pods then get the host's."""
     resolv_conf: Path = Path("/etc/resolv.conf")
+    upstream_resolv_conf: Path = Path("/run/systemd/resolve/resolv.conf")
+    """Read instead where the first names resolvers on the host's loopback only."""
     cpu_millis: int = 0
     """Capacity of the node; 0: what the machine has."""
     memory_bytes: int = 0
@@ -44,5 +46,7 @@ class KubeletSettings:
     container_backoff: BackoffSettings = BackoffSettings()
     image_backoff: BackoffSettings = BackoffSettings()
     relist_interval_s: float = 180.0
+    housekeeping_interval_s: float = 60.0
+    """How often the sizes of logs and of limited volumes are looked at, while there are any."""
     log_max_size_bytes: int = 10 << 20
     log_max_files: int = 5

@@ -111,3 +111,20 @@ def test_distribution_is_read_from_os_release(tmp_path: Path) -> None:
 def test_finding_is_one_line_and_its_mending_another() -> None:
     check = checks.Check(name="nft", level="fail", detail="not installed", mend="sudo apt-get install -y nftables")
     assert format_check(check, colour=False) == "✗ nft           not installed\n    → sudo apt-get install -y nftables"
+
+
+@pytest.mark.parametrize(
+    ("own", "upstream", "level", "words"),
+    [
+        ("nameserver 1.1.1.1", "", "ok", "pods use 1.1.1.1 of /etc/resolv.conf"),
+        ("nameserver 127.0.0.53", "nameserver 9.9.9.9", "ok", "pods use 9.9.9.9 of /run/systemd/resolve/resolv.conf"),
+        ("nameserver 127.0.0.1", "", "warn", "only 127.0.0.1, on the host's loopback: pods get no resolver"),
+        ("search example", "nameserver 9.9.9.9", "warn", "none in /etc/resolv.conf: pods get no resolver"),
+    ],
+)
+def test_resolvers_on_the_hosts_loopback_are_not_the_pods(
+    tmp_path: Path, own: str, upstream: str, level: str, words: str
+) -> None:
+    files = {"etc/resolv.conf": own, "run/systemd/resolve/resolv.conf": upstream}
+    check = checks.check_resolvers(make_machine(tmp_path, files))
+    assert (check.level, check.detail) == (level, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from podhost.api import models
 from podhost.cri.runtime import ContainerConfig, DnsConfig, PodSandboxConfig
 from podhost.kubelet.container_config import build_container_config
 from podhost.kubelet.environment import ConfigError
+from podhost.kubelet.node_context import read_host_facts
 from podhost.kubelet.pod_actions import ContainerStart
-from podhost.kubelet.sandbox_config import build_sandbox_config, parse_resolv_conf
+from podhost.kubelet.sandbox_config import build_sandbox_config, choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 
 SETTINGS = KubeletSettings(
@@ -150,3 +152,30 @@ def test_resolv_conf_of_the_host_is_read() -> None:
     assert parse_resolv_conf(text) == DnsConfig(
         servers=("1.1.1.1", "2.2.2.2"), searches=("c",), options=("rotate",)
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "upstream", "wanted"),
+    [
+        (("1.1.1.1", "9.9.9.9"), ("8.8.8.8",), ("1.1.1.1", "9.9.9.9")),
+        (("127.0.0.53",), ("8.8.8.8",), ("8.8.8.8",)),
+        (("127.0.0.1", "::1"), ("8.8.8.8", "127.0.0.2"), ("8.8.8.8",)),
+        (("127.0.0.1", "1.1.1.1"), ("8.8.8.8",), ("1.1.1.1",)),
+        (("127.0.0.1",), (), ()),
+        (("127.0.0.1",), ("127.0.0.1",), ()),
+        ((), ("8.8.8.8",), ()),
+    ],
+)
+def test_pods_never_get_a_resolver_on_the_hosts_loopback(
+    host: tuple[str, ...], upstream: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    assert choose_host_dns(DnsConfig(servers=host), lambda: DnsConfig(servers=upstream)).servers == wanted
+
+
+def test_searches_come_with_the_resolvers(tmp_path: Path) -> None:
+    (tmp_path / "stub").write_text("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n")
+    (tmp_path / "upstream").write_text("nameserver 192.168.1.1\nsearch home.example\n")
+    settings = replace(
+        SETTINGS, resolv_conf=tmp_path / "stub", upstream_resolv_conf=tmp_path / "upstream"
+    )
+    assert read_host_facts(settings).dns == DnsConfig(servers=("192.168.1.1",), searches=("home.example",))
