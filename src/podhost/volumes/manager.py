@@ -18,6 +18,7 @@ from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
+from podhost.errors import describe_cause
 from podhost.volumes import empty_dir, pod_directory, sub_path
 from podhost.volumes.plan import VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs
@@ -48,6 +49,7 @@ class VolumeManager:
         self, settings: VolumeSettings, reader: ObjectReader, *, tokens: TokenIssuer | None = None
     ) -> None:
         self._pods_dir = settings.pods_dir
+        self._reader = reader
         self._planner = Planner(settings, reader, tokens)
         self._pods: dict[PodUID, _PodState] = {}
         self._locks: dict[PodUID, asyncio.Lock] = {}
@@ -105,7 +107,7 @@ class VolumeManager:
             try:
                 await asyncio.to_thread(pod_directory.remove_volumes, self._pods_dir / uid)
             except OSError as error:
-                raise VolumeError(f"cannot remove the volumes of pod {uid}: {error}") from error
+                raise VolumeError(f"cannot remove the volumes of pod {uid}: {describe_cause(error)}") from error
         self._locks.pop(uid, None)
 
     async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
@@ -122,9 +124,11 @@ class VolumeManager:
         files, as under a kubelet; the reason is logged.
         """
         ref = (kind, namespace, name)
+        # Objects go before their pods whenever a namespace is deleted: nothing to warn of.
+        level = logging.WARNING if self._reader.read(kind, namespace, name) is not None else logging.DEBUG
         uids = [uid for uid, state in self._pods.items() if ref in state.refs]
         for uid in uids:
-            await self._refresh_pod(uid)
+            await self._refresh_pod(uid, level)
 
     def list_pods(self) -> set[PodUID]:
         """See :class:`podhost.cri.volumes.PodVolumes`."""
@@ -134,7 +138,7 @@ class VolumeManager:
             return set()
         return {PodUID(name) for name in names if pod_directory.has_volumes(self._pods_dir / name)}
 
-    async def _refresh_pod(self, uid: PodUID) -> None:
+    async def _refresh_pod(self, uid: PodUID, failure_level: int) -> None:
         async with self._lock(uid):
             state = self._pods.get(uid)
             if state is None:
@@ -143,7 +147,7 @@ class VolumeManager:
             _mounted, more = await asyncio.to_thread(_apply_plans, self._pods_dir / uid, plans)
             failures.update(more)
         for text in failures.values():
-            _log.warning("pod %s: cannot update its volumes: %s", uid, text)
+            _log.log(failure_level, "pod %s: cannot update its volumes: %s", uid, text)
 
     def _read_plans(self, pod: models.Pod) -> tuple[list[VolumePlan], dict[str, str]]:
         plans, failures = [], {}
@@ -169,7 +173,7 @@ def _uid_of(pod: models.Pod) -> PodUID:
 
 
 def _format_failure(volume: str, error: Exception) -> str:
-    return f'MountVolume.SetUp failed for volume "{volume}" : {error}'
+    return f'MountVolume.SetUp failed for volume "{volume}" : {describe_cause(error)}'
 
 
 def _apply_plans(

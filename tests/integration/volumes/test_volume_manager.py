@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 import threading
 import time
@@ -326,6 +327,21 @@ async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str,
         )
     assert str(caught.value).startswith(text)
     assert host.mounts() == []
+
+
+async def test_object_that_is_gone_is_no_reason_for_a_warning(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.objects.config_map("cm", key="v", other="w")
+    items = [{"key": "key", "path": "key"}]
+    await host.manager.mount_volumes(host.pod({"name": "c", "configMap": {"name": "cm", "items": items}}))
+    host.objects.config_map("cm", other="w")
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+    host.objects.documents.clear()
+    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert [record.levelname for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 async def test_mount_of_an_unknown_volume_and_unexpanded_expression_are_refused(host: Host) -> None:
