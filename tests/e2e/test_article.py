@@ -120,16 +120,3 @@ def test_several_ports_of_one_service_all_answer(daemon: Daemon) -> None:
             return False
 
     wait_until(both, what="both node ports to answer")
-
-
-def test_pods_cannot_reach_the_loopback_of_the_host(daemon: Daemon) -> None:
-    """CVE-2020-8558."""
-    daemon.kubectl("apply", "-f", str(EXAMPLES / "mc1"))
-    daemon.wait("pod/mc1", "condition=Ready")
-    api_port = json.loads(daemon.kubectl("config", "view", "-o", "json").stdout)["clusters"][0]["cluster"]["server"]
-    port = api_port.rsplit(":", 1)[1]
-    gateway = daemon.kubectl("exec", "mc1", "-c", "2nd", "--", "cat", "/proc/net/route").stdout
-    assert gateway
-    script = f"echo > /dev/tcp/127.0.0.1/{port}"
-    own = daemon.kubectl("exec", "mc1", "-c", "2nd", "--", "bash", "-c", script, check=False)
-    assert own.returncode != 0
