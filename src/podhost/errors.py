@@ -37,3 +37,14 @@ class ExhaustedError(PodhostError):
 
 class DeniedError(PodhostError):
     """The host or a remote side refuses permission."""
+
+
+def describe_cause(error: BaseException) -> str:
+    """The cause in a message "cannot X: cause".
+
+    What the kernel refuses reads as in Go, without Python's number: ``/var/x: no space left on device``.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    text = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{error.filename}: {text}" if isinstance(error.filename, str) else text
