@@ -10,7 +10,7 @@ import sys
 
 from podhost.aiokit import failpoint
 from podhost.daemon.instance import enter_instance
-from podhost.daemon.notify import notify_starter
+from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.settings import parse_settings
 from podhost.errors import PodhostError
 
@@ -28,12 +28,13 @@ def main(argv: list[str]) -> int:
         if settings.verbose:
             logging.getLogger("podhost").setLevel(logging.DEBUG)
         failpoint.configure(os.environ)
+        supervisor = Supervisor.take_from(os.environ)
         instance = enter_instance(settings)
         # Imported late: entering the namespace needs a process with one thread, whatever imports may start.
         from podhost.daemon.app import run_daemon
 
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
-        asyncio.run(run_daemon(settings, instance))
+        asyncio.run(run_daemon(settings, instance, supervisor))
     except (PodhostError, OSError) as error:
         logging.getLogger("podhost").error("%s", error)
         notify_starter(ready_fd, f"error: {error}")

@@ -17,10 +17,11 @@ from podhost.api.kinds import kind_by_resource
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
-from podhost.daemon import listeners, notify
+from podhost.daemon import listeners
 from podhost.daemon.engine import Engine, build_plan, remove_cgroups, start_controllers, start_engine
 from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
+from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, InvalidError
@@ -38,17 +39,17 @@ class Leave(Enum):
     """No pod is left, and no other trace shall be."""
 
 
-async def run_daemon(settings: DaemonSettings, instance: Instance) -> None:
+async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: Supervisor) -> None:
     """Run until a signal or a stop request."""
     async with AsyncExitStack() as outermost:
-        ending = await _run_parts(settings, outermost)
+        ending = await _run_parts(settings, supervisor, outermost)
     if ending is Leave.NOTHING:
         await asyncio.to_thread(remove_cgroups, settings)
         await asyncio.to_thread(leave_no_trace, settings, instance)
     _log.info("stopped")
 
 
-async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
+async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: AsyncExitStack) -> Leave:
     clock = SystemClock()
     plan = await asyncio.to_thread(build_plan, settings)
     engine = await start_engine(settings, plan, clock, stack)
@@ -87,10 +88,10 @@ async def _run_parts(settings: DaemonSettings, stack: AsyncExitStack) -> Leave:
     await listeners.serve(runner, unix, tcp, listeners.build_tls_context(pki))
     with shutdown.listening_to_signals():
         _log.info("instance %s is ready at %s and 127.0.0.1:%d", settings.instance, settings.socket_path, port)
-        notify.notify_systemd(f"READY=1\nMAINPID={os.getpid()}")
-        notify.notify_starter(settings.ready_fd, "ready")
+        supervisor.tell(f"READY=1\nMAINPID={os.getpid()}")
+        notify_starter(settings.ready_fd, "ready")
         ending = await shutdown.requested
-    notify.notify_systemd("STOPPING=1")
+    supervisor.tell("STOPPING=1")
     await runner.cleanup()
     settings.socket_path.unlink(missing_ok=True)
     if ending is Leave.NOTHING:
