@@ -185,6 +185,9 @@ def build_resources(resources: LinuxResources, host: HostFacts, *, privileged: b
             result["memory"]["swap"] = resources.memory_limit_bytes  # both together: no swap
     if resources.pids_limit:
         result["pids"] = {"limit": resources.pids_limit}
+    if host.cgroup_version == 2:
+        # As the kubelet: a container out of memory dies whole, not one of its processes.
+        result["unified"] = {"memory.oom.group": "1"}
     return result
 
 

@@ -161,6 +161,14 @@ def test_resources_are_converted() -> None:
     assert "swap" not in build_resources(resources, replace(HOST, can_limit_swap=False), privileged=False)["memory"]
 
 
+@pytest.mark.parametrize(("version", "unified"), [(1, None), (2, {"memory.oom.group": "1"})])
+def test_a_container_out_of_memory_dies_whole_where_the_kernel_can(
+    version: int, unified: dict[str, str] | None
+) -> None:
+    built = build_resources(LinuxResources(), replace(HOST, cgroup_version=version), privileged=False)
+    assert built.get("unified") == unified
+
+
 @pytest.mark.parametrize(
     ("wanted", "own", "capable", "result"),
     [(None, 0, True, None), (1000, 0, False, 1000), (-997, 0, False, None), (-997, 0, True, -997), (2, 5, False, None)],
