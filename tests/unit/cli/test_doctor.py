@@ -42,6 +42,20 @@ def test_missing_program_comes_with_the_distributions_command(tmp_path: Path, di
 
 
 @pytest.mark.parametrize(
+    ("files", "level"),
+    [
+        ({"proc/filesystems": "nodev\toverlay\n"}, "ok"),
+        ({"lib/modules/6.1.0/modules.dep": "kernel/fs/overlayfs/overlay.ko:\n"}, "ok"),
+        ({"lib/modules/6.1.0/modules.dep": "kernel/fs/ext4/ext4.ko:\n"}, "fail"),
+        ({}, "fail"),
+    ],
+)
+def test_overlayfs_may_be_a_module_that_is_not_loaded_yet(tmp_path: Path, files: dict[str, str], level: str) -> None:
+    machine = make_machine(tmp_path, {"proc/sys/kernel/osrelease": "6.1.0\n", **files})
+    assert checks.check_overlayfs(machine).level == level
+
+
+@pytest.mark.parametrize(
     ("programs", "level"), [(("crun", "runc"), "ok"), (("crun",), "ok"), (("runc",), "warn"), ((), "fail")]
 )
 def test_runtime_is_crun_then_runc(tmp_path: Path, programs: tuple[str, ...], level: str) -> None:
