@@ -16,7 +16,8 @@ Every field of a Pod in the official schema is one of:
 
 - **honoured**: it does what it does on a cluster;
 - **ignored**: accepted and stored; on one machine it makes no difference, for the reason given;
-- **warned**: accepted and stored, but without its effect; the answer carries a `Warning` header (kubectl prints it);
+- **warned**: accepted and stored, but without its effect; the answer carries a `Warning` header (kubectl prints it),
+  and an Event `FieldNotHonoured` on the pod says so when it starts;
 - **rejected**: the API refuses it.
 
 Unknown fields are refused under strict field validation, which is kubectl's default.

@@ -46,15 +46,11 @@ _NO_PLUGIN = _never("no driver for this kind of volume exists here; the pod does
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "PodSpec": {
-        "affinity": _never(_ONE_NODE),
-        "nodeSelector": _never(_ONE_NODE),
         "topologySpreadConstraints": _never(_ONE_NODE),
-        "tolerations": _harmless("the node has no taints"),
         "nodeName": _harmless("the pod is bound to the only node"),
         "priority": _harmless("nothing is preempted"),
         "priorityClassName": _harmless("nothing is preempted"),
         "preemptionPolicy": _harmless("nothing is preempted"),
-        "schedulerName": _harmless("there is no scheduler to choose"),
         "schedulingGroup": _never("pods are started one by one, not as a group"),
         "evictionResponders": _harmless("nothing is evicted"),
         "automountServiceAccountToken": _later("no token is mounted into the containers"),
@@ -68,6 +64,9 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "resources": _later("limits of the whole pod are not applied; those of its containers are"),
         "runtimeClassName": _later("the default runtime is used"),
     },
+    "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
+    "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _harmless("there is one node")},
+    "Toleration": {"tolerationSeconds": _harmless("a taint evicts nothing")},
     "PodSecurityContext": {
         "appArmorProfile": _later("the containers run without the profile"),
         "fsGroupChangePolicy": _later("the group of all files is set, as with Always"),
@@ -134,10 +133,16 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
 HONOURED: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
-        "PodSpec": "activeDeadlineSeconds containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC "
-        "hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers readinessGates restartPolicy "
-        "schedulingGates securityContext setHostnameAsFQDN shareProcessNamespace subdomain "
-        "terminationGracePeriodSeconds volumes",
+        "PodSpec": "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases "
+        "hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers nodeSelector "
+        "readinessGates restartPolicy schedulerName schedulingGates securityContext setHostnameAsFQDN "
+        "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        "Affinity": "nodeAffinity",
+        "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
+        "NodeSelector": "nodeSelectorTerms",
+        "NodeSelectorTerm": "matchExpressions matchFields",
+        "NodeSelectorRequirement": "key operator values",
+        "Toleration": "effect key operator value",
         "PodDNSConfig": "nameservers options searches",
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",

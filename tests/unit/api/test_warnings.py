@@ -34,7 +34,7 @@ def test_a_plain_pod_is_not_warned_about(make_pod: MakePod) -> None:
 
 
 def test_fields_without_effect_are_named_with_their_path(make_pod: MakePod) -> None:
-    pod = make_pod(affinity={}, runtimeClassName="kata")
+    pod = make_pod(affinity={"nodeAffinity": {}, "podAffinity": {}}, runtimeClassName="kata")
     pod["spec"]["containers"][0] |= {
         "livenessProbe": {"tcpSocket": {"port": 80}},
         "lifecycle": {"preStop": {"exec": {"command": ["x"]}}},
@@ -44,7 +44,7 @@ def test_fields_without_effect_are_named_with_their_path(make_pod: MakePod) -> N
         "spec.containers[0].livenessProbe: not honoured by podhost yet",
         "spec.containers[0].lifecycle.preStop: not honoured by podhost yet",
         "spec.containers[0].securityContext.seLinuxOptions: not honoured by podhost",
-        "spec.affinity: not honoured by podhost",
+        "spec.affinity.podAffinity: not honoured by podhost",
         "spec.runtimeClassName: not honoured by podhost yet",
     ]
 
