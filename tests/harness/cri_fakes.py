@@ -322,6 +322,9 @@ class FakeVolumes:
     mounted: set[PodUID] = field(default_factory=set)
     errors: list[VolumeError] = field(default_factory=list)
     refreshed: list[tuple[str, str, str]] = field(default_factory=list)
+    exceeded: dict[str, list[str]] = field(default_factory=dict)
+    """Texts by the pod's name; what is looked at is counted in ``measured``."""
+    measured: list[str] = field(default_factory=list)
 
     async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
         self.mounted.add(PodUID(pod.metadata.uid))
@@ -343,6 +346,10 @@ class FakeVolumes:
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         self.refreshed.append((kind, namespace, name))
+
+    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
+        self.measured.append(pod.metadata.name)
+        return self.exceeded.get(pod.metadata.name, [])
 
     def list_pods(self) -> set[PodUID]:
         return set(self.mounted)

@@ -57,5 +57,8 @@ class PodVolumes(Protocol):
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         """A ConfigMap or Secret has changed: update the volumes that show it, atomically."""
 
+    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
+        """The kubelet's eviction text for each volume on disk that has outgrown its limit."""
+
     def list_pods(self) -> set[PodUID]:
         """Pods that have volumes on disk, for the start-up sweep."""

@@ -93,7 +93,7 @@ class Engine:
         removed like those that a start finds.
         """
         await self.kubelet.stop()
-        await recover_orphans(self.kubelet.context, set())
+        await recover_orphans(self.kubelet.context, lambda uid: False)
         await self.proxy.teardown()
         await self.network.teardown()
 
@@ -255,6 +255,9 @@ def _kubelet_settings(settings: DaemonSettings, host_ips: tuple[str, ...]) -> Ku
         host_ips=host_ips,
         boot_id=boot_id(),
         instance=settings.instance,
+        housekeeping_interval_s=settings.housekeeping_interval_s,
+        log_max_size_bytes=settings.container_log_max_bytes,
+        log_max_files=settings.container_log_max_files,
     )
 
 

@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from podhost.api.quantity import quantity_to_int
 from podhost.errors import InvalidError
 
 DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
@@ -39,6 +40,9 @@ class DaemonSettings:
     image_store: Path | None = None
     ready_fd: int | None = None
     verbose: bool = False
+    container_log_max_bytes: int = 10 << 20
+    container_log_max_files: int = 5
+    housekeeping_interval_s: float = 60.0
 
     @property
     def data_dir(self) -> Path:
@@ -69,6 +73,22 @@ def _port_range(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _size(text: str) -> int:
+    try:
+        size = quantity_to_int(text)
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 10Mi")
+    return size
+
+
+def _file_count(text: str) -> int:
+    if not text.isdigit() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 2")
+    return int(text)
+
+
 def default_node_name() -> str:
     """The host's name as a Node may be called (a DNS subdomain)."""
     name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
@@ -91,6 +111,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--bridge", default=None, help="name of the bridge device")
     parser.add_argument("--ready-fd", type=int, default=None, help="write 'ready' to this descriptor")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument(
+        "--container-log-max-size", type=_size, default=10 << 20, metavar="SIZE", help="rotate larger logs; 10Mi"
+    )
+    parser.add_argument(
+        "--container-log-max-files", type=_file_count, default=5, metavar="N", help="files kept of a log; 5"
+    )
+    # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
+    parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
 
 
@@ -121,4 +149,7 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         image_store=args.image_store.absolute() if args.image_store else None,
         ready_fd=args.ready_fd,
         verbose=args.verbose,
+        container_log_max_bytes=args.container_log_max_size,
+        container_log_max_files=args.container_log_max_files,
+        housekeeping_interval_s=args.housekeeping_interval,
     )

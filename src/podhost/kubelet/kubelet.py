@@ -12,6 +12,8 @@ from podhost.cri.ids import PodUID
 from podhost.cri.images import ImageService
 from podhost.cri.runtime import ContainerEvent, ContainerEventType, DnsConfig, RuntimeService
 from podhost.cri.volumes import PodVolumes
+from podhost.errors import PodhostError
+from podhost.kubelet.eviction import VolumeLimits
 from podhost.kubelet.image_puller import ImagePuller
 from podhost.kubelet.log_rotation import rotate_logs
 from podhost.kubelet.log_watcher import LogWatcher
@@ -26,7 +28,6 @@ from podhost.store.watch import WatchEvent
 _log = logging.getLogger(__name__)
 
 _PROGRESS = (ContainerEventType.CREATED, ContainerEventType.STARTED)
-_LOG_CHECK_S = 60.0
 
 
 class Kubelet:
@@ -66,6 +67,7 @@ class Kubelet:
         self._puller = ImagePuller(self.context)
         self._pods: dict[PodUID, PodWorker] = {}
         self._unreadable: set[PodUID] = set()
+        self._limits = VolumeLimits(self.context, self._pods)
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(
             self._sync, name="pod", on_error=self._on_sync_failed
         )
@@ -89,7 +91,7 @@ class Kubelet:
             self._admit(document)
         self._sweep()
         self._arm("relist", context.settings.relist_interval_s, self._relist)
-        self._arm("logs", _LOG_CHECK_S, self._check_logs)
+        self._arm("logs", context.settings.housekeeping_interval_s, self._check_logs)
 
     async def stop(self) -> None:
         """Stop looking; containers go on.  Idempotent."""
@@ -100,6 +102,7 @@ class Kubelet:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        await self._limits.stop()
         await self._workers.stop()
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
         await self._tasks.cancel_all()
@@ -143,6 +146,7 @@ class Kubelet:
             self._unreadable.add(PodUID(document["metadata"]["uid"]))
             return
         self._pods[worker.uid] = worker
+        self._limits.on_admitted(worker)
         self._submit(worker.uid)
 
     def _submit(self, uid: str) -> None:
@@ -175,7 +179,8 @@ class Kubelet:
             await worker.sync_pod()
 
     def _on_sync_failed(self, uid: str, _: None, error: Exception) -> None:
-        _log.error("a pass over pod %s failed: %s", uid, error, exc_info=error)
+        unexpected = None if isinstance(error, PodhostError) else error
+        _log.error("a pass over pod %s failed: %s", uid, error, exc_info=unexpected)
         # Facts may be broken for good; do not spin, and do not forget the pod either.
         self._arm(f"failed:{uid}", 10.0, lambda: self._submit(uid))
 
@@ -209,6 +214,6 @@ class Kubelet:
 
     def _check_logs(self) -> None:
         """Once a minute, while pods run."""
-        self._arm("logs", _LOG_CHECK_S, self._check_logs)
+        self._arm("logs", self.context.settings.housekeeping_interval_s, self._check_logs)
         if self._pods:
             self._tasks.spawn(rotate_logs(self.context), name="rotate-logs")

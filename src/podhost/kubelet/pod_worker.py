@@ -20,13 +20,15 @@ from typing import Any
 import msgspec
 
 from podhost.api import models
+from podhost.api.reasons import EVICTED
 from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState
-from podhost.errors import PodhostError
+from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.container_gc import compute_garbage, remove_garbage
 from podhost.kubelet.container_status import StatusContext, WaitingReason
-from podhost.kubelet.image_puller import ImagePuller, StartFailure
+from podhost.kubelet.field_events import record_field_events
+from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.node_context import Document, NodeContext, format_field_path
 from podhost.kubelet.pod_actions import (
@@ -52,6 +54,9 @@ _PREPARE_MAX_S = 122.0
 _STOP_FIRST_S = 1.0
 _STOP_MAX_S = 60.0
 _FORCED_GRACE_S = 1.0
+_UNEXPECTED_RETRY_S = 10.0
+_EVICTION_GRACE_S = 1.0
+"""Of a pod that is over a limit (the kubelet's immediateEvictionGracePeriodSeconds)."""
 _MIN_TIMER_S = 0.001
 
 
@@ -135,6 +140,19 @@ class PodWorker:
             return  # The end of the start task asks for a pass by itself.
         self.request_sync()
 
+    @property
+    def may_be_evicted(self) -> bool:
+        """Whether it lives and is to go on living."""
+        over = self._failure or self._object_gone or self.pod.metadata.deletion_timestamp
+        return not over and not is_terminal(self._status())
+
+    def evict(self, message: str) -> None:
+        """The kubelet ends the pod: it uses more than it may."""
+        if self.may_be_evicted:
+            self._failure = PodFailure(EVICTED, message)
+            self._event("Warning", EVICTED, message)
+            self.request_sync()
+
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""
         for timer in self._timers.values():
@@ -188,7 +206,7 @@ class PodWorker:
         if actions.failure is not None and self._failure is None:
             self._failure = actions.failure
             self._event("Normal", actions.failure.reason, actions.failure.message)
-        if actions.kill_pod and not actions.create_sandbox:
+        if self._failure is not None or (actions.kill_pod and not actions.create_sandbox):
             self._write(observed, is_ending=True)
             self._finish()
             return
@@ -225,6 +243,8 @@ class PodWorker:
         done = self._prepared
         if not actions.create_sandbox and done is not None and _has_result(done, actions):
             return True
+        if done is None and not observed.sandboxes:
+            record_field_events(self._context.recorder, self.document)
         self._prepared = asyncio.get_running_loop().create_future()
         self._in_flight.spawn("prepare", self._prepare(self._prepared, actions, observed))
         return True
@@ -244,9 +264,9 @@ class PodWorker:
                 create=actions.create_sandbox,
                 attempt=actions.sandbox_attempt,
             )
-        except PodhostError as error:
+        except Exception as error:
             self._retry_later("prepare", _PREPARE_FIRST_S, _PREPARE_MAX_S)
-            _log.info("%s", error)
+            _log.info("%s", error, exc_info=None if isinstance(error, PodhostError) else error)
             result.set_exception(PrepareError(str(error)))
             result.exception()  # Seen, even if no container waits for it.
             return
@@ -263,6 +283,10 @@ class PodWorker:
         except PrepareError:
             return  # Reported by the task that prepares; the next pass comes with its retry.
         except StartFailure as failure:
+            self._on_start_failure(start.name, failure)
+        except Exception as error:
+            _log.exception("cannot start container %s of %s", start.name, self.key)
+            failure = StartFailure("CreateContainerError", describe_cause(error), RetryPlan(_UNEXPECTED_RETRY_S))
             self._on_start_failure(start.name, failure)
         else:
             self._clear_failure(start.name)
@@ -309,9 +333,9 @@ class PodWorker:
         await self._in_flight.cancel("start:", "prepare", "kill:")
         self._prepared = None
         try:
-            await self._stopper.stop_containers(
-                self.document, self.pod, self.observe(), compute_grace_s(self.pod)
-            )
+            evicted = self._failure is not None and self._failure.reason == EVICTED
+            grace_s = _EVICTION_GRACE_S if evicted else compute_grace_s(self.pod)
+            await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
             await self._stopper.release(self.observe(), self.uid)
         except (PodhostError, OSError) as error:
             self._on_stop_failed("finish", error)
