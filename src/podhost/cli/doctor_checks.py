@@ -210,7 +210,7 @@ def check_cgroups(machine: Machine) -> Check:
         return Check(
             name="cgroups", level="fail", detail="not mounted", mend="sudo mount -t cgroup2 none /sys/fs/cgroup"
         )
-    detail = f"{layout}, without {', '.join(missing)}: such limits are not applied (an Event says so)"
+    detail = f"{layout}, without {', '.join(missing)}: such limits are not applied"
     mend = "add to the kernel's command line: cgroup_enable=memory swapaccount=1, then reboot"
     return Check(name="cgroups", level="warn", detail=detail, mend=mend)
 

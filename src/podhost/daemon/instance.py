@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import grp
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from podhost.errors import ConflictError, DeniedError
 from podhost.linux import cgroup, mount, namespaces
 from podhost.linux.fs import ensure_directory, remove_tree, write_atomic
 from podhost.linux.pidfd import boot_id
+
+_log = logging.getLogger(__name__)
 
 SOCKET_GROUP = "podhost"
 """Members may use the socket; that is as good as being root."""
@@ -102,6 +105,11 @@ def _enter_mount_namespace(settings: DaemonSettings) -> None:
         # crun refuses the hybrid layout; without the v2 part in view it uses v1, which is where the
         # controllers are.
         mount.unmount(Path("/sys/fs/cgroup/unified"))
+    try:
+        cgroup.vacate_root()
+    except OSError as error:
+        # Read-only in some containers; what needs the hierarchy says so itself.
+        _log.warning("cannot prepare the cgroup hierarchy for limits of pods: %s", error)
 
 
 def is_pinned(pin: Path) -> bool:

@@ -79,6 +79,45 @@ def detect() -> CgroupLayout:
     return CgroupLayout(2, False, frozenset(names), root, {"": root})
 
 
+def usable_controllers(path: str) -> frozenset[str]:
+    """Controllers whose limits can be set in the cgroup, which must exist.  Raises OSError."""
+    layout = detect()
+    if layout.version == 1:
+        return layout.controllers
+    return frozenset((layout.directories(path)[0] / "cgroup.controllers").read_text().split())
+
+
+def vacate_root() -> None:
+    """Move processes out of the root of our view into its child ``init``, where they are in the way of limits.
+
+    On version 2 a cgroup with processes gives no controllers to its children; only the machine's real root may.
+    In a container with a cgroup namespace of its own the root is an ordinary cgroup, with the container's
+    processes in it unless an init system has sorted them.  What cannot be moved stays: pods then run without limits.
+    """
+    layout = detect()
+    if layout.version != 2 or not (layout.root / "cgroup.type").exists():
+        return
+    enabled = (layout.root / "cgroup.subtree_control").read_text().split()
+    if layout.controllers & {"cpu", "memory", "pids"} <= set(enabled):
+        return
+    inner = layout.root / "init"
+    # 0 is a process of another PID namespace; written back it would mean ourselves.
+    while members := _read_pids([layout.root]) - {0}:
+        inner.mkdir(exist_ok=True)
+        if sum(_try_to_move(inner, pid) for pid in members) == 0:
+            return
+
+
+def _try_to_move(directory: Path, pid: int) -> bool:
+    try:
+        (directory / "cgroup.procs").write_text(str(pid))
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def create(path: str) -> None:
     """Make the cgroup in each hierarchy, with its parents.  Idempotent.
 

@@ -26,12 +26,14 @@ class HostFacts:
     oom_score_adj: int
     """Our own; lower values need CAP_SYS_RESOURCE."""
     cgroup_version: int
+    controllers: frozenset[str]
+    """cgroup controllers whose limits can be set for containers."""
     can_limit_swap: bool
     runtime_identity: str
     """Changes when the OCI runtime's binary does."""
 
 
-def read_host_facts(oci_path: Path, cgroup_version: int) -> HostFacts:
+def read_host_facts(oci_path: Path, cgroup_version: int, controllers: frozenset[str]) -> HostFacts:
     """Read them; blocking, below 1 ms."""
     status = Path("/proc/self/status").read_text()
     bounding = re.search(r"^CapPrm:\s*([0-9a-f]+)", status, re.MULTILINE)
@@ -43,6 +45,7 @@ def read_host_facts(oci_path: Path, cgroup_version: int) -> HostFacts:
         kernel=(int(release[1]), int(release[2])) if release else (0, 0),
         oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
         cgroup_version=cgroup_version,
+        controllers=controllers,
         can_limit_swap=_can_limit_swap(cgroup_version),
         runtime_identity=f"{oci_path}:{binary.st_size}:{binary.st_mtime_ns}",
     )

@@ -170,22 +170,25 @@ def build_namespaces(view: SandboxView, *, cgroup_version: int, privileged: bool
 
 
 def build_resources(resources: LinuxResources, host: HostFacts, *, privileged: bool) -> dict[str, Any]:
-    """``linux.resources``; devices other than the runtime's defaults are denied unless privileged."""
+    """``linux.resources``; devices other than the runtime's defaults are denied unless privileged.
+
+    Limits whose controller the host does not give are left out: the OCI runtimes would refuse the container.
+    """
     result: dict[str, Any] = {"devices": [{"allow": privileged, "access": "rwm"}]}
     cpu = {
         "shares": resources.cpu_shares,
         "quota": resources.cpu_quota_us,
         "period": resources.cpu_period_us,
     }
-    if any(value is not None for value in cpu.values()):
+    if "cpu" in host.controllers and any(value is not None for value in cpu.values()):
         result["cpu"] = {name: value for name, value in cpu.items() if value is not None}
-    if resources.memory_limit_bytes:
+    if "memory" in host.controllers and resources.memory_limit_bytes:
         result["memory"] = {"limit": resources.memory_limit_bytes}
         if host.can_limit_swap:
             result["memory"]["swap"] = resources.memory_limit_bytes  # both together: no swap
-    if resources.pids_limit:
+    if "pids" in host.controllers and resources.pids_limit:
         result["pids"] = {"limit": resources.pids_limit}
-    if host.cgroup_version == 2:
+    if host.cgroup_version == 2 and "memory" in host.controllers:
         # As the kubelet: a container out of memory dies whole, not one of its processes.
         result["unified"] = {"memory.oom.group": "1"}
     return result

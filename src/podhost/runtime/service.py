@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from podhost.runtime.container_stop import remove_container, stop_container
 from podhost.runtime.context import ImageLookup, RuntimeContext
 from podhost.runtime.exec import exec_sync, start_exec
 from podhost.runtime.exit_monitor import ExitFact, ExitMonitor, wait_process
-from podhost.runtime.host_facts import read_host_facts
+from podhost.runtime.host_facts import HostFacts, read_host_facts
 from podhost.runtime.oci_runtime import oci_path, remove_empty_cgroup
 from podhost.runtime.records import (
     RecordFiles,
@@ -50,6 +51,17 @@ from podhost.runtime.sandbox_run import run_pod_sandbox
 from podhost.runtime.sandbox_stop import on_holder_exit, remove_pod_sandbox, stop_pod_sandbox
 from podhost.runtime.seccomp import FilterCache
 from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+
+_log = logging.getLogger(__name__)
+
+
+def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
+    """The monitors' cgroup, and what the host offers: which limits work can be seen in there."""
+    cgroup.create(paths.monitor_cgroup)
+    controllers = cgroup.usable_controllers(paths.monitor_cgroup)
+    if missing := {"cpu", "memory", "pids"} - controllers:
+        _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))
+    return read_host_facts(oci_path(settings), cgroup.detect().version, controllers)
 
 
 class OciRuntimeService:
@@ -84,7 +96,7 @@ class OciRuntimeService:
             filters=FilterCache(paths.seccomp_cache),
             monitor=ExitMonitor(paths.exits, self._on_exit),
             tasks=Tasks(),
-            host=read_host_facts(oci_path(settings), cgroup.detect().version),
+            host=_prepare_host(settings, paths),
         )
         self._version: RuntimeVersion | None = None
 
@@ -161,7 +173,6 @@ class OciRuntimeService:
 
     async def recover(self) -> None:
         self._ctx.monitor.start()
-        await asyncio.to_thread(cgroup.create, self._ctx.paths.monitor_cgroup)
         await recover(self._ctx)
         for entry in self._ctx.registry.sandboxes():
             self._watch_holder(entry)

@@ -30,6 +30,7 @@ HOST = HostFacts(
     kernel=(6, 1),
     oom_score_adj=0,
     cgroup_version=2,
+    controllers=frozenset({"cpu", "memory", "pids"}),
     can_limit_swap=True,
     runtime_identity="crun",
 )
@@ -159,6 +160,12 @@ def test_resources_are_converted() -> None:
     assert built["memory"] == {"limit": 1 << 20, "swap": 1 << 20}
     assert built["pids"] == {"limit": 7}
     assert "swap" not in build_resources(resources, replace(HOST, can_limit_swap=False), privileged=False)["memory"]
+
+
+def test_limits_without_their_controller_are_left_out() -> None:
+    resources = LinuxResources(cpu_shares=512, memory_limit_bytes=1 << 20, pids_limit=7)
+    built = build_resources(resources, replace(HOST, controllers=frozenset({"pids"})), privileged=False)
+    assert set(built) == {"devices", "pids"}
 
 
 @pytest.mark.parametrize(("version", "unified"), [(1, None), (2, {"memory.oom.group": "1"})])
