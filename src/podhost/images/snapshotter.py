@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from podhost.aiokit import failpoint
+from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
 from podhost.cri.ids import ContainerId, ImageId
 from podhost.cri.images import RootfsMount
 from podhost.errors import NotFoundError
@@ -44,13 +45,13 @@ class OverlaySnapshotter:
         path = self._layers_dir / container_id
         existed = await asyncio.to_thread(path.is_dir)
         try:
-            await asyncio.to_thread(self._make, path, container_id, image_id)
+            await run_in_thread_to_end(self._make, path, container_id, image_id)
             # After the lease: from now on nobody deletes these layers.
             layers = await self._store.ensure_layers(image_id)
-            return await asyncio.to_thread(self._finish, path, layers)
+            return await run_in_thread_to_end(self._finish, path, layers)
         except BaseException:
             if not existed:
-                await asyncio.shield(self.remove(container_id))
+                await run_to_end(self.remove(container_id))
             raise
 
     def _make(self, path: Path, container_id: ContainerId, image_id: ImageId) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from podhost.aiokit import failpoint
+from podhost.aiokit.completion import run_in_thread_to_end
 from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.images import Image, RootfsMount
 from podhost.cri.runtime import ContainerConfig, ContainerEventType, ContainerStartError, SecurityConfig
@@ -86,7 +87,7 @@ async def _create_steps(
 ) -> ContainerRecord:
     bundle = ctx.paths.bundle(container_id)
     undo.push(lambda: asyncio.to_thread(remove_bundle, bundle))
-    await asyncio.to_thread(_make_directories, bundle, config.log_path)
+    await run_in_thread_to_end(_make_directories, bundle, config.log_path)
     failpoint.hit(_DIRECTORY)
     undo.push(lambda: ctx.snapshotter.remove(container_id))
     rootfs = await ctx.snapshotter.prepare(container_id, config.image_id)
@@ -99,7 +100,7 @@ async def _create_steps(
         created_at_ns=ctx.clock.now_ns(),
     )
     undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_container, container_id))
-    await asyncio.to_thread(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
+    await run_in_thread_to_end(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
     failpoint.hit(_RECORD)
     return record
 

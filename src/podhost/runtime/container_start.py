@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from podhost.aiokit import failpoint
+from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerEventType, ContainerStartError, ContainerState
 from podhost.errors import ConflictError, PodhostError
@@ -64,9 +65,9 @@ async def start_container(ctx: RuntimeContext, container_id: ContainerId) -> Non
 async def _start(ctx: RuntimeContext, entry: ContainerEntry) -> None:
     failpoint.hit(_MONITOR)
     report = await _create_in_runtime(ctx, entry)
-    record = await asyncio.to_thread(_start_created, ctx, entry.record, report)
+    record = await run_in_thread_to_end(_start_created, ctx, entry.record, report)
     if record is None:
-        record = await _start_by_command(ctx, entry.record, report)
+        record = await run_to_end(_start_by_command(ctx, entry.record, report))
     ctx.registry.replace_container(entry, record)
     ctx.monitor.watch(record.id, monitor=record.monitor, process=record.process)
 
@@ -163,7 +164,7 @@ def _read_command(ctx: RuntimeContext, container_id: ContainerId) -> str:
 
 async def _undo_start(ctx: RuntimeContext, entry: ContainerEntry, error: BaseException) -> None:
     """End what was begun and record the refusal; a container is started once, the kubelet makes a new one."""
-    await asyncio.to_thread(end_unstarted, ctx, entry)
+    await run_in_thread_to_end(end_unstarted, ctx, entry)
     refused = error if isinstance(error, ContainerStartError) else None
     record = build_exited_record(
         entry.record,

@@ -7,13 +7,15 @@ start-up sweep removes them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from podhost.aiokit import failpoint
+from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
 from podhost.cri.ids import SandboxId
-from podhost.cri.runtime import PodSandboxConfig
+from podhost.cri.runtime import LinuxResources, PodSandboxConfig
 from podhost.errors import ExhaustedError, InvalidError, PodhostError
 from podhost.linux import cgroup, mount
 from podhost.linux.fs import remove_tree, write_atomic
@@ -29,6 +31,8 @@ from podhost.runtime.registry import SandboxEntry
 from podhost.runtime.sandbox_files import build_hosts, build_resolv_conf
 from podhost.runtime.settings import RuntimePaths, SandboxPaths
 from podhost.runtime.undo import UndoStack
+
+_log = logging.getLogger(__name__)
 
 _NAMESPACES = failpoint.register("sandbox.run.01-namespaces")
 _NETWORK = failpoint.register("sandbox.run.02-network")
@@ -72,18 +76,18 @@ async def _run_steps(
     made = _Made()
     ctx.tasks.spawn(asyncio.to_thread(warm_up_migrations), name="cgroup-warm-up")
     undo.push(lambda: asyncio.to_thread(remove_sandbox_files, ctx.paths, config, paths))
-    await asyncio.to_thread(_make_namespaces, ctx.paths, config, paths)
+    await run_in_thread_to_end(_make_namespaces, ctx.paths, config, paths)
     failpoint.hit(_NAMESPACES)
     if not config.host_network:
         undo.push(lambda: ctx.network.detach(sandbox_id))
         status = await ctx.network.attach(sandbox_id, paths.namespaces / "net", config.port_mappings)
         made.ips = status.ips
     failpoint.hit(_NETWORK)
-    await asyncio.to_thread(_write_files, config, made.ips, paths)
+    await run_in_thread_to_end(_write_files, config, made.ips, paths)
     failpoint.hit(_FILES)
     if config.share_process_namespace:
         undo.push(lambda: stop_holder(ctx, sandbox_id, config.uid))
-        made.holder = await start_holder(ctx, sandbox_id, config.uid, build_sandbox_view(config, paths))
+        made.holder = await run_to_end(start_holder(ctx, sandbox_id, config.uid, build_sandbox_view(config, paths)))
     failpoint.hit(_HOLDER)
     record = SandboxRecord(
         id=sandbox_id,
@@ -94,7 +98,7 @@ async def _run_steps(
         holder=made.holder,
     )
     undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_sandbox, sandbox_id))
-    await asyncio.to_thread(ctx.registry.files.save_sandbox, record)
+    await run_in_thread_to_end(ctx.registry.files.save_sandbox, record)
     failpoint.hit(_RECORD)
     return record
 
@@ -140,7 +144,7 @@ def build_sandbox_view(config: PodSandboxConfig, paths: SandboxPaths) -> Sandbox
 def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: SandboxPaths) -> None:
     kinds = compute_namespace_kinds(config)
     sandbox.root.mkdir(parents=True, mode=0o711)
-    cgroup.create(paths.pod_cgroup(config.uid))
+    _make_pod_cgroup(paths.pod_cgroup(config.uid), config.resources)
     mqueue = sandbox.mqueue if "ipc" in kinds else None
     if mqueue is not None:
         mqueue.mkdir(mode=0o755)
@@ -154,6 +158,20 @@ def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: San
             sysctls=config.sysctls,
             mqueue_target=mqueue,
         )
+
+
+def _make_pod_cgroup(path: str, wanted: LinuxResources) -> None:
+    problems = cgroup.ensure_pod_parent(
+        path,
+        cpu_shares=wanted.cpu_shares,
+        cpu_quota_us=wanted.cpu_quota_us,
+        cpu_period_us=wanted.cpu_period_us,
+        memory_limit_bytes=wanted.memory_limit_bytes,
+        pids_limit=wanted.pids_limit,
+    )
+    for problem in problems:
+        # A host that does not give a controller runs pods without it; that was said once, at the start.
+        _log.debug("%s", problem)
 
 
 def _write_files(config: PodSandboxConfig, ips: tuple[str, ...], sandbox: SandboxPaths) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+
+from podhost.aiokit.completion import run_to_end
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,8 @@ class UndoStack:
         while self._steps:
             undo = self._steps.pop()
             try:
-                await undo()
+                await run_to_end(undo())
+            except asyncio.CancelledError:
+                continue  # whoever unwinds raises its own reason afterwards
             except Exception as error:
                 _log.error("%s: undoing a step failed: %s", self._what, error, exc_info=error)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podhost.aiokit.completion import run_in_thread_to_end
 from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
@@ -62,7 +63,7 @@ class VolumeManager:
         async with self._lock(uid):
             self._pods[uid] = _PodState(pod, find_object_refs(pod))
             plans, failures = self._read_plans(pod)
-            mounted, more = await asyncio.to_thread(_apply_plans, self._pods_dir / uid, plans)
+            mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans)
             failures.update(more)
         if failures:
             # In the order of the pod's volumes, whichever step failed.
@@ -93,7 +94,7 @@ class VolumeManager:
             mounts.append(_build_mount(wanted, volume, path))
         if pending:
             async with self._lock(_uid_of(pod)):
-                await asyncio.to_thread(_mount_sub_paths, container.name, pending)
+                await run_in_thread_to_end(_mount_sub_paths, container.name, pending)
         return tuple(mounts)
 
     async def unmount_volumes(self, uid: PodUID) -> None:
@@ -105,7 +106,7 @@ class VolumeManager:
         async with self._lock(uid):
             self._pods.pop(uid, None)
             try:
-                await asyncio.to_thread(pod_directory.remove_volumes, self._pods_dir / uid)
+                await run_in_thread_to_end(pod_directory.remove_volumes, self._pods_dir / uid)
             except OSError as error:
                 raise VolumeError(f"cannot remove the volumes of pod {uid}: {describe_cause(error)}") from error
         self._locks.pop(uid, None)
@@ -144,7 +145,7 @@ class VolumeManager:
             if state is None:
                 return
             plans, failures = self._read_plans(state.pod)
-            _mounted, more = await asyncio.to_thread(_apply_plans, self._pods_dir / uid, plans)
+            _mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans)
             failures.update(more)
         for text in failures.values():
             _log.log(failure_level, "pod %s: cannot update its volumes: %s", uid, text)
