@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from podhost.api.field_errors import go_quote
 from podhost.errors import InvalidError
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED_BYTES = 3 << 20
+"""As much as a request may have: copies of copies double the document with each operation."""
 
 
 class PatchError(InvalidError):
@@ -58,13 +62,17 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
         limit = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise PatchError(limit, unprocessable=True)
     root = [copy.deepcopy(document)]
+    copied_bytes = 0
     for operation in operations:
-        _apply_operation(root, operation)
+        copied_bytes += _apply_operation(root, operation, MAX_COPIED_BYTES - copied_bytes)
     return root[0]
 
 
-def _apply_operation(root: list[Any], operation: Any) -> None:
-    """``root`` holds the document as its only item, so that the whole document can be replaced."""
+def _apply_operation(root: list[Any], operation: Any, may_copy_bytes: int) -> int:
+    """``root`` holds the document as its only item, so that the whole document can be replaced.
+
+    Returns how many bytes were copied within the document.
+    """
     if not isinstance(operation, dict):
         raise PatchError("json: cannot unmarshal JSON patch operation")
     name, path = operation.get("op"), operation.get("path")
@@ -82,9 +90,10 @@ def _apply_operation(root: list[Any], operation: Any) -> None:
             if not _equal(_get(root, steps, path, missing=None), operation.get("value")):
                 raise PatchError(f"testing value {path} failed", unprocessable=True)
         case "copy" | "move":
-            _transfer(root, operation, steps, path)
+            return _transfer(root, operation, steps, path, may_copy_bytes)
         case _:
             raise PatchError(f"Unexpected kind: {name}", unprocessable=True)
+    return 0
 
 
 def _value(operation: dict[str, Any]) -> Any:
@@ -93,7 +102,9 @@ def _value(operation: dict[str, Any]) -> Any:
     return copy.deepcopy(operation["value"])
 
 
-def _transfer(root: list[Any], operation: dict[str, Any], steps: list[str], path: str) -> None:
+def _transfer(
+    root: list[Any], operation: dict[str, Any], steps: list[str], path: str, may_copy_bytes: int
+) -> int:
     source = operation.get("from")
     if not isinstance(source, str):
         raise PatchError("missing or invalid from in JSON patch operation", unprocessable=True)
@@ -101,10 +112,21 @@ def _transfer(root: list[Any], operation: dict[str, Any], steps: list[str], path
     if moving and path.startswith(source + "/"):
         raise PatchError(f"cannot move {go_quote(source)} into itself", unprocessable=True)
     origin = _parse_pointer(source)
-    value = copy.deepcopy(_get(root, origin, source))
+    value, size = _get(root, origin, source), 0
     if moving:
         _remove(root, origin, source)
+    else:
+        size = len(msgspec.json.encode(value))
+        if size > may_copy_bytes:
+            total = MAX_COPIED_BYTES - may_copy_bytes + size
+            raise PatchError(
+                f"Unable to complete the copy, the accumulated size increase of copy is {total}, "
+                f"exceeding the limit {MAX_COPIED_BYTES}",
+                unprocessable=True,
+            )
+        value = copy.deepcopy(value)
     _add(root, steps, value, path)
+    return size
 
 
 def _parse_pointer(pointer: str) -> list[str]:

@@ -30,7 +30,10 @@ from podhost.store import GoneError
 
 _log = logging.getLogger(__name__)
 _GZIP = 16 + zlib.MAX_WBITS
-_MAX_WARNING = 4096
+_MAX_WARNINGS_CHARS = 4096
+"""Of all warnings together, as in kube-apiserver: clients refuse answers with too many or too long headers."""
+_MAX_CROWDED_CHARS = 256
+_MAX_WARNINGS = 60
 
 _STATUS_OF_KIND: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "NotFound"),
@@ -53,6 +56,8 @@ def to_api_error(error: BaseException) -> ApiError:
         return _of_http(error)
     if isinstance(error, PatchError) and error.unprocessable:
         return errors.patch_rejected(str(error))
+    if isinstance(error, RecursionError):
+        return errors.bad_request("the document is nested too deeply")
     for kind, code, reason in _STATUS_OF_KIND:
         if isinstance(error, kind):
             return ApiError(code, reason, str(error))
@@ -94,14 +99,21 @@ async def answer(
 
 
 def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
-    """``Warning: 299 - "text"``, each text once."""
-    for text in dict.fromkeys(warnings):
+    """``Warning: 299 - "text"``, each text once; too many are cut short, then left out."""
+    texts = list(dict.fromkeys(warnings))[:_MAX_WARNINGS]
+    if sum(map(len, texts)) > _MAX_WARNINGS_CHARS:
+        texts = [text[:_MAX_CROWDED_CHARS] for text in texts]
+    left = _MAX_WARNINGS_CHARS
+    for text in texts:
+        left -= len(text)
+        if left < 0:
+            break
         response.headers.add("Warning", format_warning(text))
 
 
 def format_warning(text: str) -> str:
     """A header's value; line breaks and control characters cannot be in one."""
-    clean = "".join(char if char.isprintable() else " " for char in text)[:_MAX_WARNING]
+    clean = "".join(char if char.isprintable() else " " for char in text)
     quoted = clean.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{quoted}"'
 

@@ -14,6 +14,7 @@ from podhost.api.kinds import Kind, kind_of
 from podhost.api.structure import check_structure
 from podhost.apiserver import protobuf
 from podhost.apiserver.call import Call
+from podhost.apiserver.yaml_limits import check_yaml_limits
 
 Obj = dict[str, Any]
 
@@ -62,7 +63,7 @@ async def parse_document(body: bytes, media: str) -> Any:
     if media == JSON:
         try:
             return msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise errors.bad_request(f"the body is not JSON: {error}") from error
     if media in (YAML, "application/x-yaml", "text/yaml"):
         return await parse_yaml(body)
@@ -148,6 +149,7 @@ def field_validation(call: Call) -> Literal["Ignore", "Warn", "Strict"]:
 
 def _parse_yaml(body: bytes) -> Any:
     try:
+        check_yaml_limits(body)
         return yaml.load(body, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise errors.bad_request(f"the body is not YAML: {error}") from error

@@ -11,6 +11,8 @@ from podhost.api.time import format_time, parse_time
 Obj = dict[str, Any]
 
 _DEFAULT_POD_GRACE_S = 30
+_MAX_GRACE_S = 2**31 - 1
+"""Any more, and the deadline is not a date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,4 +103,4 @@ def _grace_s(resource: str, obj: Obj, options: DeleteOptions) -> int:
     grace_s = options.grace_period_s
     if grace_s is None:
         grace_s = spec.get("terminationGracePeriodSeconds", _DEFAULT_POD_GRACE_S)
-    return 1 if grace_s < 0 else int(grace_s)
+    return 1 if grace_s < 0 else min(int(grace_s), _MAX_GRACE_S)
