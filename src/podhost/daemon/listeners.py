@@ -14,7 +14,7 @@ from podhost.daemon.pki import Pki
 from podhost.errors import ConflictError
 from podhost.linux.fs import write_atomic
 
-_BACKLOG = 512
+_BACKLOG = 1024
 
 
 def build_tls_context(pki: Pki) -> ssl.SSLContext:
@@ -91,6 +91,6 @@ def bind_unix(path: Path, group_id: int | None) -> socket.socket:
 async def serve(runner: web.AppRunner, unix: socket.socket, tcp: list[socket.socket], tls: ssl.SSLContext) -> None:
     """Start serving on all of them."""
     await runner.setup()
-    await web.SockSite(runner, unix).start()
+    await web.SockSite(runner, unix, backlog=_BACKLOG).start()
     for sock in tcp:
-        await web.SockSite(runner, sock, ssl_context=tls).start()
+        await web.SockSite(runner, sock, ssl_context=tls, backlog=_BACKLOG).start()
