@@ -58,6 +58,18 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinuxResources:
+    """cgroup values, already converted from requests and limits.  ``None`` means: leave the default."""
+
+    cpu_shares: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    memory_limit_bytes: int | None = None
+    pids_limit: int | None = None
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodSandboxConfig:
     """What the containers of one pod share."""
 
@@ -79,6 +91,8 @@ class PodSandboxConfig:
     share_process_namespace: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     shm_size_bytes: int = 64 << 20
+    resources: LinuxResources = LinuxResources()
+    """Of the pod's cgroup, above those of its containers."""
     runtime_handler: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -113,18 +127,6 @@ class Mount:
     read_only: bool = False
     recursive_read_only: bool = False
     propagation: Literal["private", "rslave", "rshared"] = "private"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinuxResources:
-    """cgroup values, already converted from requests and limits.  ``None`` means: leave the default."""
-
-    cpu_shares: int | None = None
-    cpu_quota_us: int | None = None
-    cpu_period_us: int | None = None
-    memory_limit_bytes: int | None = None
-    pids_limit: int | None = None
-    oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podhost.api import models
-from podhost.api.quantity import parse_quantity, quantity_to_int
+from podhost.api.quantity import quantity_to_int
 from podhost.cri.images import Image
 from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig
 from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.expansion import expand
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.pod_actions import AnyContainer, ContainerStart, compute_spec_hash
+from podhost.kubelet.pod_resources import CPU_PERIOD_US, compute_cpu_quota_us, compute_cpu_shares, to_millis
 from podhost.kubelet.qos import compute_oom_score_adj
 from podhost.kubelet.runtime_status import (
     LABEL_BACKOFF_S,
@@ -24,10 +25,6 @@ from podhost.kubelet.runtime_status import (
 from podhost.kubelet.sandbox_config import compute_log_directory
 from podhost.kubelet.settings import KubeletSettings
 
-_CPU_PERIOD_US = 100_000
-_MIN_QUOTA_US = 1000
-_MIN_SHARES = 2
-_MAX_SHARES = 262_144
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 
 
@@ -166,20 +163,15 @@ def build_resources(
     limits = container.resources.limits if container.resources else {}
     requests = container.resources.requests if container.resources else {}
     quota = period = None
-    if "cpu" in limits and (limit := _millis(limits["cpu"])) > 0:
-        period = _CPU_PERIOD_US
-        quota = max(limit * _CPU_PERIOD_US // 1000, _MIN_QUOTA_US)
-    request = _millis(requests.get("cpu", limits.get("cpu", 0)))
+    if "cpu" in limits and (limit := to_millis(limits["cpu"])) > 0:
+        period = CPU_PERIOD_US
+        quota = compute_cpu_quota_us(limit)
+    request = to_millis(requests.get("cpu", limits.get("cpu", 0)))
     memory = quantity_to_int(limits["memory"]) if "memory" in limits else 0
     return LinuxResources(
-        cpu_shares=min(max(request * 1024 // 1000, _MIN_SHARES), _MAX_SHARES),
+        cpu_shares=compute_cpu_shares(request),
         cpu_quota_us=quota,
         cpu_period_us=period,
         memory_limit_bytes=memory or None,
         oom_score_adj=compute_oom_score_adj(pod, container, memory_capacity_bytes),
     )
-
-
-def _millis(quantity: str | int | float) -> int:
-    value = parse_quantity(quantity) * 1000
-    return -(-value.numerator // value.denominator)

@@ -11,6 +11,7 @@ from podhost.api import models
 from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import DnsConfig, HostAlias, PodSandboxConfig, PortMapping
+from podhost.kubelet.pod_resources import build_pod_resources
 from podhost.kubelet.settings import KubeletSettings
 
 SHM_SIZE_ANNOTATION = "podhost.dev/shm-size"
@@ -43,6 +44,7 @@ def build_sandbox_config(
         share_process_namespace=bool(spec.share_process_namespace),
         sysctls={s.name: s.value for s in security.sysctls} if security else {},
         shm_size_bytes=compute_shm_size_bytes(pod),
+        resources=build_pod_resources(pod),
         runtime_handler=spec.runtime_class_name or "",
         labels=dict(pod.metadata.labels),
     )

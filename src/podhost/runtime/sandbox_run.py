@@ -7,8 +7,8 @@ start-up sweep removes them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import errno
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
