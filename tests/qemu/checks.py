@@ -18,6 +18,7 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,24 @@ PODS = CGROUPS / "podhost" / "default"
 SLOW = 180
 """Seconds for one step: the guest's processor is emulated."""
 
-CHECKS: list[tuple[str, Callable[[], None], bool]] = []
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    run: Callable[[], None]
+    v2_only: bool
+    essential: bool
+    """The others make no sense without it; it runs whatever words were given."""
 
 
-def check(*, v2_only: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
+CHECKS: list[Check] = []
+
+
+def check(*, v2_only: bool = False, essential: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Register a check; its name is what it promises."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
-        CHECKS.append((function.__name__.replace("_", " "), function, v2_only))
+        CHECKS.append(Check(function.__name__.replace("_", " "), function, v2_only, essential))
         return function
 
     return register
@@ -180,7 +191,7 @@ def doctor_is_content_with_a_fresh_machine() -> None:
     print(f"     doctor: {layout['detail']}; warnings: {[e['name'] for e in checks if e['level'] == 'warn']}")
 
 
-@check()
+@check(essential=True)
 def the_unit_becomes_active_when_the_daemon_is_ready() -> None:
     shutil.copy(HERE / "packaging" / "podhost.service", UNIT)
     run("systemctl", "daemon-reload")
@@ -192,7 +203,7 @@ def the_unit_becomes_active_when_the_daemon_is_ready() -> None:
     assert run("systemd-analyze", "verify", str(UNIT), ok=False) == ""
 
 
-@check()
+@check(essential=True)
 def images_load() -> None:
     for line in (HERE / "images.list").read_text().splitlines():
         name, source = line.split(" ", 1)
@@ -297,6 +308,8 @@ def limits_are_applied() -> None:
         group = container_cgroup("limited")
         seen = {name: (group / name).read_text().strip() for name in ("memory.max", "cpu.max", "cpu.weight")}
         assert seen == {"memory.max": str(64 << 20), "cpu.max": "20000 100000", "cpu.weight": "4"}, seen
+        whole = {name: (group.parent / name).read_text().strip() for name in seen}
+        assert whole == seen, whole
         assert (group / "memory.oom.group").read_text().strip() == "1"
         assert (group / "pids.max").read_text().strip() == "max"
         inside = kubectl("exec", "limited", "--", "cat", "/sys/fs/cgroup/memory.max").strip()
@@ -448,6 +461,21 @@ def _use_instance(instance: str) -> None:
 # --- main ----------------------------------------------------------------------------------------------------------------
 
 
+def run_check(item: Check) -> bool:
+    started = time.monotonic()
+    try:
+        item.run()
+    except Exception as error:
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if frame.name not in ("run", "run_check")
+        ]
+        where = frames[-1].lineno if frames else 0
+        print(f"FAIL {item.name}: {error or type(error).__name__} (line {where})", flush=True)
+        return False
+    print(f"PASS {item.name} ({time.monotonic() - started:.1f} s)", flush=True)
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--layout", choices=("v2", "hybrid", "v1"), default="v2")
@@ -456,21 +484,16 @@ def main() -> int:
     os.environ |= {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     _use_instance("default")
     passed = failed = 0
-    for name, function, v2_only in CHECKS:
-        if args.words and not any(word in name for word in args.words):
+    for item in CHECKS:
+        wanted = item.essential or not args.words or any(word in item.name for word in args.words)
+        if not wanted or (item.v2_only and args.layout != "v2"):
             continue
-        if v2_only and args.layout != "v2":
-            continue
-        started = time.monotonic()
-        try:
-            function()
-        except Exception as error:
-            failed += 1
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"FAIL {name}: {error or type(error).__name__} (line {where.lineno})", flush=True)
-        else:
+        if run_check(item):
             passed += 1
-            print(f"PASS {name} ({time.monotonic() - started:.1f} s)", flush=True)
+            continue
+        failed += 1
+        if item.essential:
+            break
     if failed:
         log = run("journalctl", "-u", "podhost", "-n", "80", "--no-pager", "-o", "cat", ok=False)
         print("--- the daemon's log", log, sep="\n")
