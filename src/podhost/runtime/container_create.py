@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from podhost.linux.fs import remove_tree
 from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
+from podhost.runtime.image_volumes import ensure_image_volumes
 from podhost.runtime.oci_spec import SpecInput, build_container_spec
 from podhost.runtime.records import ContainerRecord, SandboxRecord
 from podhost.runtime.registry import ContainerEntry
@@ -122,7 +123,11 @@ def _write_bundle_and_record(
 ) -> None:
     mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
     seccomp = _choose_seccomp(ctx, record.config.security)
-    spec = build_container_spec(_collect_input(ctx, bundle, sandbox, record, image, seccomp))
+    own = record.config.mounts
+    # Beside the writable layer, and removed with it.
+    volumes = ensure_image_volumes(bundle.rootfs, rootfs.upper_dir.parent / "volumes", image.config.volumes, own)
+    record_of_spec = replace(record, config=replace(record.config, mounts=(*own, *volumes)))
+    spec = build_container_spec(_collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp))
     bundle.config.write_bytes(msgspec.json.encode(spec))
     if seccomp.key_to_learn:
         (bundle.root / SECCOMP_KEY_FILE).write_text(seccomp.key_to_learn)

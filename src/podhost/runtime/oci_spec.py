@@ -201,12 +201,16 @@ def compute_rootfs_propagation(mounts: Sequence[Mount]) -> str | None:
 
 
 def build_mounts(given: SpecInput) -> list[dict[str, Any]]:
-    """Defaults, the pod's files, then the container's own by depth; one of its own replaces a default."""
+    """Defaults, the pod's files and the container's own; one of its own replaces a default.
+
+    By depth, so that none hides one below it: a volume at ``/etc`` leaves the pod's ``/etc/hosts`` visible.
+    """
     privileged = given.config.security.privileged
     defaults = [*build_default_mounts(given.sandbox, privileged=privileged), *_build_pod_files(given)]
-    own = sorted(given.config.mounts, key=lambda mount: _normal(mount.container_path).count("/"))
-    taken = {_normal(mount.container_path) for mount in own}
-    return [mount for mount in defaults if mount["destination"] not in taken] + [_build_bind(m) for m in own]
+    own = [_build_bind(mount) for mount in given.config.mounts]
+    taken = {_normal(mount["destination"]) for mount in own}
+    kept = [mount for mount in defaults if mount["destination"] not in taken]
+    return sorted([*kept, *own], key=lambda mount: _normal(mount["destination"]).count("/"))
 
 
 def build_default_mounts(view: SandboxView, *, privileged: bool) -> list[dict[str, Any]]:
