@@ -3,7 +3,8 @@
 Every exec has a cgroup of its own below the container's, made beforehand and entered by the OCI runtime before
 the command starts.  So all that it leaves can be found and killed at a deadline, whatever it has forked.
 A terminal is the container's own: crun sends its other end over a socket.  runc refuses that for a process in
-the foreground, so it gets a terminal of ours as its stdio and copies.
+the foreground, so it gets a terminal of ours as its stdio and copies.  Without a terminal runc is detached, and
+another program waits for the command (see :mod:`podhost.linux.detached_wait`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pty
 import signal
 import socket
+import sys
 import termios
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,8 @@ import msgspec
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ExecResult, ExecSession
-from podhost.errors import ConflictError, PodhostError
-from podhost.linux import cgroup, spawn
+from podhost.errors import ConflictError, PodhostError, describe_cause
+from podhost.linux import cgroup, detached_wait, spawn
 from podhost.linux.fs import remove_tree
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.descriptors import Descriptors, wait_readable
@@ -196,7 +198,7 @@ async def _start(
     try:
         prepared = await asyncio.to_thread(_prepare, ctx, entry, command, tty)
     except OSError as error:
-        raise PodhostError(f'cannot exec in container "{container_id}": {error}') from error
+        raise PodhostError(f'cannot exec in container "{container_id}": {describe_cause(error)}') from error
     if prepared.problem is not None:
         session = ContainerExec(ctx, prepared, command[0], OutputReader({}), None, None)
         session.fail(*prepared.problem)
@@ -217,8 +219,11 @@ async def _start_with_pipes(
         stdout_read, stdout_write = fds.pipe()
         stderr_read, stderr_write = fds.pipe()
         stdin_read, stdin_write = fds.pipe() if stdin else (spawn.DEVNULL, -1)
+        argv = _build_exec_argv(ctx, container_id, prepared)
+        if ctx.settings.oci_kind == "runc":
+            argv = _build_detached_argv(argv, prepared)
         process = await spawn.start(
-            _build_exec_argv(ctx, container_id, prepared), stdin=stdin_read, stdout=stdout_write, stderr=stderr_write
+            argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write
         )
         names: dict[int, StreamName] = {fds.release(stdout_read): "stdout", fds.release(stderr_read): "stderr"}
         writer = InputWriter(fds.release(stdin_write)) if stdin else None
@@ -297,6 +302,13 @@ def _build_exec_argv(ctx: RuntimeContext, container_id: ContainerId, prepared: _
         str(prepared.process_file),
         container_id,
     ]
+
+
+def _build_detached_argv(argv: list[str], prepared: _Prepared) -> list[str]:
+    """runc in the foreground would wait for all that hold the output, not for the command only."""
+    pid_file = str(prepared.directory / "pid")
+    follower = [sys.executable, "-I", "-S", detached_wait.__file__, pid_file]
+    return [*follower, *argv[:-1], "--detach", "--pid-file", pid_file, argv[-1]]
 
 
 def _prepare(ctx: RuntimeContext, entry: ContainerEntry, command: tuple[str, ...], tty: bool) -> _Prepared:

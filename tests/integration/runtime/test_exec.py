@@ -28,6 +28,7 @@ async def read_all(session: ExecSession) -> dict[str, bytes]:
     return out
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_exec_sync_returns_streams_and_exit_code(machine: Machine, container: ContainerId) -> None:
     result = await machine.service.exec_sync(container, ("sh", "-c", "echo out; echo err >&2; exit 9"), 5)
     assert (result.exit_code, result.stdout, result.stderr) == (9, b"out\n", b"err\n")
@@ -55,6 +56,7 @@ async def test_command_that_cannot_run_says_so(
     assert text in result.stderr
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_timeout_kills_all_that_the_command_has_started(machine: Machine, container: ContainerId) -> None:
     script = "(setsid sleep 1001 &); sleep 1002 & sleep 1003"
     with pytest.raises(TimeoutError):
@@ -67,12 +69,14 @@ async def test_timeout_kills_all_that_the_command_has_started(machine: Machine, 
     assert len(cgroup.pids(path)) == 1
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_child_that_keeps_stdout_open_does_not_hold_the_exec(machine: Machine, container: ContainerId) -> None:
     async with asyncio.timeout(5):
         result = await machine.service.exec_sync(container, ("sh", "-c", "echo done; sleep 1000 &"), 10)
     assert (result.exit_code, result.stdout) == (0, b"done\n")
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_stdin_is_streamed_and_ended(machine: Machine, container: ContainerId) -> None:
     session = await machine.service.exec(container, ("wc", "-c"), tty=False, stdin=True)
     for _ in range(40):
@@ -100,6 +104,7 @@ async def test_terminal_is_real_and_can_be_resized(machine: Machine, container: 
     await session.close()
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_closing_a_session_ends_its_process(machine: Machine, container: ContainerId) -> None:
     session = await machine.service.exec(container, ("sh", "-c", "echo up; sleep 1000"), tty=False, stdin=False)
     assert await session.read() == ("stdout", b"up\n")
@@ -112,6 +117,12 @@ async def test_exec_of_a_user_without_rights_is_refused_by_the_kernel(machine: M
     sandbox = await machine.sandbox()
     container = await machine.start(sandbox, "sleep", "1000", security=SecurityConfig(run_as_user=101))
     assert (await machine.service.exec_sync(container, ("id", "-u"), 5)).stdout == b"101\n"
+
+
+@pytest.mark.parametrize("machine", ["runc"], indirect=True)
+async def test_exit_code_of_a_signal_reaches_the_caller_under_runc(machine: Machine, container: ContainerId) -> None:
+    result = await machine.service.exec_sync(container, ("sh", "-c", "kill -9 $$"), 5)
+    assert result.exit_code == 137
 
 
 async def test_exec_needs_a_running_container(machine: Machine) -> None:
