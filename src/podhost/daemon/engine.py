@@ -35,7 +35,7 @@ from podhost.linux import cgroup
 from podhost.linux.netlink import RouteSocket
 from podhost.linux.pidfd import boot_id
 from podhost.network.bridge import BridgeNetwork
-from podhost.network.plan import NetworkPlan, PlanWishes, ensure_plan
+from podhost.network.plan import NetworkPlan, PlanWishes, claim_bridge, ensure_plan
 from podhost.network.settings import NetworkSettings, build_link_prefix
 from podhost.proxy.proxy import Proxy
 from podhost.proxy.settings import ProxySettings
@@ -106,7 +106,9 @@ def build_plan(settings: DaemonSettings) -> NetworkPlan:
         service_cidr=IPv4Network(settings.service_cidr) if settings.service_cidr else None,
         node_ports=settings.node_ports,
     )
-    return ensure_plan(settings.data_root, settings.instance, wishes)
+    return ensure_plan(
+        settings.data_root, settings.instance, wishes, claim=lambda plan: claim_bridge(plan, settings.data_dir)
+    )
 
 
 def observe_host_addresses(own_bridge: str) -> tuple[str, ...]:

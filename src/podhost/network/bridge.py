@@ -38,6 +38,7 @@ from podhost.linux.namespaces import run_in_namespace
 from podhost.linux.netlink import NetlinkError, RouteSocket
 from podhost.network import firewalls, rules
 from podhost.network.addresses import Attachment, AttachmentRecords, find_clash_within
+from podhost.network.bridge_link import build_mac, ensure_bridge
 from podhost.network.forwarding import enable_forwarding, release_forwarding
 from podhost.network.settings import NetworkSettings, build_link_prefix
 
@@ -208,25 +209,9 @@ class BridgeNetwork:
                 _log.warning("cannot link sandbox %s again: %s", attachment.sandbox_id, error)
 
     def _ensure_bridge(self) -> None:
-        bridge, gateway = self._settings.bridge, self._settings.gateway
-        self._mtu = self._settings.mtu or _observe_mtu()
-        with RouteSocket() as route:
-            route.request(
-                [
-                    netlink.build_bridge(bridge, build_mac(gateway)),
-                    netlink.build_quiet(bridge),
-                    netlink.build_mtu(bridge, self._mtu),
-                ]
-            )
-            index = netlink.link_index(bridge)
-            route.request(
-                [
-                    netlink.build_up(bridge),
-                    netlink.build_address(index, gateway, self._settings.pod_cidr.prefixlen),
-                    # The host's own packets to a service need some route before the rules can redirect them.
-                    netlink.build_route(self._settings.service_cidr, index, source=gateway),
-                ]
-            )
+        settings = self._settings
+        self._mtu = settings.mtu or _observe_mtu()
+        ensure_bridge(settings.bridge, settings.pod_cidr, settings.service_cidr, self._mtu)
 
     def _observe_pod_links(self) -> set[str]:
         links = netlink.observe_links().values()
@@ -259,11 +244,6 @@ class BridgeNetwork:
 def build_link_name(settings: NetworkSettings, address: IPv4Address) -> str:
     """Host end of a pod's link: ``ph0-5`` is pod address number 5.  At most 15 characters."""
     return f"{build_link_prefix(settings.bridge)}{int(address) - int(settings.pod_cidr.network_address):x}"
-
-
-def build_mac(address: IPv4Address) -> str:
-    """Hardware address for an IP address: an address given out again has no stale neighbour entries anywhere."""
-    return "0a:58:" + address.packed.hex(":")
 
 
 async def _run_to_its_end(work: Callable[[], None]) -> None:

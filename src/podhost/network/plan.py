@@ -6,9 +6,12 @@ Plans of instances that do not run at the moment count as taken too.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
-from collections.abc import Iterable
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -16,8 +19,13 @@ from pathlib import Path
 from podhost.errors import ExhaustedError, InvalidError
 from podhost.linux import fs
 from podhost.linux.netlink import RouteSocket
+from podhost.network.bridge_link import ensure_bridge, is_foreign, mark_owner
+
+_log = logging.getLogger(__name__)
 
 PLAN_FILE = "network.json"
+_CLAIM_MTU = 1500
+"""Until the network starts, which knows better."""
 _CANDIDATES = 100
 _USUAL_NODE_PORTS = (30000, 32767)
 # The others are for hosts behind a VPN that takes all of 10.0.0.0/8.
@@ -132,31 +140,66 @@ def _choose_node_ports(others: list[NetworkPlan], skip: int) -> tuple[int, int]:
     return found
 
 
-def ensure_plan(data_root: Path, instance: str, wishes: PlanWishes | None = None) -> NetworkPlan:
+def ensure_plan(
+    data_root: Path,
+    instance: str,
+    wishes: PlanWishes | None = None,
+    *,
+    claim: Callable[[NetworkPlan], None] | None = None,
+) -> NetworkPlan:
     """The instance's plan: the one kept in ``data_root/instance``, or a new one, kept from now on.  Blocking.
+
+    ``claim`` is called before another instance can choose, see :func:`claim_bridge`.
 
     Raises:
         InvalidError, ExhaustedError: As :func:`choose_plan`; also when a kept plan contradicts the wishes.
     """
-    data_root.mkdir(parents=True, exist_ok=True)
-    with open(data_root / ".network-plan.lock", "w") as lock:
-        # Two instances that start at the same moment must not choose the same.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = data_root / instance / PLAN_FILE
-        kept = _read(path)
-        if kept is not None:
-            wished = _with_wishes(kept, wishes or PlanWishes())
-            if wished == kept:
-                return kept
-        reserved = [plan for other in data_root.glob(f"*/{PLAN_FILE}") if other != path and (plan := _read(other))]
-        host = observe_host()
-        if kept is not None:
-            host = _without(host, kept)
-            wishes = _with_kept(wishes or PlanWishes(), kept)
-        plan = choose_plan(instance, host, reserved, wishes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fs.write_atomic(path, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644)
+    data_dir = data_root / instance
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with _locked_machine():
+        kept = _read(data_dir / PLAN_FILE)
+        plan = _choose_or_keep(data_root, instance, kept, wishes or PlanWishes())
+        if plan != kept:
+            fs.write_atomic(data_dir / PLAN_FILE, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644)
+        if claim is not None:
+            claim(plan)
         return plan
+
+
+@contextlib.contextmanager
+def _locked_machine() -> Iterator[None]:
+    """Two instances that start at the same moment must not choose the same, whatever their data directories."""
+    fd = os.open("/sys/class/net", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _choose_or_keep(data_root: Path, instance: str, kept: NetworkPlan | None, wishes: PlanWishes) -> NetworkPlan:
+    stolen = kept is not None and is_foreign(kept.bridge, data_root / instance)
+    if kept is not None and not stolen and _with_wishes(kept, wishes) == kept:
+        return kept
+    own = data_root / instance / PLAN_FILE
+    reserved = [plan for other in data_root.glob(f"*/{PLAN_FILE}") if other != own and (plan := _read(other))]
+    host = observe_host()
+    if kept is not None and not stolen:
+        host = _without(host, kept)
+        wishes = _with_kept(wishes, kept)
+    elif kept is not None:
+        _log.warning("the bridge %s belongs to an instance with other data by now: choosing new networks", kept.bridge)
+    return choose_plan(instance, host, reserved, wishes)
+
+
+def claim_bridge(plan: NetworkPlan, data_dir: Path) -> None:
+    """Make the plan's bridge, which shows other instances that its name and ranges are taken.  Blocking.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    ensure_bridge(plan.bridge, plan.pod_cidr, plan.service_cidr, _CLAIM_MTU)
+    mark_owner(plan.bridge, data_dir)
 
 
 def _with_wishes(plan: NetworkPlan, wishes: PlanWishes) -> NetworkPlan:
