@@ -178,6 +178,7 @@ async def test_changed_object_reaches_the_pods_that_show_it(host: Host) -> None:
 async def test_deleted_object_leaves_the_old_files_and_says_so(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     host.objects.config_map("cm", a="1")
     shown = (await host.manager.mount_volumes(host.pod(CONFIG)))["c"].host_path
     host.objects.documents.clear()
