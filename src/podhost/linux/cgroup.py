@@ -135,15 +135,25 @@ def create(path: str) -> None:
 def _enable_controllers(layout: CgroupLayout, relative: Path) -> None:
     wanted = [name for name in _V2_WANTED if name in layout.controllers]
     for ancestor in [*reversed(relative.parents), relative]:
-        control = layout.root / ancestor / "cgroup.subtree_control"
+        directory = layout.root / ancestor
+        control = directory / "cgroup.subtree_control"
         enabled = control.read_text().split()
-        for name in wanted:
-            if name not in enabled:
-                try:
-                    control.write_text(f"+{name}")
-                except OSError:
-                    # Not delegated, or processes live in the cgroup: its limits cannot be had.
-                    continue
+        missing = [name for name in wanted if name not in enabled]
+        if missing and _is_populated_itself(directory):
+            # Memory cannot be given to its children; cpu and pids could, but would make it a root of threads,
+            # whose children take no processes: an exec's cgroup below a container's.
+            continue
+        for name in missing:
+            try:
+                control.write_text(f"+{name}")
+            except OSError:
+                # Not delegated: its limits cannot be had.
+                continue
+
+
+def _is_populated_itself(directory: Path) -> bool:
+    """Processes in the cgroup; those in the machine's real root do not count, for the kernel neither."""
+    return (directory / "cgroup.type").exists() and bool((directory / "cgroup.procs").read_text())
 
 
 def _fill_cpuset(root: Path, relative: str) -> None:
