@@ -7,7 +7,7 @@ import platform
 from aiohttp import web
 
 from podhost.api import errors
-from podhost.api.kinds import KINDS
+from podhost.api.kinds import KINDS, Kind
 from podhost.apiserver import answers, discovery, openapi
 from podhost.apiserver.call import Call
 from podhost.apiserver.settings import ApiServerSettings
@@ -20,8 +20,9 @@ _OPENAPI_V2_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf
 class MetaHandlers:
     """All answers are the same for the life of the server."""
 
-    def __init__(self, settings: ApiServerSettings) -> None:
+    def __init__(self, settings: ApiServerSettings, kinds: tuple[Kind, ...] = KINDS) -> None:
         self._settings = settings
+        self._kinds = kinds
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         major, minor = settings.version.removeprefix("v").split(".")[:2]
         self._version = {
@@ -44,33 +45,33 @@ class MetaHandlers:
 
     async def root(self, call: Call) -> web.StreamResponse:
         paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz"]
-        groups = [kind.group_version for kind in KINDS if kind.group]
+        groups = [kind.group_version for kind in self._kinds if kind.group]
         return answers.answer_json({"paths": sorted({*paths, *(f"/apis/{each}" for each in groups), "/version"})})
 
     async def api(self, call: Call) -> web.StreamResponse:
         if _wants_aggregated(call.accept):
-            return _aggregated(core=True)
+            return self._aggregated(core=True)
         return answers.answer_json(discovery.build_legacy_versions(self._settings.server_addresses))
 
     async def apis(self, call: Call) -> web.StreamResponse:
         if _wants_aggregated(call.accept):
-            return _aggregated(core=False)
-        return answers.answer_json(discovery.build_group_list(KINDS))
+            return self._aggregated(core=False)
+        return answers.answer_json(discovery.build_group_list(self._kinds))
 
     async def core_resources(self, call: Call) -> web.StreamResponse:
-        return answers.answer_json(discovery.build_resource_list("", "v1", KINDS))
+        return answers.answer_json(discovery.build_resource_list("", "v1", self._kinds))
 
     async def group(self, call: Call) -> web.StreamResponse:
-        versions = discovery.group_versions(KINDS).get(call.params["group"])
+        versions = discovery.group_versions(self._kinds).get(call.params["group"])
         if versions is None or not call.params["group"]:
             raise errors.path_not_found()
         return answers.answer_json(discovery.build_group(call.params["group"], versions))
 
     async def group_resources(self, call: Call) -> web.StreamResponse:
         group, version = call.params["group"], call.params["version"]
-        if version not in discovery.group_versions(KINDS).get(group, ()):
+        if version not in discovery.group_versions(self._kinds).get(group, ()):
             raise errors.path_not_found()
-        return answers.answer_json(discovery.build_resource_list(group, version, KINDS))
+        return answers.answer_json(discovery.build_resource_list(group, version, self._kinds))
 
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
@@ -87,14 +88,13 @@ class MetaHandlers:
             raise errors.path_not_found()
         return _json_bytes(document)
 
+    def _aggregated(self, *, core: bool) -> web.Response:
+        document = discovery.build_aggregated(self._kinds, core=core)
+        return answers.answer_json(document, content_type=discovery.AGGREGATED)
+
 
 def _wants_aggregated(accept: str) -> bool:
     return "as=APIGroupDiscoveryList" in accept and "v=v2;" in accept.replace(" ", "") + ";"
-
-
-def _aggregated(*, core: bool) -> web.Response:
-    document = discovery.build_aggregated(KINDS, core=core)
-    return answers.answer_json(document, content_type=discovery.AGGREGATED)
 
 
 def _json_bytes(body: bytes) -> web.Response:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podhost.api.kinds import Kind
+from podhost.api.pod_channels import POD_CHANNELS
+from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
@@ -65,6 +67,17 @@ def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, po
         yield from _kind_routes(kind, resources)
         for sub in kind.subresources:
             yield from _subresource_routes(kind, sub.name, resources, pods)
+
+
+def build_channel_routes(channels: ChannelHandlers) -> Iterator[Route]:
+    """``podchannels``: observed, not stored, and so without the generic handlers."""
+    everything, collection, item = _paths(POD_CHANNELS)
+    for pattern, verb, handler in (
+        (everything, "list", channels.list_or_watch),
+        (collection, "list", channels.list_or_watch),
+        (item, "get", channels.get),
+    ):
+        yield Route(method="GET", pattern=pattern, verb=verb, handler=handler, kind=POD_CHANNELS)
 
 
 def _paths(kind: Kind) -> tuple[str, str, str]:

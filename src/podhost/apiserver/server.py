@@ -9,9 +9,11 @@ from aiohttp import web
 
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS
+from podhost.api.pod_channels import POD_CHANNELS
 from podhost.apiserver import authn, routes
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
 from podhost.apiserver.call import Call, is_long_running
+from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
@@ -20,6 +22,7 @@ from podhost.apiserver.resource_handlers import ResourceHandlers
 from podhost.apiserver.routing import Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.cri.channels import PodChannelsApi
 from podhost.cri.images import ImageService
 from podhost.cri.node import NodeApi
 from podhost.store import Store
@@ -40,6 +43,7 @@ class ApiServer:
         images: ImageService,
         settings: ApiServerSettings,
         hooks: DaemonHooks,
+        channels: PodChannelsApi | None = None,
     ) -> None:
         self._settings = settings
         self._streams: set[asyncio.Task[object]] = set()
@@ -52,11 +56,13 @@ class ApiServer:
         self.registry = Registry(store, clock, self.services)
         resources = ResourceHandlers(self.registry, store, clock, settings)
         pods = PodHandlers(self.registry, node, clock)
+        kinds = KINDS if channels is None else (*KINDS, POD_CHANNELS)
         self._router = Router(
             chain(
-                routes.build_meta_routes(MetaHandlers(settings)),
+                routes.build_meta_routes(MetaHandlers(settings, kinds)),
                 routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
                 routes.build_resource_routes(KINDS, resources, pods),
+                () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
             )
         )
 

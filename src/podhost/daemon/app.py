@@ -79,6 +79,7 @@ async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: As
             info=lambda: {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)},
             stop=lambda body: shutdown.on_stop_request(body, engine, server),
         ),
+        engine.channels,
     )
     ca_pem = pki.ca.certificate.read_text()
     await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, api_port=port)

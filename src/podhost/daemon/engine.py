@@ -17,6 +17,7 @@ from typing import Any
 
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS, kind_by_gvk
+from podhost.channels.observer import ChannelObserver
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServiceController
@@ -85,6 +86,7 @@ class Engine:
     proxy: Proxy
     runtime: OciRuntimeService
     kubelet: Kubelet
+    channels: ChannelObserver
 
     async def remove_traces(self) -> None:
         """Take away what outlives a daemon on purpose.  Only when no pod is left in the store.
@@ -169,7 +171,25 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     stack.push_async_callback(proxy.stop)
     await kubelet.start()
     stack.push_async_callback(kubelet.stop)
-    return Engine(plan=plan, store=store, images=images, network=network, proxy=proxy, runtime=runtime, kubelet=kubelet)
+    channels = ChannelObserver(
+        store,
+        runtime,
+        _recorder(store, clock, settings, "podhost-channels"),
+        clock,
+        host_addresses=(str(plan.gateway), *host_ips),
+    )
+    channels.start()
+    stack.push_async_callback(channels.stop)
+    return Engine(
+        plan=plan,
+        store=store,
+        images=images,
+        network=network,
+        proxy=proxy,
+        runtime=runtime,
+        kubelet=kubelet,
+        channels=channels,
+    )
 
 
 async def start_controllers(

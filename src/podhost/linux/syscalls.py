@@ -276,6 +276,17 @@ def inotify_rm_watch(fd: int, wd: int) -> None:
     _check(_libc.inotify_rm_watch(fd, wd), "inotify_rm_watch")
 
 
+def mq_getattr(fd: int) -> tuple[int, int, int, int]:
+    """mq_getattr(3): flags, greatest number of messages, greatest size of one, messages waiting.
+
+    By its number: libc has the function in librt on older systems.
+    """
+    buffer = (ctypes.c_long * 8)()
+    number = 185 if os.uname().machine == "aarch64" else 245
+    _check(_syscall(number, fd, 0, ctypes.addressof(buffer)), "mq_getsetattr")
+    return buffer[0], buffer[1], buffer[2], buffer[3]
+
+
 def statx_attributes(dirfd: int, path: PathLike, flags: int) -> int:
     """``stx_attributes`` of a path: STATX_ATTR_MOUNT_ROOT and others."""
     buffer = ctypes.create_string_buffer(256)
