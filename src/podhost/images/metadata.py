@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from podhost.cri.images import Image
+from podhost.errors import ExhaustedError, PodhostError, UnavailableError
 from podhost.images.records import ImageRecord
 
 SCHEMA_VERSION = 1
@@ -123,14 +124,20 @@ class Metadata:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Raises ExhaustedError (full disk), UnavailableError."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    # A full disk fails the commit: whether that has ended the transaction, SQLite decides.
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise _write_error(error) from error
 
     def add_image(
         self, record: ImageRecord, *, names: list[str], repo_digests: list[str], local: bool
@@ -199,6 +206,12 @@ def _build_images(
         )
         for image_id, record in records.items()
     }
+
+
+def _write_error(error: sqlite3.Error) -> PodhostError:
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return ExhaustedError("cannot write to the image store: no space left on device")
+    return UnavailableError(f"cannot write to the image store: {error}")
 
 
 def _open(path: Path) -> sqlite3.Connection:

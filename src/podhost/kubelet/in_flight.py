@@ -8,6 +8,9 @@ from typing import Any
 
 from podhost.aiokit.tasks import Tasks
 
+_UNEXPECTED_HOLD_S = 10.0
+"""An effect that failed in a way nobody expected stays under its name so long: no pass starts it at once again."""
+
 
 class InFlight:
     """Named effects that are under way."""
@@ -28,8 +31,14 @@ class InFlight:
         """Start an effect; its end, good or bad, asks for another pass."""
         task = self._tasks.spawn(coro, name=name)
         self._named[name] = task
-        task.add_done_callback(lambda done: self._forget(name, done))
+        task.add_done_callback(lambda done: self._on_done(name, done))
         return task
+
+    def _on_done(self, name: str, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is None:
+            self._forget(name, task)
+        else:
+            asyncio.get_running_loop().call_later(_UNEXPECTED_HOLD_S, self._forget, name, task)
 
     def _forget(self, name: str, task: asyncio.Task[Any]) -> None:
         if self._named.get(name) is task:

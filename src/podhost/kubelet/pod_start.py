@@ -25,7 +25,7 @@ from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.images import Image
 from podhost.cri.runtime import ContainerStartError, PodSandboxStatus
 from podhost.cri.volumes import MountedVolume, VolumeError
-from podhost.errors import PodhostError
+from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.container_config import ContainerPaths, build_container_config, compute_paths
 from podhost.kubelet.environment import ConfigError, EnvironmentContext, build_environment
 from podhost.kubelet.expansion import expand
@@ -88,8 +88,9 @@ class PodStarter:
         try:
             mounted = await self._context.volumes.mount_volumes(pod)
         except (PodhostError, OSError) as error:
-            self._context.recorder.event(document, "Warning", "FailedMount", str(error))
-            raise PrepareError(f"cannot mount the volumes of {_name(pod)}: {error}") from error
+            cause = describe_cause(error)
+            self._context.recorder.event(document, "Warning", "FailedMount", cause)
+            raise PrepareError(f"cannot mount the volumes of {_name(pod)}: {cause}") from error
         failpoint.hit(_STEP_VOLUMES)
         return mounted
 
@@ -106,9 +107,10 @@ class PodStarter:
             await asyncio.to_thread(fs.ensure_directory, config.log_directory)
             sandbox = await self._context.runtime.run_pod_sandbox(config)
         except (PodhostError, OSError) as error:
-            text = f"Failed to create pod sandbox: {error}"
+            cause = describe_cause(error)
+            text = f"Failed to create pod sandbox: {cause}"
             self._context.recorder.event(document, "Warning", "FailedCreatePodSandBox", text)
-            raise PrepareError(f"cannot create the sandbox of {_name(pod)}: {error}") from error
+            raise PrepareError(f"cannot create the sandbox of {_name(pod)}: {cause}") from error
         failpoint.hit(_STEP_SANDBOX)
         return sandbox
 
@@ -130,13 +132,28 @@ class PodStarter:
         container = _as_container(found[0])
         paths = compute_paths(pod, start, self._context.settings)
         image = await self._puller.ensure_image(document, pod, container)
-        await asyncio.to_thread(_make_files, paths)
+        await self._make_files(document, pod, container, paths)
         failpoint.hit(_STEP_FILES)
         ready = await asyncio.shield(prepared)
         container_id = await self._create(document, pod, container, start, image, ready)
         failpoint.hit(_STEP_CREATE)
         await self._start(document, pod, start, container_id)
         failpoint.hit(_STEP_START)
+
+    async def _make_files(
+        self, document: Document, pod: models.Pod, container: models.Container, paths: ContainerPaths
+    ) -> None:
+        try:
+            await asyncio.to_thread(_make_files, paths)
+        except OSError as error:
+            raise self._on_create_failed(document, pod, container, error) from error
+
+    def _on_create_failed(
+        self, document: Document, pod: models.Pod, container: models.Container, error: Exception
+    ) -> StartFailure:
+        cause, where = describe_cause(error), format_field_path(pod, container.name)
+        self._context.recorder.event(document, "Warning", "Failed", f"Error: {cause}", field_path=where)
+        return StartFailure("CreateContainerError", cause, RetryPlan(_CREATE_RETRY_S))
 
     async def _create(
         self,
@@ -171,8 +188,7 @@ class PodStarter:
                 await asyncio.to_thread(_make_files, compute_paths(pod, start, context.settings))
             container_id = await context.runtime.create_container(ready.sandbox_id, config)
         except (PodhostError, OSError) as error:
-            context.recorder.event(document, "Warning", "Failed", f"Error: {error}", field_path=where)
-            raise StartFailure("CreateContainerError", str(error), RetryPlan(_CREATE_RETRY_S)) from error
+            raise self._on_create_failed(document, pod, container, error) from error
         context.recorder.event(document, "Normal", "Created", "Container created", field_path=where)
         return container_id
 
@@ -184,10 +200,11 @@ class PodStarter:
         try:
             await self._context.runtime.start_container(container_id)
         except (PodhostError, OSError) as error:
-            event(document, "Warning", "Failed", f"Error: {error}", field_path=where)
+            cause = describe_cause(error)
+            event(document, "Warning", "Failed", f"Error: {cause}", field_path=where)
             # The container is EXITED with that reason: restart policy and back-off rule from here on.
             retry = RetryPlan(0.0 if isinstance(error, ContainerStartError) else _CREATE_RETRY_S)
-            raise StartFailure("RunContainerError", str(error), retry) from error
+            raise StartFailure("RunContainerError", cause, retry) from error
         event(document, "Normal", "Started", "Container started", field_path=where)
 
     def _environment_context(self, pod: models.Pod, ready: PreparedPod) -> EnvironmentContext:

@@ -286,8 +286,8 @@ class PodWorker:
             self._on_start_failure(start.name, failure)
         except Exception as error:
             _log.exception("cannot start container %s of %s", start.name, self.key)
-            failure = StartFailure("CreateContainerError", describe_cause(error), RetryPlan(_UNEXPECTED_RETRY_S))
-            self._on_start_failure(start.name, failure)
+            retry = RetryPlan(_UNEXPECTED_RETRY_S)
+            self._on_start_failure(start.name, StartFailure("CreateContainerError", describe_cause(error), retry))
         else:
             self._clear_failure(start.name)
 

@@ -1,4 +1,8 @@
-"""What happens when a container has exited: facts on disk first, then the event, then the cleaning."""
+"""What happens when a container has exited: facts on disk first, then the event, then the cleaning.
+
+On a full disk the exit cannot be recorded.  conmon's exit file then stays as the fact on disk, from which the next
+daemon records it; this one goes on with the record in memory.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import logging
 
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerEventType, ContainerState
+from podhost.errors import describe_cause
 from podhost.linux import cgroup
 from podhost.linux.fs import remove_tree
 from podhost.runtime.context import RuntimeContext
@@ -30,31 +35,38 @@ async def on_container_exit(ctx: RuntimeContext, container_id: ContainerId, fact
     async with entry.lock:
         if compute_container_state(entry.record) is not ContainerState.RUNNING:
             return
-        record = await asyncio.to_thread(_record_exit, ctx, entry, fact)
+        record = await asyncio.to_thread(_build_record, ctx, entry, fact)
+        saved = await asyncio.to_thread(_save, ctx, record)
         ctx.registry.replace_container(entry, record)
         ctx.registry.emit(ContainerEventType.STOPPED, entry)
-        await asyncio.to_thread(clean_up_runtime, ctx, entry)
+        await asyncio.to_thread(clean_up_runtime, ctx, entry, keep_exit_file=not saved)
 
 
-def _record_exit(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | None) -> ContainerRecord:
+def _save(ctx: RuntimeContext, record: ContainerRecord) -> bool:
+    try:
+        ctx.registry.files.save_container(record)
+    except OSError as error:
+        _log.warning("container %s: cannot record its exit: %s", record.id, describe_cause(error))
+        return False
+    return True
+
+
+def _build_record(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | None) -> ContainerRecord:
     if fact is None:
-        record = build_exited_record(
+        return build_exited_record(
             entry.record,
             finished_at_ns=ctx.clock.now_ns(),
             exit_code=UNKNOWN_EXIT_CODE,
             reason=UNKNOWN_REASON,
             message=UNKNOWN_MESSAGE,
         )
-    else:
-        killed = fact.exit_code != 0 and _was_oom_killed(ctx, entry)
-        record = build_exited_record(
-            entry.record,
-            finished_at_ns=fact.finished_at_ns,
-            exit_code=fact.exit_code,
-            reason="OOMKilled" if killed else "",
-        )
-    ctx.registry.files.save_container(record)
-    return record
+    killed = fact.exit_code != 0 and _was_oom_killed(ctx, entry)
+    return build_exited_record(
+        entry.record,
+        finished_at_ns=fact.finished_at_ns,
+        exit_code=fact.exit_code,
+        reason="OOMKilled" if killed else "",
+    )
 
 
 def _was_oom_killed(ctx: RuntimeContext, entry: ContainerEntry) -> bool:
@@ -64,7 +76,7 @@ def _was_oom_killed(ctx: RuntimeContext, entry: ContainerEntry) -> bool:
     return cgroup.oom_kill_count(ctx.paths.container_cgroup(entry.pod_uid, entry.record.id)) > 0
 
 
-def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> None:
+def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry, *, keep_exit_file: bool = False) -> None:
     """Kill what is left in the cgroup (shared and host PID namespaces keep it), remove cgroup, state, exit file.
 
     Failures are logged: removal of the container tries again.  Blocking.
@@ -72,6 +84,7 @@ def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> None:
     container_id = entry.record.id
     try:
         remove_runtime_traces(ctx.paths, container_id, ctx.paths.container_cgroup(entry.pod_uid, container_id))
-        remove_tree(ctx.paths.exit_file(container_id))
+        if not keep_exit_file:
+            remove_tree(ctx.paths.exit_file(container_id))
     except OSError as error:
         _log.warning("container %s: cleaning up after its exit failed: %s", container_id, error)
