@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podhost.aiokit.clock import SystemClock
+from podhost.api.errors import ApiError
 from podhost.apiserver import ApiServer, ApiServerSettings, DaemonHooks
 from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
@@ -94,7 +95,7 @@ class FakeNode:
     log_calls: list[LogOptions] = field(default_factory=list)
     sessions: list[HostSession] = field(default_factory=list)
     followers: int = 0
-    error: PodhostError | None = None
+    error: PodhostError | ApiError | None = None
 
     async def logs(self, namespace: str, pod: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         self.log_calls.append(options)

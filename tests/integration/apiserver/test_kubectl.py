@@ -325,6 +325,18 @@ async def test_exec_that_cannot_start_says_why(api: Any) -> None:
     assert 'error executing command in container: cannot run "nope": no such file' in err
 
 
+@pytest.mark.parametrize("verb", ["exec", "attach"])
+async def test_refusal_by_the_node_is_shown_as_it_is(api: Any, verb: str) -> None:
+    from podhost.api import errors
+
+    await create_pod(api)
+    api.node.error = errors.internal_error('unable to upgrade connection: container not found ("c")')
+    words = ("one", "--", "true") if verb == "exec" else ("one",)
+    code, _, err = await api.kubectl(verb, *words)
+    assert code == 1
+    assert 'error: Internal error occurred: unable to upgrade connection: container not found ("c")' in err
+
+
 async def test_attach(api: Any) -> None:
     await create_pod(api)
     assert "attached" in await api.ok("attach", "one")

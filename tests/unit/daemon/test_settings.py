@@ -30,3 +30,19 @@ def test_a_port_range_must_make_sense(text: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         parse_settings(["--node-ports", text])
     assert "is not a port range" in capsys.readouterr().err
+
+
+def test_limits_of_logs_are_the_kubelets_own_by_default() -> None:
+    settings = parse_settings([])
+    assert (settings.container_log_max_bytes, settings.container_log_max_files) == (10 << 20, 5)
+    changed = parse_settings(["--container-log-max-size", "1.5Mi", "--container-log-max-files", "2"])
+    assert (changed.container_log_max_bytes, changed.container_log_max_files) == (3 << 19, 2)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"), [("size", "many"), ("size", "0"), ("size", "-1Mi"), ("files", "1"), ("files", "x")]
+)
+def test_a_limit_of_logs_must_make_sense(flag: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings([f"--container-log-max-{flag}={text}"])
+    assert "is not a" in capsys.readouterr().err
