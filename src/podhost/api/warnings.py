@@ -52,7 +52,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "priorityClassName": _harmless("nothing is preempted"),
         "preemptionPolicy": _harmless("nothing is preempted"),
         "schedulingGroup": _never("pods are started one by one, not as a group"),
-        "evictionResponders": _harmless("nothing is evicted"),
+        "evictionResponders": _harmless("nobody requests evictions"),
         "automountServiceAccountToken": _later("no token is mounted into the containers"),
         "serviceAccount": _harmless("shown; no token is mounted yet"),
         "serviceAccountName": _harmless("shown; no token is mounted yet"),
