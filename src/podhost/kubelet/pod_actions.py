@@ -13,6 +13,7 @@ Whether a pod is initialised is read from what was *created* in its sandbox, nev
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,6 +23,7 @@ from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.kubelet.runtime_status import LABEL_BACKOFF_S, LABEL_SPEC_HASH, PodRuntimeStatus
 from podhost.kubelet.settings import BackoffSettings
+from podhost.linux.sysctls import find_sysctl_namespace, normalize_sysctl
 
 NS_PER_S = 1_000_000_000
 ContainerKind = Literal["init", "app", "ephemeral"]
@@ -60,6 +62,9 @@ class ContainerKill:
     name: str
     message: str
     reason: Literal["", "Unknown", "LivenessProbe", "StartupProbe", "SpecChanged"] = ""
+
+
+SYSCTL_FORBIDDEN = "SysctlForbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ def compute_pod_actions(
                 "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
             ),
         )
+    if (forbidden := find_forbidden_sysctl(pod)) is not None:
+        return PodActions(kill_pod=True, failure=PodFailure(SYSCTL_FORBIDDEN, forbidden))
     sandbox = observed.ready_sandbox
     if sandbox is None:
         actions = _compute_new_sandbox(pod, observed)
@@ -120,6 +127,16 @@ def compute_pod_actions(
         decision = _Decision(pod, observed, sandbox.id, backoff, view or LifecycleView())
         actions = decision.compute()
     return _split_by_time(actions, now_ns, deadline_ns)
+
+
+def find_forbidden_sysctl(pod: models.Pod) -> str | None:
+    """Why the pod is rejected: it wants to set what no namespace of a pod has, but the whole host."""
+    context = pod.spec.security_context
+    for sysctl in context.sysctls if context else ():
+        if find_sysctl_namespace(sysctl.name) is None:
+            name = json.dumps(normalize_sysctl(sysctl.name))
+            return f"Pod was rejected: forbidden sysctl: {name} not allowlisted"
+    return None
 
 
 def compute_deadline_ns(pod: models.Pod, started_at_ns: int | None) -> int | None:

@@ -32,6 +32,7 @@ from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.node_context import Document, NodeContext, format_field_path
 from podhost.kubelet.pod_actions import (
+    SYSCTL_FORBIDDEN,
     ContainerStart,
     PodActions,
     PodFailure,
@@ -205,7 +206,8 @@ class PodWorker:
         )
         if actions.failure is not None and self._failure is None:
             self._failure = actions.failure
-            self._event("Normal", actions.failure.reason, actions.failure.message)
+            rejected = actions.failure.reason == SYSCTL_FORBIDDEN
+            self._event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
         if self._failure is not None or (actions.kill_pod and not actions.create_sandbox):
             self._write(observed, is_ending=True)
             self._finish()

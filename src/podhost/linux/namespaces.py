@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from podhost.linux import mount
 from podhost.linux import syscalls as sys
+from podhost.linux.sysctls import find_sysctl_namespace, normalize_sysctl
 from podhost.linux.threads import run_in_thread
 
 T = TypeVar("T")
@@ -49,6 +50,9 @@ def pin_namespaces(
         raise ValueError("cannot set a hostname without a uts namespace of its own")
     if mqueue_target is not None and "ipc" not in kinds:
         raise ValueError("cannot mount mqueue without an ipc namespace of its own")
+    for name in sysctls or ():
+        if find_sysctl_namespace(name) not in kinds:
+            raise ValueError(f"cannot set sysctl {name!r} for a pod: it would change the host's")
     directory.mkdir(parents=True, exist_ok=True)
     files = {kind: directory / kind for kind in _PINNABLE if kind in kinds}
 
@@ -76,7 +80,8 @@ def pin_namespaces(
 
 def write_sysctl(name: str, value: str) -> None:
     """Set a sysctl as the calling thread sees it.  ``/`` in a name stands for itself.  Raises OSError."""
-    relative = name if "/" in name else name.replace(".", "/")
+    # The first separator is the one between the parts: net.ipv4.conf.eth0/1 is the interface eth0.1.
+    relative = normalize_sysctl(name).translate(str.maketrans("/.", "./"))
     if ".." in Path(relative).parts or relative.startswith("/"):
         raise ValueError(f"cannot set sysctl {name!r}: not a name below /proc/sys")
     fd = os.open(f"/proc/sys/{relative}", os.O_WRONLY | os.O_CLOEXEC)

@@ -224,6 +224,17 @@ def test_deadline_names_its_reason_and_asks_for_a_pass() -> None:
     assert early.compute().requeue_at_ns == NOW + 50 * S
 
 
+def test_sysctl_of_the_host_has_the_pod_rejected() -> None:
+    sysctls = [{"name": "net.ipv4.ip_forward", "value": "0"}, {"name": "kernel/core_pattern", "value": "|/bin/x"}]
+    case = Case(spec={"securityContext": {"sysctls": sysctls}}, sandboxes=(), containers=())
+    actions = case.compute()
+    assert actions.kill_pod
+    assert not actions.create_sandbox
+    assert actions.failure is not None
+    assert actions.failure.reason == "SysctlForbidden"
+    assert actions.failure.message.endswith('forbidden sysctl: "kernel.core_pattern" not allowlisted')
+
+
 def test_created_container_is_replaced_under_the_same_attempt() -> None:
     start = Case(containers=(A, container("b", CREATED, attempt=3))).compute().start[0]
     assert (start.attempt, start.replaces) == (3, ContainerId("b-3"))
