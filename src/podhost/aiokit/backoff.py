@@ -41,7 +41,8 @@ class Backoff(Generic[K]):
         entry = self._entries.get(key)
         if entry is None or self._is_stale(entry, now_s):
             return 0.0
-        return max(0.0, entry.updated_at_s + entry.delay_s - now_s)
+        # The upper bound is against rounding: the sum of two floats may lie above them.
+        return min(entry.delay_s, max(0.0, entry.updated_at_s + entry.delay_s - now_s))
 
     def next(self, key: K, now_s: float) -> float:
         """Count one more failure at ``now_s`` and return the delay that follows it."""

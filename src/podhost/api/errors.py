@@ -34,7 +34,8 @@ class ApiError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
+            # Even empty: kubectl looks into it without asking whether it is there.
             status["details"] = self.details
         return status | {"code": self.code}
 

@@ -92,8 +92,9 @@ def open_daemon(paths: InstancePaths) -> int | None:
 def _explain(error: ApiStatusError) -> HintedError:
     if error.code != 409:
         return HintedError(f"cannot stop the daemon: {error}")
+    cause = str(error).removeprefix("cannot stop: ")
     return HintedError(
-        f"cannot stop the daemon: {error}",
+        f"cannot stop the daemon: {cause}",
         "delete the pods first: podhost down FILE, or all at once: podhost stop --force",
         "or end only the daemon and let the containers go on: podhost stop --leave-pods",
     )

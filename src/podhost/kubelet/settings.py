@@ -38,7 +38,7 @@ class KubeletSettings:
     """Capacity of the node; 0: what the machine has."""
     memory_bytes: int = 0
     max_pods: int = 1000
-    kubelet_version: str = "v1.37.0"
+    kubelet_version: str = "v1.37.1"
     oci_runtime: str = "0.1.0"
     """Version shown as the container runtime's."""
     os_image: str = "Linux"
