@@ -42,12 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    manifests = load_manifests(args.files)
+    # Another cluster may be of another version: there the server alone judges fields and values.
+    manifests = load_manifests(args.files, check=is_local(args), namespace=args.namespace or "")
     # A supervisor's SIGTERM ends as Ctrl-C does, so that --rm keeps its word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if is_local(args):
         ensure_daemon(args)
     client = connect(args)
+    client.on_warning = _warn
     applied: list[Applied] = []
     try:
         applied = _apply_all(client, manifests, namespace_of(args, client))
@@ -59,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if args.rm and applied:
             delete_and_wait(client, [(item.resource, item.namespace, item.name, item.label) for item in applied[::-1]])
+
+
+def _warn(text: str) -> None:
+    """As kubectl shows what the server warns of: a field that is not honoured, a deprecated one."""
+    say(text, mark="Warning:", colour="yellow")
 
 
 def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str) -> list[Applied]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -24,6 +25,7 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 REQUEST_TIMEOUT_S = 60.0
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 class ApiStatusError(PodhostError):
@@ -63,6 +65,8 @@ class ApiClient:
         self._prefix = path_prefix(endpoint)
         self._headers = {"User-Agent": user_agent, "Accept": JSON}
         self._local = threading.local()
+        self.on_warning: Callable[[str], None] | None = None
+        """Called with each text that the server puts into a ``Warning`` header."""
         if endpoint.token:
             self._headers["Authorization"] = f"Bearer {endpoint.token}"
 
@@ -217,6 +221,9 @@ class ApiClient:
             connection.sock.settimeout(timeout_s)
         connection.request(method, url, body=data, headers=headers)
         response = connection.getresponse()
+        if self.on_warning is not None:
+            for text in warnings_in(response.headers.get_all("Warning") or ()):
+                self.on_warning(text)
         if response.status >= 400:
             raise ApiStatusError(status_of(response.status, response.reason, response.read()))
         return response
@@ -225,6 +232,11 @@ class ApiClient:
         connection.close()
         if getattr(self._local, "connection", None) is connection:
             self._local.connection = None
+
+
+def warnings_in(headers: Iterable[str]) -> list[str]:
+    """Texts of ``Warning: 299 - "text"`` headers (RFC 7234, 5.5); other codes are for caches."""
+    return [re.sub(r"\\(.)", r"\1", text) for header in headers for text in _WARNING.findall(header)]
 
 
 def encode_query(query: Query | None) -> str:

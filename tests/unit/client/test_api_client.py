@@ -51,6 +51,24 @@ def test_request_sends_json_and_reads_json(fake_server: Any) -> None:
     assert request.headers["Content-Type"] == "application/json"
 
 
+def test_warnings_of_the_server_reach_whoever_asks_for_them(fake_server: Any) -> None:
+    def warn(request: Any, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Warning", '299 - "field \\"x\\" is not honoured"')
+        handler.send_header("Warning", '110 - "a cache\'s, not ours"')
+        handler.send_header("Warning", '299 - "second"')
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    fake_server.handler = warn
+    heard: list[str] = []
+    fake_server.client.get("/api/v1/x")
+    fake_server.client.on_warning = heard.append
+    fake_server.client.get("/api/v1/x")
+    assert heard == ['field "x" is not honoured', "second"]
+
+
 def test_status_becomes_an_error(fake_server: Any) -> None:
     status = {"kind": "Status", "code": 404, "reason": "NotFound", "message": 'pods "x" not found'}
     fake_server.handler = lambda request, handler: answer(handler, status, 404)
