@@ -55,9 +55,14 @@ def _nothing_half_made_stays(own_store: Path, daemon: Daemon) -> Iterator[None]:
 def push(registry: Registry, *more_layers: bytes) -> str:
     """A fresh repository whose image runs; its reference without the host."""
     repository = f"test/{uuid.uuid4().hex[:8]}"
-    unique = make_tar(("unique", repository.encode()))
-    registry.push_image(repository, "1", [build_pause_layer(), unique, *more_layers], config=PAUSE_CONFIG)
+    layers = [build_pause_layer(), unique_layer(repository), *more_layers]
+    registry.push_image(repository, "1", layers, config=PAUSE_CONFIG)
     return f"{repository}:1"
+
+
+def unique_layer(repository: str) -> bytes:
+    """The layer of a pushed image that no other image has: no test before has put it into the store."""
+    return make_tar(("unique", repository.encode()))
 
 
 def big_layer() -> bytes:
@@ -208,7 +213,7 @@ def test_a_pull_that_breaks_half_way_resumes_with_what_is_missing(
 ) -> None:
     layer = big_layer()
     reference = push(proxy.target, layer)
-    small, big = blob_digest(build_pause_layer()), blob_digest(layer)
+    small, big = blob_digest(unique_layer(reference.removesuffix(":1"))), blob_digest(layer)
     proxy.break_after[big] = _BIG // 2
     image = f"{proxy.host}/{reference}"
     create_pod(daemon, namespace, build_pod("p", image))
