@@ -23,8 +23,13 @@ with_progress() {
   # A background job does not get the terminal's Ctrl-C.
   trap 'end_tree "$pid"; exit 130' INT TERM
   if [ -t 2 ]; then
+    local columns room
     while kill -0 "$pid" 2>/dev/null; do
-      printf '\r    %s … %ss %s%.60s%s\e[K' "$title" $((SECONDS - started)) "$DIM" "$(last_line "$log")" "$OFF" >&2
+      # A line that wraps cannot be drawn over again.
+      columns=$(stty size <&2 2>/dev/null | cut -d' ' -f2)
+      room=$((${columns:-80} - ${#title} - 14))
+      if [ $room -lt 0 ]; then room=0; fi
+      printf '\r    %s … %ss %s%.*s%s\e[K' "$title" $((SECONDS - started)) "$DIM" $room "$(last_line "$log")" "$OFF" >&2
       sleep 0.5
     done
     printf '\r\e[K' >&2
