@@ -1,0 +1,42 @@
+"""``podhost diagnose``: what is wrong with the channels of a pod, with evidence and a suggestion for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import msgspec
+
+from podhost.cli.channels import choose_width, fetch_graph, needs_ascii
+from podhost.cli.terminal import has_colour, say
+
+_EXAMPLES = """\
+exit code: 0 when nothing is wrong, 1 when there is a problem
+
+examples:
+  podhost diagnose mc3
+  podhost diagnose mc3 -o json | jq '.[].code'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
+    parser.add_argument("pod", metavar="POD")
+    parser.add_argument("-o", "--output", choices=("json",))
+
+
+def run(args: argparse.Namespace) -> int:
+    from podhost.channels.drawing import Style, draw_problems
+
+    graph = fetch_graph(args)
+    if args.output == "json":
+        print(json.dumps(msgspec.to_builtins(graph.problems), indent=2, ensure_ascii=False))
+    elif graph.problems:
+        style = Style(ascii=needs_ascii(args), colour=has_colour(sys.stdout))
+        print("\n".join(draw_problems(graph, choose_width(args), style)).lstrip("\n"))
+    else:
+        say(f"nothing is wrong with the channels of {graph.namespace}/{graph.name}", mark="✓", colour="green")
+    for gap in graph.gaps:
+        say(gap, mark="!", colour="yellow")
+    return 1 if graph.problems else 0
