@@ -160,7 +160,7 @@ def ensure_plan(
         kept = _read(data_dir / PLAN_FILE)
         plan = _choose_or_keep(data_root, instance, kept, wishes or PlanWishes())
         if plan != kept:
-            fs.write_atomic(data_dir / PLAN_FILE, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644)
+            fs.write_atomic(data_dir / PLAN_FILE, json.dumps(_to_json(plan), indent=1).encode(), mode=0o644, fsync=True)
         if claim is not None:
             claim(plan)
         return plan

@@ -8,7 +8,7 @@ record of a running container, exit file               exit recorded with its co
 … neither                                              exit recorded as unknown (137)
 record of a created container, runtime state, no fifo  it was started just before the kill: recorded, watched
 … runtime state with its start fifo                    the half-made start is ended; it stays created
-record of a stopped sandbox's boot is an older one     sandbox noted as stopped, its containers as unknown
+sandbox of an earlier boot, or without its namespaces  stopped, with what still runs in it
 anything without a record                              removed
 =====================================================  ====================================================
 
@@ -39,6 +39,7 @@ from podhost.runtime.exit_monitor import read_exit_file
 from podhost.runtime.oci_runtime import remove_cgroup, remove_runtime_traces
 from podhost.runtime.records import ContainerRecord, SandboxRecord, compute_container_state
 from podhost.runtime.registry import ContainerEntry
+from podhost.runtime.sandbox_stop import stop_pod_sandbox
 from podhost.runtime.settings import pod_cgroup_name
 
 _log = logging.getLogger(__name__)
@@ -47,12 +48,18 @@ _log = logging.getLogger(__name__)
 async def recover(ctx: RuntimeContext) -> None:
     """Adopt, record, sweep.  Called once, after the exit monitor has started."""
     sandboxes, containers = await asyncio.to_thread(_load, ctx)
+    lost = []
     for sandbox in sandboxes:
-        await _guard(f"sandbox {sandbox.id}", partial(_recover_sandbox, ctx, sandbox))
+        ctx.registry.add_sandbox(sandbox)
+        if not sandbox.stopped_at_ns and not await asyncio.to_thread(_is_sandbox_alive, ctx, sandbox):
+            lost.append(sandbox.id)
     for container in containers:
         await _guard(f"container {container.id}", partial(_recover_container, ctx, container))
-    live = {entry.record.id for entry in ctx.registry.sandboxes() if not entry.record.stopped_at_ns}
+    live = {entry.record.id for entry in ctx.registry.sandboxes() if not entry.record.stopped_at_ns} - set(lost)
     await _guard("pod network", lambda: ctx.network.recover(live))
+    for sandbox_id in lost:
+        # Its containers may live on in namespaces that nothing holds by name any more.
+        await _guard(f"sandbox {sandbox_id}", partial(stop_pod_sandbox, ctx, sandbox_id))
     await asyncio.to_thread(sweep, ctx)
     await _guard("writable layers", lambda: _sweep_snapshots(ctx))
 
@@ -66,14 +73,6 @@ async def _guard(what: str, step: Callable[[], Awaitable[None]]) -> None:
 
 def _load(ctx: RuntimeContext) -> tuple[list[SandboxRecord], list[ContainerRecord]]:
     return ctx.registry.files.load_sandboxes(), ctx.registry.files.load_containers()
-
-
-async def _recover_sandbox(ctx: RuntimeContext, record: SandboxRecord) -> None:
-    entry = ctx.registry.add_sandbox(record)
-    if record.stopped_at_ns:
-        return
-    if not await asyncio.to_thread(_is_sandbox_alive, ctx, record):
-        await ctx.registry.update_sandbox(entry, replace(record, stopped_at_ns=ctx.clock.now_ns()))
 
 
 def _is_sandbox_alive(ctx: RuntimeContext, record: SandboxRecord) -> bool:
