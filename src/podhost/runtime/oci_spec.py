@@ -307,6 +307,13 @@ def build_holder_spec(
                 "options": ["nosuid", "noexec", "nodev"],
             },
             {
+                # Its root may be where devices do not work (systemd mounts /run so), and runc opens /dev/null.
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "noexec", "mode=755", "size=64k"],
+            },
+            {
                 "destination": "/catatonit",
                 "type": "bind",
                 "source": str(binary),
