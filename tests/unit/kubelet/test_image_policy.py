@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from harness.cri_fakes import FakeImages
+from podhost.cri.images import ImagePullError
 from podhost.kubelet.go_format import format_duration
 from podhost.kubelet.image_policy import (
     POLICY_DEFAULTED_ANNOTATION,
     build_auths,
     compute_image_decision,
+    explain_pull_error,
     format_pulled,
     is_policy_defaulted,
 )
@@ -106,3 +108,23 @@ def test_text_after_a_pull() -> None:
 )
 def test_durations_as_go_prints_them(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        (ImagePullError("x: not found"), "ErrImagePull", "x: not found"),
+        (
+            ImagePullError("connection refused", reason="RegistryUnavailable"),
+            "RegistryUnavailable",
+            "image pull failed for nginx because the registry is unavailable: connection refused",
+        ),
+        (
+            ImagePullError("no signature", reason="SignatureValidationFailed"),
+            "SignatureValidationFailed",
+            "image pull failed for nginx because the signature validation failed: no signature",
+        ),
+    ],
+)
+def test_failed_pulls_are_worded_as_by_the_kubelet(error: ImagePullError, reason: str, message: str) -> None:
+    assert explain_pull_error("nginx", error) == (reason, message)
