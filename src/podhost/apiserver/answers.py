@@ -16,6 +16,7 @@ from podhost.api import errors
 from podhost.api.errors import ApiError
 from podhost.api.patches import PatchError
 from podhost.apiserver.call import Call
+from podhost.cri.images import ImagePullError
 from podhost.errors import (
     ConflictError,
     DeniedError,
@@ -44,6 +45,7 @@ _STATUS_OF_KIND: tuple[tuple[type[Exception], int, str], ...] = (
     (DeniedError, 403, "Forbidden"),
     (ExhaustedError, 507, "InsufficientStorage"),
     (UnavailableError, 503, "ServiceUnavailable"),
+    (ImagePullError, 503, "ServiceUnavailable"),
 )
 """The one table that maps internal kinds of failure to the API's."""
 
