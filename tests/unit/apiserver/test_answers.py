@@ -22,7 +22,7 @@ from podhost.store import GoneError
         (internal.UnavailableError("cannot x"), 503, "ServiceUnavailable"),
         (internal.DeniedError("cannot x"), 403, "Forbidden"),
         (GoneError("cannot x"), 410, "Expired"),
-        (ImagePullError("cannot x"), 500, "InternalError"),
+        (ImagePullError("cannot x"), 503, "ServiceUnavailable"),
         (errors.bad_request("cannot x"), 400, "BadRequest"),
     ],
 )
