@@ -24,14 +24,34 @@ async def run_to_end(work: Awaitable[T]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError:
-                continue  # twice is no reason either
-        if not future.cancelled() and (error := future.exception()):
-            _log.debug("the work of a cancelled task failed: %s", error)
+        await _wait_done(future)
         raise
+
+
+async def open_to_end(opening: Awaitable[T], close: Callable[[T], Awaitable[None]]) -> T:
+    """Await ``opening``; a cancelled caller waits until it has ended, and what was opened is closed again."""
+    future = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if await _wait_done(future):
+            await run_to_end(close(future.result()))
+        raise
+
+
+async def _wait_done(future: asyncio.Future[T]) -> bool:
+    """Whether it has ended well."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue  # twice is no reason either
+    if future.cancelled():
+        return False
+    if error := future.exception():
+        _log.debug("the work of a cancelled task failed: %s", error)
+        return False
+    return True
 
 
 async def run_in_thread_to_end(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from aiohttp import WSMsgType, web
 
+from podhost.aiokit.completion import run_to_end
 from podhost.api import errors
 from podhost.apiserver import stream_protocol as protocol
 from podhost.apiserver.call import Call
@@ -135,7 +136,8 @@ async def _serve(call: Call, options: StreamOptions, start: OpenSession) -> web.
         _log.debug("the client of %s/%s has gone", call.namespace, call.name)
     finally:
         if session is not None:
-            await session.close()
+            # The end of the connection may cancel us in the middle of it.
+            await run_to_end(session.close())
     return socket
 
 
@@ -158,6 +160,8 @@ async def _run_session(socket: web.WebSocketResponse, session: ExecSession, opti
                 reader.cancel()
     except* (_ClientGone, ConnectionError):
         status = None
+    except* protocol.ChannelError as group_error:
+        status = errors.bad_request(str(group_error.exceptions[0])).status
     return status
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from podhost.aiokit.completion import open_to_end
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ExecResult, ExecSession
@@ -131,8 +132,8 @@ class ContainerExec:
             if self._process is not None:
                 self._process.kill_session()
             await self.wait()
-        else:
-            await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
+        # Also after the runtime's end: it may have put the command into the cgroup after the first look.
+        await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
         self._output.abort()
         await asyncio.to_thread(_remove, self._prepared)
 
@@ -188,6 +189,14 @@ async def start_exec(
 
 
 async def _start(
+    ctx: RuntimeContext, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
+) -> ContainerExec:
+    """A caller who goes away meanwhile leaves nothing that runs or lies about."""
+    opening = _start_session(ctx, container_id, command, tty=tty, stdin=stdin)
+    return await open_to_end(opening, ContainerExec.close)
+
+
+async def _start_session(
     ctx: RuntimeContext, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
 ) -> ContainerExec:
     entry = ctx.registry.container(container_id)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
+from podhost.aiokit.completion import open_to_end, run_in_thread_to_end, run_to_end
 
 
 async def test_a_cancelled_caller_waits_for_the_thread() -> None:
@@ -34,6 +34,29 @@ async def test_a_cancelled_caller_waits_for_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert steps == ["worked", "undone"]
+
+
+async def test_what_a_cancelled_caller_has_opened_is_closed() -> None:
+    go_on, closed = asyncio.Event(), []
+
+    async def open_it() -> str:
+        await go_on.wait()
+        return "session"
+
+    async def close(session: str) -> None:
+        await asyncio.sleep(0)
+        closed.append(session)
+
+    task = asyncio.ensure_future(open_to_end(open_it(), close))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed == ["session"]
+    assert await open_to_end(open_it(), close) == "session"
+    assert closed == ["session"]
 
 
 async def test_result_and_error_come_through() -> None:
