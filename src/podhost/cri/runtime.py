@@ -20,8 +20,8 @@ from podhost.errors import PodhostError
 class ContainerStartError(PodhostError):
     """The OCI runtime refused to create or start a container.
 
-    ``reason`` is the kubelet's: ``StartError`` or ``ContainerCannotRun``.  ``exit_code`` is what a kubelet
-    reports for it: 127 (command not found), 126 (not executable), 128 otherwise.
+    ``reason`` is the kubelet's, ``StartError`` or ``ContainerCannotRun``; ``exit_code`` is what a kubelet on
+    containerd reports for it, whatever the cause.
     """
 
     def __init__(self, message: str, *, reason: str = "StartError", exit_code: int = 128) -> None:

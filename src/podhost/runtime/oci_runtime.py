@@ -71,16 +71,12 @@ def describe_command_failure(text: str, command: str) -> tuple[str, int] | None:
 
 
 def build_start_error(settings: RuntimeSettings, text: str, command: str) -> ContainerStartError:
-    """What a kubelet reports of a container that the runtime refused."""
+    """What a kubelet on containerd reports of a container that the runtime refused: StartError, 128."""
     text = clean_message(text).removeprefix(f"{settings.oci_kind} create failed: ")
     prefix = f"OCI runtime create failed: {settings.oci_kind} create failed: "
     known = describe_command_failure(text, command)
-    if known is not None:
-        message, exit_code = known
-        return ContainerStartError(
-            f"{prefix}unable to start container process: {message}", reason="StartError", exit_code=exit_code
-        )
-    return ContainerStartError(prefix + (text or "no message"), reason="StartError", exit_code=128)
+    cause = f"unable to start container process: {known[0]}" if known else text or "no message"
+    return ContainerStartError(prefix + cause)
 
 
 def remove_runtime_traces(paths: RuntimePaths, oci_id: str, cgroup_path: str) -> None:

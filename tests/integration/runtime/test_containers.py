@@ -47,9 +47,9 @@ async def test_unknown_command_is_a_start_error(machine: Machine) -> None:
     container_id = await machine.service.create_container(sandbox.id, machine.container_config("nope"))
     with pytest.raises(ContainerStartError, match=r'exec: "nope": executable file not found in \$PATH') as caught:
         await machine.service.start_container(container_id)
-    assert caught.value.exit_code == 127
+    assert caught.value.exit_code == 128
     status = machine.service.container_status(container_id)
-    assert (status.state, status.reason, status.exit_code) == (ContainerState.EXITED, "StartError", 127)
+    assert (status.state, status.reason, status.exit_code) == (ContainerState.EXITED, "StartError", 128)
 
 
 async def test_command_that_is_no_program_is_a_start_error(machine: Machine) -> None:
@@ -57,7 +57,7 @@ async def test_command_that_is_no_program_is_a_start_error(machine: Machine) -> 
     container_id = await machine.service.create_container(sandbox.id, machine.container_config("/bin/plain"))
     with pytest.raises(ContainerStartError) as caught:
         await machine.service.start_container(container_id)
-    assert caught.value.exit_code == 126
+    assert caught.value.exit_code == 128
 
 
 async def test_user_of_the_image_is_resolved_with_groups(machine: Machine) -> None:

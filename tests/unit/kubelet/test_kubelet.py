@@ -271,14 +271,14 @@ async def test_sandbox_that_cannot_be_made_is_tried_again(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("policy", "phase"), [("Never", "Failed"), ("Always", "Pending")])
 async def test_command_that_does_not_exist(rig: Rig, policy: str, phase: str) -> None:
-    error = ContainerStartError('exec: "nosuch": executable file not found in $PATH', exit_code=127)
+    error = ContainerStartError('exec: "nosuch": executable file not found in $PATH')
     rig.runtime.scripts["main"] = [Script(start_error=error)]
     rig.create(make_pod(restartPolicy=policy))
     await asyncio.sleep(2)
     state: dict[str, Any] = rig.container()["state"]
     if policy == "Never":
         assert state["terminated"]["reason"] == "StartError"
-        assert state["terminated"]["exitCode"] == 127
+        assert state["terminated"]["exitCode"] == 128
         assert rig.status()["phase"] == phase
     else:
         assert state["waiting"]["reason"] == "CrashLoopBackOff"
