@@ -183,7 +183,7 @@ def test_a_service_on_a_loopback_listener_is_found_in_mc3_and_the_good_one_is_no
     assert "nginx=tcp:*:80" in wide
     assert "service-target-on-loopback" in wide
     drawn = daemon.podhost("channels", "mc3", "-n", namespace, "--width", "120").stdout
-    assert "listens tcp 127.0.0.1:5000" in drawn
+    assert "on tcp 127.0.0.1:5000" in drawn
     assert "✗ Service" in drawn
     assert daemon.podhost("diagnose", "mc3", "-n", namespace, check=False).returncode == 1
     ports = daemon.podhost("ports", "mc3", "-n", namespace).stdout.splitlines()

@@ -51,6 +51,8 @@ def draw_graph(graph: ChannelGraph, width: int, style: Style | None = None) -> s
         lines += _draw_stacked(layout, width, style)
     for text in layout.loose:
         lines.append(_cut(f"{style.pick('○', 'o')} {style.clean(text)}", width, style))
+    if layout.tree:
+        lines += ["", *(_cut(f"{'  ' * depth}{style.clean(text)}", width, style) for depth, text in layout.tree)]
     for gap in graph.gaps:
         lines.append(style.paint(_cut(style.clean(gap), width, style), "grey"))
     lines += draw_problems(graph, width, style)

@@ -6,9 +6,10 @@ Terminal and SVG draw the same layout.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from podhost.channels.graph import Channel, ChannelGraph, ContainerNode, Listener
+from podhost.channels.graph import Channel, ChannelGraph, ContainerNode, Listener, ProcessNode
 
 OUTSIDE = "outside"
 _ARROW_ROLES = frozenset({"server", "receiver", "reader"})
@@ -49,6 +50,8 @@ class Layout:
     rows: tuple[Row, ...]
     loose: tuple[str, ...]
     """Channels at which nobody was seen."""
+    tree: tuple[tuple[int, str], ...] = ()
+    """Depth and text of each process, where the containers share their process namespace."""
 
 
 def build_layout(graph: ChannelGraph) -> Layout:
@@ -60,7 +63,9 @@ def build_layout(graph: ChannelGraph) -> Layout:
     index = {container.name: position for position, container in enumerate(graph.containers)}
     rows = tuple(_build_row(channel, index, len(lanes) - 1) for channel in graph.channels if channel.ends)
     loose = tuple(_label(channel) for channel in graph.channels if not channel.ends)
-    return Layout(title=build_title(graph), lanes=tuple(lanes), rows=rows, loose=loose)
+    shared = any(channel.kind == "pid-namespace" for channel in graph.channels)
+    tree = tuple(_walk_processes(graph)) if shared else ()
+    return Layout(title=build_title(graph), lanes=tuple(lanes), rows=rows, loose=loose, tree=tree)
 
 
 def build_title(graph: ChannelGraph) -> str:
@@ -88,6 +93,19 @@ def describe_processes(container: ContainerNode) -> list[str]:
     return [name if count == 1 else f"{name} x{count}" for name, count in counted.most_common()]
 
 
+def _walk_processes(graph: ChannelGraph) -> Iterator[tuple[int, str]]:
+    """Children below their parents, whichever container they are of."""
+    children: dict[int, list[tuple[ProcessNode, str]]] = {}
+    for container in graph.containers:
+        for process in container.processes:
+            children.setdefault(process.parent, []).append((process, container.name))
+    waiting = [(0, entry) for entry in reversed(children.get(0, []))]
+    while waiting:
+        depth, (process, name) = waiting.pop()
+        yield depth, f"{process.inner_pid} {process.command or process.name}  ({name})"
+        waiting += [(depth + 1, entry) for entry in reversed(children.get(process.pid, []))]
+
+
 def _count(number: int, noun: str) -> str:
     plural = "es" if noun.endswith("s") else "s"
     return f"{number} {noun}{'' if number == 1 else plural}"
@@ -102,7 +120,7 @@ def _container_lane(graph: ChannelGraph, container: ContainerNode) -> Lane:
     state = f"{container.state}, pid {container.pid}" if container.pid else container.state
     lines = [state, *_shorten(describe_processes(container))]
     mine = [each for each in graph.listeners if each.container == container.name]
-    lines += _shorten([f"listens {describe_listener(each)}" for each in mine])
+    lines += _shorten([f"on {describe_listener(each)}" for each in mine])
     lines += _shorten([f"Service {name}" for name in dict.fromkeys(s for each in mine for s in each.services)])
     return Lane(title=container.name, lines=tuple(lines), is_running=bool(container.pid))
 

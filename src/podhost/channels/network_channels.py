@@ -122,20 +122,55 @@ class _Flow:
 
 
 def build_connections(who: Attribution, book: AddressBook) -> tuple[Channel, ...]:
-    """TCP and UDP connections, those of the same participants counted together."""
-    sockets = [s for s in who.snapshot.inet if s.state in _CONNECTED and s.remote_port]
-    by_ends = {_ends(s): s for s in sockets}
-    listening = {(s.protocol, s.local_port) for s in who.snapshot.inet if is_listening(s)}
+    """TCP and UDP connections, those of the same participants counted together.
+
+    A connection that nobody has accepted yet belongs to the listener; one that its process has closed, and that the
+    kernel still winds up, to nobody: it is left out.
+    """
+    listening = {(s.protocol, s.local_port): who.holders(s.inode) for s in who.snapshot.inet if is_listening(s)}
+    sides: dict[_Ends, _Side] = {}
+    for sock in who.snapshot.inet:
+        if sock.state in _CONNECTED and sock.remote_port:
+            accepting = listening.get((sock.protocol, sock.local_port))
+            holders = who.holders(sock.inode) or accepting or ()
+            if holders:
+                container = who.container_of(holders[0])
+                sides[_ends(sock)] = _Side(sock, container, holders[0], accepting is not None)
     flows: dict[tuple[object, ...], _Flow] = {}
-    for sock in sockets:
-        is_server = (sock.protocol, sock.local_port) in listening
-        other = by_ends.get((sock.protocol, sock.remote_address, sock.remote_port, sock.local_address, sock.local_port))
-        if other is not None and (is_server or ((other.protocol, other.local_port) not in listening and _later(sock))):
-            continue  # seen from the client's side
-        _count(flows, who, book, sock, other, is_server=is_server)
+    for (protocol, local, local_port, remote, remote_port), side in sides.items():
+        other = sides.get((protocol, remote, remote_port, local, local_port))
+        if other is None:
+            if who.snapshot.target.netns is None or not _is_loopback(remote):
+                _count(flows, side, None, "p:" + _name_peer(book, side))
+        elif side.is_server < other.is_server or (side.is_server == other.is_server and not _later(side.sock)):
+            _count(flows, side, other, "c:" + other.container)
     return tuple(
         _build_flow(who, flow) for flow in sorted(flows.values(), key=lambda f: (f.protocol, f.port, f.client))
     )
+
+
+_Ends = tuple[str, str, int, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A connected socket with its holder."""
+
+    sock: InetSocket
+    container: str
+    pid: int
+    is_server: bool
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
+
+
+def _name_peer(book: AddressBook, side: _Side) -> str:
+    address = side.sock.remote_address
+    if _is_loopback(address):
+        return "this host"
+    return book.name(address, 0 if side.is_server else side.sock.remote_port)
 
 
 def _later(sock: InetSocket) -> bool:
@@ -143,41 +178,29 @@ def _later(sock: InetSocket) -> bool:
     return (sock.local_address, sock.local_port) > (sock.remote_address, sock.remote_port)
 
 
-def _ends(sock: InetSocket) -> tuple[str, str, int, str, int]:
+def _ends(sock: InetSocket) -> _Ends:
     return sock.protocol, sock.local_address, sock.local_port, sock.remote_address, sock.remote_port
 
 
-def _count(
-    flows: dict[tuple[object, ...], _Flow],
-    who: Attribution,
-    book: AddressBook,
-    sock: InetSocket,
-    other: InetSocket | None,
-    *,
-    is_server: bool,
-) -> None:
-    mine = who.holders(sock.inode)
-    theirs = who.holders(other.inode) if other is not None else ()
-    here = "c:" + (who.container_of(mine[0]) if mine else "")
-    if other is not None:
-        there = "c:" + (who.container_of(theirs[0]) if theirs else "")
-    else:
-        there = "p:" + book.name(sock.remote_address, 0 if is_server else sock.remote_port)
-    port = sock.local_port if is_server else sock.remote_port
-    address = sock.local_address if is_server else sock.remote_address
-    client, server = (there, here) if is_server else (here, there)
+def _count(flows: dict[tuple[object, ...], _Flow], side: _Side, other: _Side | None, there: str) -> None:
+    sock, here = side.sock, "c:" + side.container
+    port = sock.local_port if side.is_server else sock.remote_port
+    address = sock.local_address if side.is_server else sock.remote_address
+    client, server = (there, here) if side.is_server else (here, there)
     key = (sock.protocol, client, server, port, address)
-    flow = flows.setdefault(key, _Flow(sock.protocol, port, address, client, server))
+    flow = flows.get(key)
+    if flow is None:
+        flow = flows[key] = _Flow(sock.protocol, port, address, client, server)
     flow.count += 1
-    _note(flow.server_pids if is_server else flow.client_pids, mine)
-    _note(flow.client_pids if is_server else flow.server_pids, theirs)
+    _note(flow.server_pids if side.is_server else flow.client_pids, side.pid)
+    if other is not None:
+        _note(flow.server_pids, other.pid)
 
 
-def _note(known: list[int], pids: tuple[int, ...]) -> None:
-    # A look at the last one is enough: what thousands of connections share is found at once.
-    for pid in pids[:1]:
-        if pid not in known[-8:]:
-            known.append(pid)
+def _note(known: list[int], pid: int) -> None:
+    # A look at the last few is enough: what thousands of connections share is found at once.
+    if pid not in known[-8:]:
+        known.append(pid)
 
 
 def _build_flow(who: Attribution, flow: _Flow) -> Channel:

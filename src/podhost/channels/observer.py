@@ -186,7 +186,7 @@ class ChannelObserver:
             name=metadata["name"],
             uid=uid,
             containers=tuple(
-                ContainerFacts(name=name, state=_STATES[latest[name].state], pid=latest[name].pid)
+                ContainerFacts(name=name, state=_STATES[latest[name].state], pid=latest[name].pid, id=latest[name].id)
                 for name in order
                 # An init container that has ended takes part in nothing any more.
                 if name in latest and not (name in inits and not latest[name].pid)

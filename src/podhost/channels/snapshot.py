@@ -31,6 +31,8 @@ class ContainerFacts:
     name: str
     state: str
     pid: int = 0
+    id: str = ""
+    """Name of its cgroup, when it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +141,16 @@ def _attempt(gaps: list[str], what: str, read: Callable[[], T], otherwise: T) ->
 
 
 def _observe_processes(target: PodTarget) -> dict[int, tuple[str, ProcessFacts]]:
-    """By cgroup: whatever a container has started is in its own, also what has left its main process."""
+    """By cgroup: whatever a container has started is in its own, also what has left its main process.
+
+    On a host that gives no cgroups only the main process is known for sure.
+    """
     found: dict[int, tuple[str, ProcessFacts]] = {}
     for container in target.containers:
         path = proc.read_cgroup_path(container.pid) if container.pid else None
         if path is None:
             continue
-        pids = cgroup.pids(path) if path.strip("/") else {container.pid}
+        pids = cgroup.pids(path) if container.id and container.id in path.split("/") else set()
         for pid in sorted(pids | {container.pid}):
             facts = proc.read_process(pid)
             if facts is not None:

@@ -118,7 +118,10 @@ def parse_inet_socket(body: bytes, protocol: Protocol) -> InetSocket:
     family, state = fields[0], fields[1]
     local_port, remote_port = _INET_PORTS.unpack_from(body, 4)
     is_v6 = family == socket.AF_INET6
-    only = any(kind == _INET_SKV6ONLY and value[:1] == b"\1" for kind, value in _attributes(body, _INET_ANSWER.size))
+    # Only sockets of IPv6 have the attribute; thousands of others need not be searched.
+    only = is_v6 and any(
+        kind == _INET_SKV6ONLY and value[:1] == b"\1" for kind, value in _attributes(body, _INET_ANSWER.size)
+    )
     return InetSocket(
         protocol,
         6 if is_v6 else 4,

@@ -68,22 +68,22 @@ GRAPH = ChannelGraph(
 EXPECTED = """\
 pod default/mc3  10.0.0.2  2 containers, 3 processes, 4 channels, 1 problem
 
-┌─ webapp ───────────────┐  ┌─ nginx ────────────────┐  ┌─ outside ──────────────┐
-│ running, pid 10        │  │ running, pid 20        │  │ this host              │
-│ python3                │  │ nginx x2               │  │                        │
-│ listens tcp 127.0.0.1… │  │ listens tcp *:80       │  │                        │
-│                        │  │ Service default/mc3    │  │                        │
-└────────────┬───────────┘  └────────────┬───────────┘  └────────────┬───────────┘
-             │                           │                           │
-             │ tcp 127.0.0.1:5000  2 connections                     │
-             ├◄──────────────────────────┤                           │
-             │                           │                           │
-             │                           │ tcp *:80  1 connection  (this host)
-             │                           ├◄──────────────────────────┤
-             │                           │                           │
-             │ ⚠ volume v  emptyDir      │                           │
-             ├──────────────────────────►┤                           │
-           /x rw                       /y ro                         │
+┌─ webapp ──────────────┐  ┌─ nginx ───────────────┐  ┌─ outside ─────────────┐
+│ running, pid 10       │  │ running, pid 20       │  │ this host             │
+│ python3               │  │ nginx x2              │  │                       │
+│ on tcp 127.0.0.1:5000 │  │ on tcp *:80           │  │                       │
+│                       │  │ Service default/mc3   │  │                       │
+└───────────┬───────────┘  └───────────┬───────────┘  └───────────┬───────────┘
+            │                          │                          │
+            │ tcp 127.0.0.1:5000  2 connections                   │
+            ├◄─────────────────────────┤                          │
+            │                          │                          │
+            │                          │ tcp *:80  1 connection  (this host)
+            │                          ├◄─────────────────────────┤
+            │                          │                          │
+            │ ⚠ volume v  emptyDir     │                          │
+            ├─────────────────────────►┤                          │
+          /x rw                      /y ro                        │
 ○ System V semaphores 0x10  2 in the set
 
 ✗ something is wrong
@@ -97,7 +97,7 @@ def test_containers_are_boxes_and_channels_are_lines_between_them() -> None:
 
 def test_a_wide_terminal_shows_every_word() -> None:
     drawn = draw_graph(GRAPH, 200)
-    assert "listens tcp 127.0.0.1:5000" in drawn
+    assert "on tcp 127.0.0.1:5000" in drawn
     assert "…" not in drawn
 
 
@@ -157,3 +157,19 @@ def test_dot_leads_from_client_to_server() -> None:
 
 def test_a_pod_without_containers_is_said_to_have_none() -> None:
     assert "no container has been started" in draw_graph(ChannelGraph(namespace="n", name="p"), 80)
+
+
+def test_a_shared_process_namespace_shows_the_tree_of_its_processes() -> None:
+    def process(pid: int, inner: int, parent: int, name: str) -> ProcessNode:
+        return ProcessNode(pid=pid, inner_pid=inner, parent=parent, name=name, command=name)
+
+    containers = (
+        ContainerNode(
+            name="a", state="running", pid=10, processes=(process(10, 7, 0, "sh"), process(11, 9, 10, "sleep"))
+        ),
+        ContainerNode(name="b", state="running", pid=20, processes=(process(20, 8, 0, "nginx"),)),
+    )
+    ends = (End(container="a"), End(container="b"))
+    shared = Channel(id="pid-namespace", kind="pid-namespace", name="shared process namespace", ends=ends)
+    drawn = draw_graph(ChannelGraph(namespace="n", name="p", containers=containers, channels=(shared,)), 80)
+    assert drawn.splitlines()[-3:] == ["7 sh  (a)", "  9 sleep  (a)", "8 nginx  (b)"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from harness.channel_world import World, make_file, make_process
 from podhost.channels.graph import build_document, read_document
 from podhost.channels.snapshot import VolumeFile, VolumeMount
 from podhost.linux.ipc_tables import IpcTables, PosixQueue, ShmFile, SysvQueue, SysvSegment
 from podhost.linux.proc import BlockedCall, MappedFile
-from podhost.linux.sock_diag import UnixSocket
+from podhost.linux.sock_diag import InetSocket, UnixSocket
 
 
 def ends(world: World, kind: str) -> list[list[tuple[str, str]]]:
@@ -27,6 +28,23 @@ def test_a_connection_over_loopback_goes_from_client_to_server(world: World) -> 
         ("b", "server", ("beta[200]",)),
     ]
     assert (channel.name, channel.summary) == ("tcp 127.0.0.1:5000", "2 connections")
+
+
+def test_a_connection_that_waits_to_be_accepted_belongs_to_the_listener(world: World) -> None:
+    world.listen(200, "127.0.0.1", 5000)
+    world.connect(100, ("127.0.0.1", 4001), ("127.0.0.1", 5000))
+    world.change(
+        inet=(*world.snapshot.inet, InetSocket("tcp", 4, "ESTABLISHED", "127.0.0.1", 5000, "127.0.0.1", 4001, 0, 0))
+    )
+    assert ends(world, "tcp") == [[("a", "client"), ("b", "server")]]
+
+
+def test_a_connection_that_its_process_has_closed_is_nobodys(world: World) -> None:
+    closing = InetSocket("tcp", 4, "FIN_WAIT2", "127.0.0.1", 4001, "127.0.0.1", 5000, 0, 0)
+    world.listen(200, "127.0.0.1", 5000)
+    world.change(inet=(*world.snapshot.inet, closing), target=replace(world.snapshot.target, netns=Path("/ns")))
+    world.connect(200, ("127.0.0.1", 5000), ("127.0.0.1", 4002))
+    assert ends(world, "tcp") == []
 
 
 def test_peers_are_named_by_service_pod_and_host(world: World) -> None:

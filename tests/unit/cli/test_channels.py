@@ -58,7 +58,7 @@ def document(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_pod_is_drawn(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["channels", "pod/mc3", "--width", "60"]) == 0
     out = capsys.readouterr().out
-    assert "listens tcp 127.0.0.1:5000" in out
+    assert "on tcp 127.0.0.1:5000" in out
     assert "✗ Service default/web leads to port 5000/TCP" in out
     assert "\x1b" not in out
 
