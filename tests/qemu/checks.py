@@ -174,7 +174,9 @@ def residue() -> list[str]:
     left += [line for line in run("ip", "route").splitlines() if "eth0" not in line and " en" not in line]
     left += [str(path) for path in Path("/run/podhost").glob("*") if path.name != "_network"]
     left += [
-        line for line in run("ps", "-eo", "pid,args").splitlines() if re.search("conmon|catatonit|crun|runc", line)
+        line
+        for line in run("ps", "-eo", "pid,args").splitlines()
+        if re.search(r"\b(conmon|catatonit|crun|runc) ", line) and "checks.py" not in line
     ]
     return left
 
@@ -267,6 +269,8 @@ def mounts_of_pods_are_not_seen_by_the_host() -> None:
 
 
 def _assert_survives(action: Callable[[], object]) -> None:
+    podhost("up", "-d", str(EXAMPLES / "mc1"))
+    podhost("up", "-d", str(EXAMPLES / "mc3"))
     before, old = container_pids(), unit("MainPID")
     assert before
     action()
@@ -335,7 +339,8 @@ def an_oom_kill_is_reported() -> None:
 def exec_works_and_leaves_no_cgroup() -> None:
     with running_pod("plain", "sleep 1000"):
         group = container_cgroup("plain")
-        assert kubectl("exec", "plain", "--", "sh", "-c", "echo out; cat /proc/self/cgroup").startswith("out\n0::/")
+        assert kubectl("exec", "plain", "--", "cat", "/proc/self/cgroup").startswith("0::/exec-")
+        assert (group / "cgroup.type").read_text().strip() == "domain"
         assert kubectl("exec", "-i", "plain", "--", "cat", stdin="through stdin") == "through stdin"
         failing = subprocess.run(["kubectl", "exec", "plain", "--", "sh", "-c", "exit 7"], check=False, timeout=SLOW)
         assert failing.returncode == 7, failing.returncode
@@ -392,27 +397,30 @@ def without_crun() -> Iterator[None]:
         hidden.rename(crun)
 
 
+RUNC_STEPS = (
+    limits_are_applied,
+    an_oom_kill_is_reported,
+    exec_works_and_leaves_no_cgroup,
+    a_shared_process_namespace_works,
+    a_privileged_pod_works,
+    lambda: _assert_survives(lambda: run("systemctl", "restart", "podhost")),
+    pods_and_monitors_have_cgroups_outside_of_the_unit,
+)
+
+
 @check(v2_only=True)
 def runc_does_all_of_that_too() -> None:
     with without_crun():
         run("systemctl", "start", "podhost")
-        podhost("up", "-d", str(EXAMPLES / "mc1"))
-        podhost("up", "-d", str(EXAMPLES / "mc3"))
-        for step in (
-            limits_are_applied,
-            an_oom_kill_is_reported,
-            exec_works_and_leaves_no_cgroup,
-            a_shared_process_namespace_works,
-            a_privileged_pod_works,
-        ):
+        problems = []
+        for step in RUNC_STEPS:
             try:
                 step()
             except Exception as error:
-                raise AssertionError(f"{step.__name__}: {error}") from error
-        pods_and_monitors_have_cgroups_outside_of_the_unit()
-        _assert_survives(lambda: run("systemctl", "restart", "podhost"))
+                problems.append(f"{step.__name__}: {error}")
         podhost("stop", "--force")
         wait_until(lambda: unit("ActiveState") == "inactive", "the unit's end")
+        assert not problems, "\n".join(problems)
         assert not residue(), residue()
 
 
@@ -458,6 +466,34 @@ def _use_instance(instance: str) -> None:
         os.environ["KUBECONFIG"] = podhost("--instance", instance, "kubeconfig").strip()
 
 
+# --- reboot ------------------------------------------------------------------------------------------------------------
+
+STATE = Path("/var/lib/podhost-checks.json")
+REBOOT_CHECK = "a reboot is quick and pods run again after it"
+
+
+def reboot(passed: int, failed: int) -> None:
+    """Never returns; the same program runs again after the boot, and finds the state."""
+    run("systemctl", "start", "podhost")
+    podhost("up", "-d", str(EXAMPLES / "mc1"))
+    STATE.write_text(json.dumps({"passed": passed, "failed": failed, "at": time.time()}))
+    run("systemctl", "reboot")
+    time.sleep(SLOW * 2)
+
+
+def after_reboot(started: float) -> None:
+    down = time.time() - float(Path("/proc/uptime").read_text().split()[0]) - started
+    print(f"     from the command to the next boot: {down:.0f} s")
+    assert down < 45, f"the shutdown took {down:.0f} s"
+    wait_until(lambda: unit("ActiveState") == "active", "the unit's start")
+    kubectl("wait", "--for=condition=Ready", "pod/mc1", f"--timeout={SLOW - 20}s")
+    counts = {status["restartCount"] for status in pod("mc1")["status"]["containerStatuses"]}
+    assert counts == {1}, counts
+    assert fetch_when_it_answers(f"http://{pod('mc1')['status']['podIP']}/")
+    podhost("stop", "--force", "--now")
+    wait_until(lambda: not residue(), f"an end without residue; left: {residue()}", 30)
+
+
 # --- main ----------------------------------------------------------------------------------------------------------------
 
 
@@ -484,6 +520,11 @@ def main() -> int:
     os.environ |= {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     _use_instance("default")
     passed = failed = 0
+    if STATE.exists():
+        state = json.loads(STATE.read_text())
+        STATE.unlink()
+        good = run_check(Check(REBOOT_CHECK, lambda: after_reboot(state["at"]), v2_only=False, essential=False))
+        return report(state["passed"] + good, state["failed"] + (not good))
     for item in CHECKS:
         wanted = item.essential or not args.words or any(word in item.name for word in args.words)
         if not wanted or (item.v2_only and args.layout != "v2"):
@@ -493,7 +534,13 @@ def main() -> int:
             continue
         failed += 1
         if item.essential:
-            break
+            return report(passed, failed)
+    if not args.words or any(word in REBOOT_CHECK for word in args.words):
+        reboot(passed, failed)
+    return report(passed, failed)
+
+
+def report(passed: int, failed: int) -> int:
     if failed:
         log = run("journalctl", "-u", "podhost", "-n", "80", "--no-pager", "-o", "cat", ok=False)
         print("--- the daemon's log", log, sep="\n")
