@@ -81,7 +81,8 @@ def test_up_refuses_a_misspelt_field_with_its_place(daemon: Daemon, namespace: s
     done = daemon.podhost("-n", namespace, "up", str(path), check=False)
     assert done.returncode == 1
     assert f"{path}:2" in done.stderr
-    assert 'unknown field "spec.containers[0].comand"' in done.stderr
+    assert "unknown field `comand` in `spec.containers[0]`" in done.stderr
+    assert "`comand`: did you mean `command`?" in done.stderr
 
 
 def test_up_again_changes_nothing_and_down_leaves_nothing(daemon: Daemon, namespace: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 from podhost.cli.apply_patch import compute_apply_patch, last_applied_of, with_last_applied
 from podhost.cli.failure import HintedError
 from podhost.cli.kinds import Resource, Resources, order_of
-from podhost.cli.manifests import Manifest
+from podhost.cli.manifests import Manifest, explain_status
 from podhost.cli.pod_watch import wait_gone
 from podhost.client import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
+from podhost.errors import PodhostError
 
 DELETION_TIMEOUT_S = 60.0
 
@@ -50,7 +51,7 @@ def locate(manifests: Sequence[Manifest], resources: Resources, namespace: str) 
 
 
 def apply_manifest(client: ApiClient, manifest: Manifest, resource: Resource, namespace: str) -> Applied:
-    """Raises HintedError with file and line when the server refuses."""
+    """Raises HintedError or FaultyManifestError, with file and line, when the server refuses."""
     document = json.loads(json.dumps(manifest.document))
     if resource.namespaced:
         document.setdefault("metadata", {})["namespace"] = namespace
@@ -98,7 +99,10 @@ def _patch(client: ApiClient, path: str, wanted: dict[str, Any], live: dict[str,
     return after, "unchanged" if same else "configured"
 
 
-def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> HintedError:
+def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> PodhostError:
+    located = explain_status(manifest, error.status)
+    if located is not None and "may not" not in str(error):
+        return located
     hints = []
     if error.reason == "Invalid" and manifest.kind == "Pod" and "may not" in str(error):
         hints.append(

@@ -17,9 +17,21 @@ class HintedError(PodhostError):
         self.hints = hints
 
 
+class ToldError(PodhostError):
+    """A failure that tells itself in full: several lines, with the next steps."""
+
+    def tell(self, *, colour: bool) -> str:
+        raise NotImplementedError
+
+
 def print_failure(error: PodhostError, args: argparse.Namespace | None = None) -> None:
     """One line of error, then one line for each next step, on stderr."""
-    print(f"podhost: {error}", file=sys.stderr)
+    if isinstance(error, ToldError):
+        from podhost.cli.terminal import has_colour
+
+        print(error.tell(colour=has_colour(sys.stderr)), file=sys.stderr)
+    else:
+        print(f"podhost: {error}", file=sys.stderr)
     for hint in compute_hints(error, args, is_root=os.geteuid() == 0):
         print(f"  → {hint}", file=sys.stderr)
 

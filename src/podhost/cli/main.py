@@ -20,6 +20,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     "up": "create or update what manifests say, wait until it is ready, follow the logs",
     "down": "delete what manifests name and wait until it is gone",
+    "check": "say what is wrong with manifests, at which line, and what was probably meant",
+    "fix": "mend what is certain in manifests (indentation, tabs); shows the change first",
     "ps": "list pods",
     "logs": "print the logs of a pod, of all its containers in the order of time",
     "exec": "run a command in a container",

@@ -1,21 +1,24 @@
-"""Manifests from files, directories and stdin, each document with the place that it came from.
+"""Manifests from files, directories, stdin and URLs, each object with the place that it came from.
 
-PyYAML is imported here only; commands that read no manifest do without it.
+The reader and the checks are imported where they are used: commands that read no manifest do without them.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import yaml
+from podhost.cli.failure import ToldError
+from podhost.cli.manifest_sources import list_sources, read_source
+from podhost.errors import InvalidError
 
-from podhost.errors import InvalidError, NotFoundError
+if TYPE_CHECKING:
+    from podhost.manifests.faults import Fault
+    from podhost.manifests.report import TextReport
+    from podhost.manifests.yaml_nodes import Node
 
-SUFFIXES = (".yaml", ".yml", ".json")
+_SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,12 @@ class Manifest:
     document: dict[str, Any]
     source: str
     """``FILE:LINE`` where the document begins."""
+    file: str = ""
+    lines: Sequence[str] = field(default=(), repr=False)
+    """The text of the file."""
+    node: Node | None = field(default=None, repr=False)
+    first_line: int = 0
+    """Where the node's lines begin in the file, from 0."""
 
     @property
     def api_version(self) -> str:
@@ -43,116 +52,125 @@ class Manifest:
         return str((self.document.get("metadata") or {}).get("namespace") or "")
 
 
-def load_manifests(names: Sequence[str]) -> list[Manifest]:
-    """All objects of files, directories (their YAML and JSON files, in order) and ``-`` (stdin).
+@dataclass(frozen=True, slots=True)
+class CheckedText:
+    """A file and what is wrong with it."""
+
+    name: str
+    report: TextReport
+
+
+class FaultyManifestError(InvalidError, ToldError):
+    """Manifests with faults, each with its lines shown."""
+
+    def __init__(
+        self, texts: Sequence[tuple[str, Sequence[str], Sequence[Fault]]], *, summary: str = ""
+    ) -> None:
+        self.texts = [(name, lines, list(faults)) for name, lines, faults in texts if faults]
+        name, _, faults = self.texts[0]
+        first = faults[0]
+        super().__init__(summary or f"cannot use {name}:{first.line}:{first.column}: {first.message}")
+
+    def tell(self, *, colour: bool) -> str:
+        from podhost.cli.terminal import paint
+        from podhost.manifests.render import render_fault
+
+        shown: list[str] = []
+        count = 0
+        for name, lines, faults in self.texts:
+            for fault in faults:
+                count += 1
+                if count <= _SHOWN_MAX:
+                    text = render_fault(
+                        name, fault, lines, lambda text, hue: paint(text, hue, enabled=colour)
+                    )
+                    shown.append(text + "\n")
+        if count > _SHOWN_MAX:
+            shown.append(f"… and {count - _SHOWN_MAX} more\n")
+        shown.append(self._hint())
+        return "\n".join(shown).rstrip("\n")
+
+    def _hint(self) -> str:
+        from podhost.manifests.faults import quantify
+
+        all_faults = [fault for _, _, faults in self.texts for fault in faults]
+        mendable = [name for name, _, faults in self.texts if any(fault.mendable for fault in faults)]
+        text = f"podhost: {quantify(len(all_faults), 'fault')}; nothing was changed"
+        if mendable and all(name != "stdin" for name in mendable):
+            count = sum(fault.mendable for fault in all_faults)
+            which = "all of them" if count == len(all_faults) else quantify(count, "fault")
+            text += f"\n  → podhost fix {' '.join(mendable)} mends {which}"
+        return text
+
+
+def load_manifests(names: Sequence[str], *, check: bool = False, namespace: str = "") -> list[Manifest]:
+    """All objects of files, directories (their YAML and JSON files, in order), URLs and ``-`` (stdin).
+
+    ``check``: fields, types and values too, not only what keeps a manifest from being read.
 
     Raises:
         NotFoundError: A file does not exist.
-        InvalidError: With file, line and column.
+        FaultyManifestError: With the faults of all files.
+        InvalidError: There is nothing in them.
     """
-    manifests = [manifest for name in names for path in _files(name) for manifest in _read(path)]
+    manifests: list[Manifest] = []
+    faulty = []
+    for name in names:
+        for source in list_sources(name):
+            shown, text = read_source(source)
+            found, faults, lines = _parse(text, shown, check=check, namespace=namespace)
+            manifests += found
+            faulty.append((shown, lines, faults))
+    if any(faults for _, _, faults in faulty):
+        raise FaultyManifestError(faulty)
     if not manifests:
         raise InvalidError(f"cannot find an object in {', '.join(names)}: the input is empty")
     return manifests
 
 
 def parse_manifests(text: str, source: str) -> list[Manifest]:
-    """All objects of a text; ``List`` objects are taken apart.  Raises InvalidError."""
-    manifests: list[Manifest] = []
-    loader = _loader()(text)
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            place = f"{source}:{node.start_mark.line + 1}"
-            _reject_duplicate_keys(node, source)
-            manifests.extend(_objects(loader.construct_document(node), place))
-    except yaml.MarkedYAMLError as error:
-        raise InvalidError(_describe(error, source)) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise InvalidError(f"cannot read {source}: {error}") from error
-    finally:
-        loader.dispose()
+    """All objects of a text; ``List`` objects are taken apart.  Raises FaultyManifestError."""
+    manifests, faults, lines = _parse(text, source, check=False, namespace="")
+    if faults:
+        raise FaultyManifestError([(source, lines, faults)])
     return manifests
 
 
-def _files(name: str) -> list[str]:
-    if name == "-":
-        return ["-"]
-    path = Path(name)
-    if path.is_dir():
-        found = sorted(str(entry) for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
-        if not found:
-            raise NotFoundError(f"cannot find a manifest in the directory '{name}': no {', '.join(SUFFIXES)} in it")
-        return found
-    return [name]
+def _parse(
+    text: str, name: str, *, check: bool, namespace: str
+) -> tuple[list[Manifest], list[Fault], Sequence[str]]:
+    from podhost.manifests.report import check_text, locate_nameless
 
-
-def _read(name: str) -> list[Manifest]:
-    if name == "-":
-        return parse_manifests(sys.stdin.read(), "stdin")
-    try:
-        return parse_manifests(Path(name).read_text(), name)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"cannot read '{name}': no such file or directory") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidError(f"cannot read '{name}': {error}") from error
-
-
-def _objects(document: object, place: str) -> Iterator[Manifest]:
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        raise InvalidError(
-            f"cannot use {place}: a manifest is a mapping with apiVersion and kind, not {document!r:.40}"
+    report = check_text(text, namespace=namespace, with_warnings=False)
+    fatal = (
+        [fault for fault in report.faults if fault.severity == "error"]
+        if check
+        else [fault for fault in report.faults if fault.code in ("syntax", "layout", "tab", "duplicate-key")]
+    )
+    known = {fault.line for fault in fatal}
+    fatal += [fault for fault in locate_nameless(report.objects) if fault.line not in known]
+    manifests = [
+        Manifest(
+            document=found.document,
+            source=f"{name}:{found.line}",
+            file=name,
+            lines=report.lines,
+            node=found.node,
+            first_line=found.first_line,
         )
-    kind = document.get("kind")
-    if isinstance(kind, str) and kind.endswith("List") and isinstance(document.get("items"), list):
-        for item in document["items"]:
-            yield from _objects(item, place)
-        return
-    for key in ("apiVersion", "kind"):
-        if not isinstance(document.get(key), str) or not document[key]:
-            raise InvalidError(f"cannot use {place}: {key} not set")
-    metadata = document.get("metadata")
-    if metadata is not None and not isinstance(metadata, dict):
-        raise InvalidError(f"cannot use {place}: metadata is not a mapping")
-    if not (metadata or {}).get("name") and not (metadata or {}).get("generateName"):
-        raise InvalidError(f"cannot use {place}: metadata.name not set")
-    yield Manifest(document=document, source=place)
+        for found in report.objects
+    ]
+    return manifests, fatal, report.lines
 
 
-def _reject_duplicate_keys(node: Any, source: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    first = seen[key.value]
-                    raise InvalidError(f"cannot read {source}:{line}: key '{key.value}' already set in line {first}")
-                seen[key.value] = line
-            _reject_duplicate_keys(value, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _reject_duplicate_keys(value, source)
+def explain_status(manifest: Manifest, status: Mapping[str, Any]) -> FaultyManifestError | None:
+    """What an API server says about a manifest, at its lines; ``None`` when it names no place."""
+    from podhost.manifests.report import locate_in_object
 
-
-def _describe(error: yaml.MarkedYAMLError, source: str) -> str:
-    mark = error.problem_mark or error.context_mark
-    place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark is not None else source
-    context = f" {error.context}" if error.context else ""
-    return f"cannot read {place}: {error.problem}{context}"
-
-
-def _loader() -> Any:
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        """Kubernetes knows no dates: what looks like one stays text."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in base.yaml_implicit_resolvers.items()
-        }
-
-    return Loader
+    if manifest.node is None:
+        return None
+    faults = locate_in_object(manifest.document, manifest.node, manifest.first_line, status)
+    if not faults:
+        return None
+    summary = f"cannot apply {manifest.source} ({manifest.kind} '{manifest.name}'): {status.get('message')}"
+    return FaultyManifestError([(manifest.file, manifest.lines, faults)], summary=summary)

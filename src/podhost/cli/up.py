@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    manifests = load_manifests(args.files)
+    # Another cluster may be of another version: there the server alone judges fields and values.
+    manifests = load_manifests(args.files, check=is_local(args), namespace=args.namespace or "")
     # A supervisor's SIGTERM ends as Ctrl-C does, so that --rm keeps its word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if is_local(args):

@@ -46,14 +46,14 @@ def test_what_looks_like_a_date_stays_text() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1\nb: 2\n", r"cannot read f\.yaml:2:\d+: "),
-        ("kind: Pod\nmetadata: {name: a}\n", "cannot use f.yaml:1: apiVersion not set"),
-        ("apiVersion: v1\nmetadata: {name: a}\n", "cannot use f.yaml:1: kind not set"),
-        ("apiVersion: v1\nkind: Pod\n", "metadata.name not set"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: []\n", "metadata is not a mapping"),
+        ("a: [1\nb: 2\n", r"f\.yaml:1:4: the bracket `\[` that is opened here is never closed"),
+        ("kind: Pod\nmetadata: {name: a}\n", "f.yaml:1:1: `apiVersion` is not set"),
+        ("apiVersion: v1\nmetadata: {name: a}\n", "f.yaml:1:1: `kind` is not set"),
+        ("apiVersion: v1\nkind: Pod\n", "`metadata.name` is not set"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: []\n", r"f\.yaml:3:1: `metadata.name` is not set"),
         ("- 1\n", "a manifest is a mapping"),
-        (POD.format("a") + "kind: Service\n", r"f\.yaml:5: key 'kind' already set in line 2"),
-        ("a: !!python/object:os.system x\n", "cannot read f.yaml"),
+        (POD.format("a") + "kind: Service\n", r"f\.yaml:5:1: `kind` is set already in line 2"),
+        ("a: !!python/object:os.system x\n", "cannot use f.yaml:1:4: this is not YAML: the tag"),
     ],
 )
 def test_bad_manifest_names_the_place(text: str, message: str) -> None:

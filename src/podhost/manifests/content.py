@@ -1,0 +1,215 @@
+"""What is wrong with the content of a document that can be read: fields, types, values."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from podhost.api.field_errors import ErrorType, FieldError
+from podhost.api.kinds import KINDS, Kind, kind_by_gvk, validate
+from podhost.api.schema import Type
+from podhost.api.structure import check_structure
+from podhost.manifests import structure
+from podhost.manifests.faults import Fault
+from podhost.manifests.places import Spot, find_spot, is_below, spot_of
+from podhost.manifests.spelling import nearest_name
+from podhost.manifests.yaml_nodes import Node
+
+_OTHER_CORE_KINDS = frozenset(
+    {"PersistentVolume", "PersistentVolumeClaim", "ReplicationController", "LimitRange", "ResourceQuota"}
+    | {"PodTemplate", "Binding", "ComponentStatus", "List"}
+)
+_SUPPORTED = re.compile(r'supported values: (("[^"]*"(, )?)+)')
+_MISSING = re.compile(r"^(.*?)(?:\.|^)([A-Za-z]+)$")
+
+
+def schema_type(api_version: str, kind: str) -> tuple[Type | None, str]:
+    """Type of an object's root and its name for sentences; ``None`` for a kind that nobody here knows."""
+    group, _, version = api_version.rpartition("/")
+    known = kind_by_gvk(group, version, kind) or next(
+        (k for k in KINDS if k.kind.lower() == kind.lower()), None
+    )
+    article = "an" if kind[:1] in "AEIOU" else "a"
+    return (Type("ref", ref=known.schema) if known else None), f"{article} {kind or 'object'}"
+
+
+def is_list(document: Any) -> bool:
+    return isinstance(document.get("kind"), str) and document["kind"].endswith("List") and "items" in document
+
+
+def check_object(
+    node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True
+) -> list[Fault]:
+    """Faults of one object, in the order of the text.
+
+    ``is_whole``: nothing had to be left out to read it; else what is missing is no fault.
+    """
+    if node.kind != "map":
+        message = "a manifest is a mapping with `apiVersion` and `kind`"
+        return [structure.make_fault(spot_of(node), "syntax", message)]
+    faults = [*structure.duplicate_faults(node), *structure.ambiguous_key_faults(node)]
+    kind, trouble = _find_kind(node)
+    if trouble is not None:
+        faults.append(trouble)
+    if kind is not None:
+        faults += _check_known(node, kind, namespace, with_warnings, is_whole)
+    return sorted(faults, key=lambda fault: (fault.line, fault.column))
+
+
+def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
+    for name in ("apiVersion", "kind"):
+        value = node.get(name)
+        if value is None or not isinstance(value.scalar, str) or not value.scalar:
+            spot = find_spot(node, name)
+            nearest = nearest_name(name, [key.name for key, _ in node.entries])
+            meant = f"`{nearest}`: did you mean `{name}`?" if value is None and nearest else f"add `{name}:`"
+            if value is None and nearest:
+                spot = find_spot(node, nearest, at_key=True)
+            return None, structure.make_fault(spot, "invalid", f"`{name}` is not set", meant, path=name)
+    api_version, word = (
+        str(part.scalar) for part in (node.get("apiVersion"), node.get("kind")) if part is not None
+    )
+    group, _, version = api_version.rpartition("/")
+    kind = kind_by_gvk(group, version, word)
+    if kind is not None:
+        return kind, None
+    return _guess_kind(node, group, version, word, api_version)
+
+
+def _guess_kind(
+    node: Node, group: str, version: str, name: str, api_version: str
+) -> tuple[Kind | None, Fault]:
+    """Not one of the kinds of podhost's API: misspelt, or of a server that has more."""
+    at_kind, at_version = find_spot(node, "kind"), find_spot(node, "apiVersion")
+    message = f"there is no kind `{name}` in `{api_version}`"
+    for kind in KINDS:
+        if kind.kind == name and (group in ("", kind.group) or "." not in group):
+            meant = f"`apiVersion: {kind.group_version}`"
+            return kind, structure.make_fault(at_version, "invalid", message, f"did you mean {meant}?")
+    siblings = {kind.kind: kind for kind in KINDS if (kind.group, kind.version) == (group, version)}
+    nearest = nearest_name(name, siblings) if name not in _OTHER_CORE_KINDS else ""
+    if nearest:
+        meant = f"`{name}`: did you mean `{nearest}`?"
+        return siblings[nearest], structure.make_fault(at_kind, "invalid", message, meant, path="kind")
+    message = f"the fields of {name} ({api_version}) are not checked: podhost does not know this kind"
+    return None, structure.make_fault(at_kind, "unchecked", message, severity="note")
+
+
+def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is_whole: bool) -> list[Fault]:
+    fields = structure.check_fields(node, kind.schema)
+    faults = list(fields.faults)
+    decoded = check_structure(fields.document, kind.schema)
+    if decoded.type_errors:
+        return faults + [
+            structure.make_fault(find_spot(node, "kind"), "type", text) for text in decoded.type_errors
+        ]
+    obj = decoded.document
+    obj["apiVersion"], obj["kind"] = kind.group_version, kind.kind
+    meta = obj.setdefault("metadata", {})
+    if kind.namespaced:
+        meta.setdefault("namespace", namespace or "default")
+    kind.prepare_create(obj)
+    kind.default(obj)
+    errors = validate(kind, obj)
+    missing = {error.field for error in errors if error.type is ErrorType.REQUIRED}
+    for error in errors:
+        if error.type is not ErrorType.REQUIRED and error.field in missing and not error.value:
+            continue
+        if _is_consequence(error, fields) or (not is_whole and error.type in _ABSENCES):
+            continue
+        faults.append(fault_of_error(node, error))
+    if with_warnings:
+        faults += [_fault_of_warning(node, text) for text in kind.warnings(obj)]
+    return faults
+
+
+_ABSENCES = (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
+
+
+def _is_consequence(error: FieldError, fields: structure.Structure) -> bool:
+    """Would this error not be there if what is misspelt or of a wrong type were right?"""
+    if any(is_below(error.field, path) or is_below(path, error.field) for path in fields.bad_paths):
+        parent_only = error.type not in (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
+        return not parent_only or any(is_below(error.field, path) for path in fields.bad_paths)
+    if any(is_below(error.field, path) for path in fields.suggested):
+        return True
+    if error.type in _ABSENCES and (fields.bad_paths or fields.suggested):
+        touched = [*fields.bad_paths, *fields.suggested]
+        if error.type is ErrorType.NOT_FOUND:
+            return any(is_below(path, "spec.volumes") for path in touched)
+        above = error.field.rpartition(".")[0]
+        return any(path.rpartition(".")[0] == above for path in touched)
+    return False
+
+
+def fault_of_error(node: Node, error: FieldError) -> Fault:
+    """An error of validation at its place."""
+    if error.type is ErrorType.REQUIRED:
+        return _missing(node, error.field, error.body)
+    spot = find_spot(node, error.field)
+    spot = _narrow(spot, error.value)
+    meant = suggest(node, error.field, error.body, error.value)
+    return structure.make_fault(spot, "invalid", error.message, meant, path=error.field)
+
+
+def _missing(node: Node, path: str, body: str) -> Fault:
+    spot = find_spot(node, path, at_key=True)
+    above, _, name = path.rpartition(".")
+    meant = ""
+    if not spot.is_exact and name:
+        owner = find_spot(node, above).node if above else node
+        title = owner.get("name") if owner is not None and owner.kind == "map" else None
+        who = f" (`{title.text}`)" if title is not None and title.kind == "scalar" and title.text else ""
+        meant = f"add `{name}:` to `{above}`{who}" if above else f"add `{name}:`"
+    return structure.make_fault(spot, "invalid", f"{path}: {body}", meant, path=path)
+
+
+def _narrow(spot: Spot, value: Any) -> Spot:
+    """Errors of a whole mapping carry the key or the value that is wrong."""
+    if spot.node is None or spot.node.kind == "scalar" or not isinstance(value, str):
+        return spot
+    for key, child in spot.node.entries:
+        if key.name == value:
+            return structure.key_spot(key)
+        if child.kind == "scalar" and child.scalar == value:
+            return spot_of(child)
+    return spot
+
+
+def suggest(node: Node, path: str, body: str, value: Any) -> str:
+    """What was probably meant by a value, by the values that are possible."""
+    word = value if isinstance(value, str) else ""
+    match = _SUPPORTED.search(body)
+    if match and word:
+        choices = re.findall(r'"([^"]*)"', match[1])
+        nearest = nearest_name(word, choices)
+        return f"did you mean `{nearest}`?" if nearest else ""
+    if body.startswith("Not found") and word and re.search(r"volume(Mounts|Devices)\[\d+\]\.name$", path):
+        volumes = find_spot(node, "spec.volumes").node
+        names = [item.get("name") for item in volumes.items] if volumes is not None else []
+        known = [name.text for name in names if name is not None and name.text]
+        nearest = nearest_name(word, known)
+        if nearest:
+            return f"did you mean the volume `{nearest}`?"
+        return (
+            f"the pod's volumes are: {', '.join(f'`{n}`' for n in known)}"
+            if known
+            else "the pod has no volumes"
+        )
+    return ""
+
+
+def _fault_of_warning(node: Node, text: str) -> Fault:
+    path, _, _ = text.partition(": ")
+    spot = find_spot(node, path, at_key=True)
+    return structure.make_fault(spot, "warning", text, path=path, severity="warning")
+
+
+def quoted_value(body: str) -> Any:
+    """The value that a message of the API shows: ``Invalid value: "x": …``."""
+    match = re.match(r'[A-Z][a-z]+(?: [a-z]+)*: ("(?:[^"\\]|\\.)*"|-?\d+|true|false)', body)
+    try:
+        return json.loads(match[1]) if match else None
+    except ValueError:
+        return None

@@ -1,0 +1,131 @@
+"""Faults as text for people, for editors and CI, and as data."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from podhost.manifests.faults import Fault, quantify
+
+Paint = Callable[[str, str], str]
+"""``paint(text, colour)``."""
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+_TABS = "→"
+_MARKED_LINES_MAX = 3
+
+
+def plain(text: str, colour: str) -> str:
+    return text
+
+
+def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = plain) -> str:
+    """The place, what is wrong, the lines with a mark beneath, what was probably meant."""
+    colour = _COLOURS[fault.severity]
+    head = f"{name}:{fault.line}:{fault.column}: {paint(fault.severity, colour)}: {_visible(fault.message)}"
+    out = [paint(head, "bold") if paint is plain else head]
+    numbers = _shown_lines(fault, len(lines))
+    width = max(4, len(str(numbers[-1]))) if numbers else 4
+    before = 0
+    for number in numbers:
+        if before and number > before + 1:
+            out.append(paint(f"{'…':>{width + 1}}", "grey"))
+        out.append(f"{paint(f'{number:>{width + 1}} |', 'grey')} {_visible(lines[number - 1])}".rstrip())
+        if number == fault.line:
+            out.append(
+                f"{paint(' ' * (width + 1) + ' |', 'grey')} {paint(_mark(fault, lines[number - 1]), colour)}"
+            )
+        before = number
+    if fault.meant:
+        out.append(f"  {paint('→', 'green')} {_visible(fault.meant)}")
+    return "\n".join(out)
+
+
+def _shown_lines(fault: Fault, count: int) -> list[int]:
+    last = min(fault.end_line or fault.line, fault.line + _MARKED_LINES_MAX - 1)
+    wanted = {*range(fault.line, last + 1), *fault.shown}
+    if not fault.shown:
+        wanted.add(fault.line - 1)
+    return sorted(number for number in wanted if 1 <= number <= count)
+
+
+def _visible(line: str) -> str:
+    """Tabs as arrows, so that every character has one column; control characters never reach a terminal."""
+    return "".join(_TABS if char == "\t" else char if char.isprintable() else "�" for char in line)
+
+
+def _mark(fault: Fault, line: str) -> str:
+    start = min(fault.column - 1, len(line))
+    end = max(start + 1, min(fault.end_column - 1, len(line)) if fault.end_column else start + 1)
+    return " " * _width(line[:start]) + "^" * max(1, _width(line[start:end]))
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def render_line(name: str, fault: Fault) -> str:
+    """``file:line:col: severity: text``: what compilers say and editors read."""
+    meant = f" ({_visible(fault.meant)})" if fault.meant else ""
+    return f"{name}:{fault.line}:{fault.column}: {fault.severity}: {_visible(fault.message)}{meant} [{fault.code}]"
+
+
+def render_github(name: str, fault: Fault) -> str:
+    """A workflow command that GitHub shows as an annotation."""
+    level = {"error": "error", "warning": "warning", "note": "notice"}[fault.severity]
+    text = _visible(fault.message) + (f"\n{_visible(fault.meant)}" if fault.meant else "")
+    place = f"file={_property(name)},line={fault.line},col={fault.column}"
+    if fault.end_line:
+        place += f",endLine={fault.end_line}"
+    elif fault.end_column:
+        place += f",endColumn={fault.end_column}"
+    return f"::{level} {place},title={_property('podhost ' + fault.code)}::{_escape(text)}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def to_json(name: str, fault: Fault) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "file": name,
+        "line": fault.line,
+        "column": fault.column,
+        "endLine": fault.end_line or fault.line,
+        "severity": fault.severity,
+        "code": fault.code,
+        "message": fault.message,
+        "mendable": fault.mendable,
+    }
+    if fault.end_column:
+        data["endColumn"] = fault.end_column
+    if fault.meant:
+        data["suggestion"] = fault.meant
+    if fault.field:
+        data["field"] = fault.field
+    return data
+
+
+def summarise(counts: dict[str, int], objects: int, mendable: int, names: Sequence[str]) -> str:
+    """``two errors, one warning; podhost fix pod.yaml mends two of them``."""
+    parts = [quantify(count, severity) for severity, count in counts.items() if count]
+    if not parts:
+        return f"{quantify(objects, 'object')}, nothing wrong"
+    text = ", ".join(parts)
+    if mendable:
+        which = (
+            "all of them"
+            if mendable == sum(counts.values())
+            else f"{quantify(mendable, 'of them').rstrip('s')}"
+        )
+        text += f"; `podhost fix {' '.join(names)}` mends {which}"
+    return text

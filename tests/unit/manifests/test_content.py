@@ -1,0 +1,165 @@
+"""Faults of content at their lines: fields, types, values, and what an API server says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podhost.manifests.report import check_text, locate_in_object
+
+GOOD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+spec:
+  containers:
+  - name: a
+    image: nginx
+    volumeMounts:
+    - name: data
+      mountPath: /data
+    env:
+    - name: N
+      value: "1"
+  restartPolicy: Never
+  volumes:
+  - name: data
+    emptyDir: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "code", "words"),
+    [
+        ("volumeMounts:", "volumesMounts:", "9:5", "unknown-field", "`volumesMounts`: did you mean `volumeMounts`?"),
+        ("image:", "Image:", "8:5", "unknown-field", "did you mean `image`?"),
+        ("image: nginx", "image: nginx\n    hostNetwork: true", "9:5", "unknown-field", "is a field of a PodSpec"),
+        ('value: "1"', "value: 1", "14:14", "type", 'put it in quotes: `"1"`'),
+        ('value: "1"', "value: yes", "14:14", "type", 'put it in quotes: `"yes"`'),
+        ("emptyDir: {}", "emptyDir: []", "18:5", "type", "leave out the `- `"),
+        ("image: nginx", "image: nginx\n    command: /bin/sh", "9:14", "type", '`command: ["/bin/sh"]`'),
+        ("image: nginx", "image: nginx\n    tty: 'true'", "9:10", "type", "without quotes: `true`"),
+        ("emptyDir: {}", "emptyDir: {sizeLimit: 1Mb}", "18:27", "type", "`1Mb` is none"),
+        ("image: nginx", "image: nginx\n    image: debian", "9:5", "duplicate-key", "set already in line 8"),
+        ("restartPolicy: Never", "restartPolicy: never", "15:18", "invalid", "did you mean `Never`?"),
+        ("    - name: data", "    - name: date", "10:13", "invalid", "did you mean the volume `data`?"),
+        ("name: web", "name: Web_1", "4:9", "invalid", "RFC 1123"),
+        ("    image: nginx\n", "", "7:5", "invalid", "add `image:` to `spec.containers[0]` (`a`)"),
+        ("kind: Pod", "kind: pod", "2:7", "invalid", "`pod`: did you mean `Pod`?"),
+        ("kind: Pod", "kind: Service", "6:3", "unknown-field", "unknown field `containers`"),
+        ("apiVersion: v1", "apiVersion: v2", "1:13", "invalid", "did you mean `apiVersion: v1`?"),
+        ("apiVersion:", "apiversion:", "1:1", "invalid", "did you mean `apiVersion`?"),
+        ("kind: Pod\n", "", "1:1", "invalid", "`kind` is not set"),
+    ],
+)
+def test_fault_of_content_is_told_at_its_place(old: str, new: str, place: str, code: str, words: str) -> None:
+    assert GOOD.count(old) == 1
+    fault = check_text(GOOD.replace(old, new)).faults[0]
+    assert (f"{fault.line}:{fault.column}", fault.code) == (place, code), fault
+    assert words in f"{fault.message} {fault.meant}"
+
+
+def test_misspelt_field_is_the_only_fault() -> None:
+    for old, new in (("containers:", "container:"), ("image:", "imag:"), ("volumes:", "volume:")):
+        assert [f.code for f in check_text(GOOD.replace(old, new)).faults] == ["unknown-field"], new
+
+
+def test_unknown_kind_is_a_note_and_no_error() -> None:
+    report = check_text("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: d\nspec:\n  x: 1\n")
+    assert [(fault.severity, fault.line) for fault in report.faults] == [("note", 2)]
+    assert len(report.objects) == 1
+
+
+def test_items_of_a_list_are_checked_and_found() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n  spec: {contaners: []}\n"
+    report = check_text(text)
+    assert [(fault.line, fault.column) for fault in report.faults] == [(7, 10)]
+    assert [found.document["kind"] for found in report.objects] == ["Pod"]
+
+
+def test_word_that_yaml_reads_as_a_boolean_is_warned_about_as_a_key() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  y: 'a'\n  on: 'b'\n  'no': 'c'\n"
+    report = check_text(text)
+    assert [(f.line, f.severity, f.code) for f in report.faults] == [
+        (6, "warning", "yaml-1.1"),
+        (7, "warning", "yaml-1.1"),
+    ]
+    assert report.objects[0].document["data"] == {"y": "a", "true": "b", "no": "c"}
+
+
+def test_times_dates_and_addresses_stay_text() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  a: 12:30:45\n  b: 2026-01-31\n  c: 0o17:1\n"
+    report = check_text(text)
+    assert report.faults == []
+    assert report.objects[0].document["data"] == {"a": "12:30:45", "b": "2026-01-31", "c": "0o17:1"}
+
+
+def test_aliases_and_merge_keys_are_followed() -> None:
+    text = GOOD.replace("emptyDir: {}", "<<: &x\n      emptyDir: {}").replace('value: "1"', "value: &v abc")
+    report = check_text(text)
+    assert report.faults == []
+    assert report.objects[0].document["spec"]["volumes"] == [{"name": "data", "emptyDir": {}}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: &x [*x]\n", "[" * 500 + "]" * 500, "a: *nobody\n", "\x00", "? [a]\n: b\n", "!!python/name:x\n", "{a: 1", "\t", "'"],
+)
+def test_nonsense_is_a_fault_and_no_traceback(text: str) -> None:
+    report = check_text(text)
+    assert report.has_errors or not text.strip()
+    assert report.objects == []
+
+
+CAUSES: dict[str, Any] = {
+    "reason": "Invalid",
+    "message": 'Pod "web" is invalid: …',
+    "details": {
+        "causes": [
+            {
+                "reason": "FieldValueNotSupported",
+                "field": "spec.restartPolicy",
+                "message": 'Unsupported value: "Nver": supported values: "Always", "OnFailure", "Never"',
+            },
+            {"reason": "FieldValueRequired", "field": "spec.containers[0].ports[0].containerPort", "message": "Required value"},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "places", "words"),
+    [
+        (CAUSES, [(6, 18), (15, 18)], "did you mean `Never`?"),
+        (
+            {
+                "message": 'Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.containers[0].imag", duplicate field "spec.volumes"'
+            },
+            [(7, 5), (16, 3)],
+            "`imag`: did you mean `image`?",
+        ),
+        (
+            {
+                "message": 'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field EnvVar.spec.containers.env.value of type int32'
+            },
+            [(14, 14)],
+            "`value` must be a whole number",
+        ),
+        ({"message": "the server is not in the mood"}, [], ""),
+    ],
+)
+def test_server_errors_are_found_in_the_text(status: dict[str, Any], places: list[tuple[int, int]], words: str) -> None:
+    found = check_text(GOOD).objects[0]
+    faults = locate_in_object(found.document, found.node, found.first_line, status)
+    if status is CAUSES:
+        places = [(7, 5), (15, 18)]
+    assert [(fault.line, fault.column) for fault in faults] == places
+    assert words in "".join(f"{fault.message} {fault.meant}" for fault in faults)
+
+
+def test_server_errors_in_a_later_document_have_the_lines_of_the_file() -> None:
+    found = check_text(GOOD + "---\n" + GOOD).objects[1]
+    faults = locate_in_object(found.document, found.node, found.first_line, CAUSES)
+    assert [fault.line for fault in faults] == [26, 34]
