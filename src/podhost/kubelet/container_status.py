@@ -124,7 +124,7 @@ def _build_states(
         return _waiting_state(waiting or WaitingReason(default_waiting)), before
     terminated = {"terminated": build_terminated(latest, context.messages)}
     if not context.is_ending and _will_restart(pod, container, latest):
-        if compute_restart_at_ns(latest, context.backoff) > context.now_ns:
+        if compute_restart_at_ns(container, latest, context.backoff) > context.now_ns:
             return _waiting_state(build_crash_loop(pod, latest)), terminated
         if waiting is not None:
             return _waiting_state(waiting), terminated

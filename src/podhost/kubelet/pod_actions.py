@@ -182,9 +182,9 @@ def compute_backoff_s(status: ContainerStatus) -> float:
         return 0.0
 
 
-def compute_restart_at_ns(status: ContainerStatus, backoff: BackoffSettings) -> int:
-    """When an exited container may start again; the first restart is immediate."""
-    if _is_forgiven(status, backoff):
+def compute_restart_at_ns(container: AnyContainer, status: ContainerStatus, backoff: BackoffSettings) -> int:
+    """When an exited container may start again; the first restart is immediate, as is one with another image."""
+    if _is_forgiven(status, backoff) or _has_changed(container, status):
         return 0
     return status.finished_at_ns + int(compute_backoff_s(status) * NS_PER_S)
 
@@ -193,9 +193,15 @@ def _is_forgiven(status: ContainerStatus, backoff: BackoffSettings) -> bool:
     return status.finished_at_ns - status.created_at_ns > backoff.reset_after_s * NS_PER_S
 
 
-def _next_backoff_s(status: ContainerStatus, backoff: BackoffSettings) -> float:
+def _has_changed(container: AnyContainer, status: ContainerStatus) -> bool:
+    """Was ``status`` of another image?  Its failures are not those of the new one."""
+    wanted = compute_spec_hash(container)
+    return status.labels.get(LABEL_SPEC_HASH, wanted) != wanted
+
+
+def _next_backoff_s(container: AnyContainer, status: ContainerStatus, backoff: BackoffSettings) -> float:
     current = compute_backoff_s(status)
-    if current <= 0 or _is_forgiven(status, backoff):
+    if current <= 0 or _is_forgiven(status, backoff) or _has_changed(container, status):
         return backoff.initial_s
     return min(current * 2, backoff.max_s)
 
@@ -216,8 +222,8 @@ def build_start(
             container.name,
             kind,
             latest.attempt + 1,
-            _next_backoff_s(latest, backoff),
-            not_before_ns=compute_restart_at_ns(latest, backoff),
+            _next_backoff_s(container, latest, backoff),
+            not_before_ns=compute_restart_at_ns(container, latest, backoff),
         )
     return ContainerStart(container.name, kind, latest.attempt + 1, compute_backoff_s(latest))
 

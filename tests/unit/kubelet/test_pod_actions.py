@@ -215,6 +215,12 @@ def test_pass_is_asked_for_when_the_back_off_ends() -> None:
     assert Case(containers=(A, b)).compute().requeue_at_ns == NOW + 7 * S
 
 
+def test_another_image_starts_at_once_with_a_back_off_of_its_own() -> None:
+    b = container("b", EXITED, attempt=3, code=1, ago_s=3, backoff_s=40, image="broken:1")
+    (start,) = Case(containers=(A, b)).compute().start
+    assert (start.name, start.attempt, start.backoff_s, start.not_before_ns) == ("b", 4, 10, 0)
+
+
 def test_deadline_names_its_reason_and_asks_for_a_pass() -> None:
     late = Case({"activeDeadlineSeconds": 60}, started_at_ns=NOW - 100 * S)
     failure = late.compute().failure
