@@ -106,9 +106,9 @@ class Daemon:
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(STOP_TIMEOUT_S)
-        connection.sock.connect(str(self.socket_path))
         payload = None if body is None else json.dumps(body)
         with contextlib.closing(connection):
+            connection.sock.connect(str(self.socket_path))
             connection.request(method, path, payload, {"Content-Type": "application/json"})
             response = connection.getresponse()
             text = response.read().decode()
