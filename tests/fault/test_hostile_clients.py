@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 import socket
 import subprocess
@@ -85,6 +86,15 @@ def test_garbage_on_a_channel_ends_that_exec_with_a_reason(daemon: Daemon) -> No
             assert received, answer
             answer += received
     assert "Traceback" not in daemon.log_tail(100)
+
+
+def test_a_body_is_never_unpacked(daemon: Daemon) -> None:
+    bomb = gzip.compress(b" " * 50_000_000 + b"{}", 1)
+    with connect(daemon) as sock:
+        sock.settimeout(10)
+        head = f"POST {PODS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+        sock.sendall(f"{head}Content-Length: {len(bomb)}\r\n\r\n".encode() + bomb)
+        assert b" 400 Bad Request" in sock.recv(4096)
 
 
 def test_followers_that_never_read_do_not_stop_the_container_or_others(daemon: Daemon) -> None:

@@ -86,6 +86,8 @@ class ApiServer:
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            # As kube-apiserver, which takes bodies as they are: half a megabyte can be 500 MB unpacked.
+            auto_decompress=False,
         )
 
     async def _run_stream(self, call: Call) -> web.StreamResponse:
