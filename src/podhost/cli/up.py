@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not args.rm:
             say("interrupted; what was created stays.", mark="■", colour="yellow")
+            if applied:
+                say(f"  → remove: podhost down {' '.join(args.files)}")
         return 130
     finally:
         if args.rm and applied:

@@ -67,7 +67,7 @@ def compute_verdict(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]])
     if event is not None and event.get("reason") in _STUCK_EVENTS and not _has_started(status):
         reason = str(event["reason"])
         return _stuck(pod, reason, str(event.get("message", "")), _STUCK_EVENTS[reason])
-    return Verdict(state="waiting", text=_progress(status, events))
+    return Verdict(state="waiting", text=_progress(pod, status, events))
 
 
 def compute_exit_code(pod: Mapping[str, Any]) -> int:
@@ -167,11 +167,14 @@ def _last_warning(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | No
     return last if last is not None and last.get("type") == "Warning" else None
 
 
-def _progress(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+def _progress(pod: Mapping[str, Any], status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
     entries = status.get("containerStatuses") or []
+    specs = (pod.get("spec") or {}).get("initContainers") or []
+    sidecars = {spec.get("name") for spec in specs if spec.get("restartPolicy") == "Always"}
     for entry in status.get("initContainerStatuses") or []:
         ended = (entry.get("state") or {}).get("terminated") or {}
-        if ended.get("exitCode") != 0 and not entry.get("started"):
+        # A sidecar has done its part once it has started; any other must end.
+        if ended.get("exitCode") != 0 and not (entry.get("started") and entry.get("name") in sidecars):
             return f"init container {entry.get('name')}"
     not_ready = [str(entry.get("name")) for entry in entries if not entry.get("ready")]
     running = [entry for entry in entries if "running" in (entry.get("state") or {})]

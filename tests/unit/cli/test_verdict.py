@@ -112,3 +112,13 @@ def test_ended_container_is_not_waited_for_when_it_is_not_restarted(policy: str,
         {"name": "consumer", "ready": True, "state": {"running": {}}},
     ]
     assert compute_verdict(pod, []).state == state
+
+
+@pytest.mark.parametrize(("policy", "told"), [(None, "init container setup"), ("Always", "starting")])
+def test_a_running_init_container_is_what_the_pod_waits_for_unless_it_is_a_sidecar(
+    policy: str | None, told: str
+) -> None:
+    pod = make_pod(init={"running": {}}, state=waiting("PodInitializing"))
+    pod["spec"] = {"initContainers": [{"name": "setup", "restartPolicy": policy}]}
+    pod["status"]["initContainerStatuses"][0]["started"] = True
+    assert compute_verdict(pod, []).text == told
