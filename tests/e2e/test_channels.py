@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.daemon import Daemon, wait_until
+from harness.daemon import Daemon, kubectl_binary, wait_until
 from harness.pods import find_events, wait_for_event
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -271,6 +272,50 @@ while True: signal.pause()
         "write-to-read-only-mount",
     }
     assert all(problem["evidence"] for problem in seen["problems"])
+
+
+def test_peers_of_other_pods_are_named_also_through_a_service(daemon: Daemon, namespace: str) -> None:
+    server = """
+import signal, socket
+s = socket.create_server(("0.0.0.0", 8000)); kept = []
+while True: kept.append(s.accept())
+"""
+    start(daemon, namespace, "server", container("s", server))
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "--timeout=60s")
+    daemon.kubectl("expose", "-n", namespace, "pod", "server", "--port=9000", "--target-port=8000", "--name=svc")
+    address = daemon.get(f"/api/v1/namespaces/{namespace}/services/svc")["spec"]["clusterIP"]
+    client = f"""
+import socket, time
+while True:
+    try: s = socket.create_connection(("{address}", 9000), 1); break
+    except OSError: time.sleep(0.05)
+time.sleep(600)
+"""
+    start(daemon, namespace, "client", container("c", client))
+    to_service = [("c", "client"), (f"service {namespace}/svc", "server")]
+    observe_until(daemon, namespace, "client", lambda seen: to_service in ends(seen).values())
+    from_pod = [(f"pod {namespace}/client", "client"), ("s", "server")]
+    observe_until(daemon, namespace, "server", lambda seen: from_pod in ends(seen).values())
+
+
+def test_a_shared_process_namespace_and_commands_run_by_exec_are_seen(daemon: Daemon, namespace: str) -> None:
+    start(
+        daemon, namespace, "shared", container("a", "import time; time.sleep(600)"),
+        container("b", "import time; time.sleep(600)"), shareProcessNamespace=True,
+    )  # fmt: skip
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/shared", "--timeout=60s")
+    program = "import socket, subprocess; s = socket.create_server(('', 6000)); subprocess.run(['sleep', '600'])"
+    argv = [kubectl_binary(), "exec", "-n", namespace, "shared", "-c", "b", "--", "python3", "-c", program]
+    with subprocess.Popen(argv, env=daemon.environment(), stderr=subprocess.DEVNULL) as running:
+        seen = observe_until(
+            daemon, namespace, "shared", lambda seen: len(seen["containers"][1].get("processes", ())) == 3
+        )
+        running.kill()
+    assert [(one["container"], one["port"]) for one in seen["listeners"]] == [("b", 6000)]
+    sleep = next(each for each in seen["containers"][1]["processes"] if each["name"] == "sleep")
+    parent = next(each for each in seen["containers"][1]["processes"] if each["pid"] == sleep["parent"])
+    assert "create_server" in parent["command"]
+    assert ends(seen)["pid-namespace"] == [("a", "user"), ("b", "user")]
 
 
 def test_a_watch_tells_of_pods_that_come_change_and_go(daemon: Daemon, namespace: str) -> None:

@@ -181,16 +181,13 @@ class ChannelObserver:
         )
         inits = {c["name"] for c in spec.get("initContainers") or ()}
         latest = {name: statuses[-1] for name, statuses in attempts.items()}
+        # An init container that does not run takes no part in anything, or not yet.
+        shown = {name for name in order if name not in inits or (name in latest and latest[name].pid)}
         return PodTarget(
             namespace=metadata.get("namespace", ""),
             name=metadata["name"],
             uid=uid,
-            containers=tuple(
-                ContainerFacts(name=name, state=_STATES[latest[name].state], pid=latest[name].pid, id=latest[name].id)
-                for name in order
-                # An init container that has ended takes part in nothing any more.
-                if name in latest and not (name in inits and not latest[name].pid)
-            ),
+            containers=tuple(_build_container(name, latest.get(name)) for name in order if name in shown),
             netns=sandbox.netns_path if sandbox is not None and not sandbox.host_network else None,
             host_ipc=bool(spec.get("hostIPC")),
             mount_points={
@@ -270,8 +267,21 @@ class ChannelObserver:
         graph = await self.observe_graph(pod)
         for problem in graph.problems:
             if problem.code == "port-in-use" and problem.containers[0] == status.name:
-                field_path = f"spec.containers{{{status.name}}}"
+                field_path = f"spec.{_group_of(pod, status.name)}{{{status.name}}}"
                 self._recorder.event(pod, "Warning", "PortInUse", problem.message, field_path=field_path)
+
+
+def _group_of(pod: Document, name: str) -> str:
+    """The list of the spec that a container is in."""
+    groups = ("containers", "initContainers", "ephemeralContainers")
+    spec = pod.get("spec") or {}
+    return next((g for g in groups for c in spec.get(g) or () if c["name"] == name), groups[0])
+
+
+def _build_container(name: str, status: ContainerStatus | None) -> ContainerFacts:
+    if status is None:
+        return ContainerFacts(name=name, state="waiting")
+    return ContainerFacts(name=name, state=_STATES[status.state], pid=status.pid, id=status.id)
 
 
 def _observe(target: PodTarget, pod: Document, around: Surroundings, logs: _Logs, observed_at: str) -> ChannelGraph:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +101,7 @@ class PodSnapshot:
 def observe_snapshot(target: PodTarget) -> PodSnapshot:
     """Read everything.  What cannot be read is named in ``gaps``."""
     gaps: list[str] = []
-    processes = _observe_processes(target)
+    processes = _observe_processes(target, gaps)
     first = next((c.pid for c in target.containers if c.pid in processes), 0)
     owners, files = _observe_descriptors(processes)
     inet: Iterable[InetSocket] = _attempt(gaps, "sockets", lambda: observe_inet_sockets(target.netns), [])
@@ -140,7 +141,7 @@ def _attempt(gaps: list[str], what: str, read: Callable[[], T], otherwise: T) ->
         return otherwise
 
 
-def _observe_processes(target: PodTarget) -> dict[int, tuple[str, ProcessFacts]]:
+def _observe_processes(target: PodTarget, gaps: list[str]) -> dict[int, tuple[str, ProcessFacts]]:
     """By cgroup: whatever a container has started is in its own, also what has left its main process.
 
     On a host that gives no cgroups only the main process is known for sure.
@@ -150,7 +151,9 @@ def _observe_processes(target: PodTarget) -> dict[int, tuple[str, ProcessFacts]]
         path = proc.read_cgroup_path(container.pid) if container.pid else None
         if path is None:
             continue
-        pids = cgroup.pids(path) if container.id and container.id in path.split("/") else set()
+        pids: set[int] = set()
+        if container.id and container.id in path.split("/"):
+            pids = _attempt(gaps, f"the cgroup of {container.name}", partial(cgroup.pids, path), pids)
         for pid in sorted(pids | {container.pid}):
             facts = proc.read_process(pid)
             if facts is not None:
