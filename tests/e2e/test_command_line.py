@@ -80,7 +80,7 @@ def test_up_refuses_a_misspelt_field_with_its_place(daemon: Daemon, namespace: s
     path.write_text(manifest("typo", "true").replace("command:", "comand:"))
     done = daemon.podhost("-n", namespace, "up", str(path), check=False)
     assert done.returncode == 1
-    assert f"{path}:2" in done.stderr
+    assert f"{path}:11:5: error:" in done.stderr
     assert "unknown field `comand` in `spec.containers[0]`" in done.stderr
     assert "`comand`: did you mean `command`?" in done.stderr
 

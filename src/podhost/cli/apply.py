@@ -100,9 +100,6 @@ def _patch(client: ApiClient, path: str, wanted: dict[str, Any], live: dict[str,
 
 
 def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> PodhostError:
-    located = explain_status(manifest, error.status)
-    if located is not None and "may not" not in str(error):
-        return located
     hints = []
     if error.reason == "Invalid" and manifest.kind == "Pod" and "may not" in str(error):
         hints.append(
@@ -110,4 +107,8 @@ def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> Podho
         )
     if error.reason == "NotFound" and (error.status.get("details") or {}).get("kind") == "namespaces":
         hints.append(f"create the namespace first: kubectl create namespace {namespace}")
+    located = explain_status(manifest, error.status)
+    if located is not None:
+        located.hints += hints
+        return located
     return HintedError(f"cannot apply {manifest.source} ({manifest.kind} '{manifest.name}'): {error}", *hints)

@@ -64,9 +64,16 @@ class FaultyManifestError(InvalidError, ToldError):
     """Manifests with faults, each with its lines shown."""
 
     def __init__(
-        self, texts: Sequence[tuple[str, Sequence[str], Sequence[Fault]]], *, summary: str = ""
+        self,
+        texts: Sequence[tuple[str, Sequence[str], Sequence[Fault]]],
+        *,
+        summary: str = "",
+        outcome: str = "nothing was changed",
     ) -> None:
         self.texts = [(name, lines, list(faults)) for name, lines, faults in texts if faults]
+        self.outcome = outcome
+        """What has become of the command."""
+        self.hints: list[str] = []
         name, _, faults = self.texts[0]
         first = faults[0]
         super().__init__(summary or f"cannot use {name}:{first.line}:{first.column}: {first.message}")
@@ -95,12 +102,12 @@ class FaultyManifestError(InvalidError, ToldError):
 
         all_faults = [fault for _, _, faults in self.texts for fault in faults]
         mendable = [name for name, _, faults in self.texts if any(fault.mendable for fault in faults)]
-        text = f"podhost: {quantify(len(all_faults), 'fault')}; nothing was changed"
+        text = f"podhost: {quantify(len(all_faults), 'fault')}; {self.outcome}"
         if mendable and all(name != "stdin" for name in mendable):
             count = sum(fault.mendable for fault in all_faults)
             which = "all of them" if count == len(all_faults) else quantify(count, "fault")
             text += f"\n  → podhost fix {' '.join(mendable)} mends {which}"
-        return text
+        return "\n".join([text, *(f"  → {hint}" for hint in self.hints)])
 
 
 def load_manifests(names: Sequence[str], *, check: bool = False, namespace: str = "") -> list[Manifest]:
@@ -172,5 +179,6 @@ def explain_status(manifest: Manifest, status: Mapping[str, Any]) -> FaultyManif
     faults = locate_in_object(manifest.document, manifest.node, manifest.first_line, status)
     if not faults:
         return None
+    outcome = f"the server refuses {manifest.kind.lower()}/{manifest.name}"
     summary = f"cannot apply {manifest.source} ({manifest.kind} '{manifest.name}'): {status.get('message')}"
-    return FaultyManifestError([(manifest.file, manifest.lines, faults)], summary=summary)
+    return FaultyManifestError([(manifest.file, manifest.lines, faults)], summary=summary, outcome=outcome)

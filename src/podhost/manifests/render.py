@@ -23,8 +23,9 @@ def plain(text: str, colour: str) -> str:
 def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = plain) -> str:
     """The place, what is wrong, the lines with a mark beneath, what was probably meant."""
     colour = _COLOURS[fault.severity]
-    head = f"{name}:{fault.line}:{fault.column}: {paint(fault.severity, colour)}: {_visible(fault.message)}"
+    head = f"{name}:{fault.line}:{fault.column}: {paint(fault.severity, colour)}: {_visible(_headline(fault))}"
     out = [paint(head, "bold") if paint is plain else head]
+    out += [f"    {_visible(line)}" for line in fault.message.splitlines()[1:] if line.strip()]
     numbers = _shown_lines(fault, len(lines))
     width = max(4, len(str(numbers[-1]))) if numbers else 4
     before = 0
@@ -40,6 +41,11 @@ def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = p
     if fault.meant:
         out.append(f"  {paint('→', 'green')} {_visible(fault.meant)}")
     return "\n".join(out)
+
+
+def _headline(fault: Fault) -> str:
+    """Servers say some things in several lines (what differs in a pod that may not be changed)."""
+    return (fault.message.splitlines() or [""])[0]
 
 
 def _shown_lines(fault: Fault, count: int) -> list[int]:
@@ -72,13 +78,13 @@ def _width(text: str) -> int:
 def render_line(name: str, fault: Fault) -> str:
     """``file:line:col: severity: text``: what compilers say and editors read."""
     meant = f" ({_visible(fault.meant)})" if fault.meant else ""
-    return f"{name}:{fault.line}:{fault.column}: {fault.severity}: {_visible(fault.message)}{meant} [{fault.code}]"
+    return f"{name}:{fault.line}:{fault.column}: {fault.severity}: {_visible(_headline(fault))}{meant} [{fault.code}]"
 
 
 def render_github(name: str, fault: Fault) -> str:
     """A workflow command that GitHub shows as an annotation."""
     level = {"error": "error", "warning": "warning", "note": "notice"}[fault.severity]
-    text = _visible(fault.message) + (f"\n{_visible(fault.meant)}" if fault.meant else "")
+    text = _visible(_headline(fault)) + (f"\n{_visible(fault.meant)}" if fault.meant else "")
     place = f"file={_property(name)},line={fault.line},col={fault.column}"
     if fault.end_line:
         place += f",endLine={fault.end_line}"
