@@ -84,6 +84,7 @@ class Kubelet:
         self._undo = [
             context.runtime.subscribe(self._on_container_event),
             context.store.subscribe("pods", self._on_pod),
+            context.store.subscribe("nodes", self._on_node),
             context.store.subscribe("configmaps", lambda e: self._on_object("ConfigMap", e)),
             context.store.subscribe("secrets", lambda e: self._on_object("Secret", e)),
         ]
@@ -131,6 +132,12 @@ class Kubelet:
             self._admit(document)
         else:
             worker.on_document(document)
+
+    def _on_node(self, event: WatchEvent) -> None:
+        """There is only this one; without its object no pod would be bound any more."""
+        if event.type == "DELETED" and event.object["metadata"]["name"] == self.context.settings.node_name:
+            # Not now: the deletion is still being told to the others.
+            asyncio.get_running_loop().call_soon(register_node, self.context)
 
     def _admit(self, document: Document) -> None:
         try:

@@ -351,3 +351,10 @@ async def test_the_node_is_registered(rig: Rig) -> None:
     node = rig.store.get(ObjectKey("nodes", "", "n1"))
     assert node["status"]["capacity"] == {"cpu": "2", "memory": "4194304Ki", "pods": "1000"}
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
+
+
+async def test_deleted_node_registers_again_at_once(rig: Rig) -> None:
+    key = ObjectKey("nodes", "", rig.settings.node_name)
+    old = rig.store.delete(key)
+    await asyncio.sleep(0.1)
+    assert rig.store.get(key)["metadata"]["uid"] != old["metadata"]["uid"]
