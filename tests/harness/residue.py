@@ -79,7 +79,9 @@ def _foreign_mount_namespaces(marks: tuple[str, ...]) -> set[str]:
 
 
 def _cgroups(instance: str) -> list[str]:
-    return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"podhost/{instance}")]
+    # os.walk, as it passes over groups of others that go away meanwhile.
+    found = (os.path.join(directory, instance) for directory, _, _ in os.walk("/sys/fs/cgroup"))
+    return [path for path in found if path.endswith(f"/podhost/{instance}") and os.path.isdir(path)]
 
 
 def _bridge(daemon: Daemon) -> str:
