@@ -209,4 +209,5 @@ def _describe_row(row: Row, lane: int, layout: Layout, style: Style) -> str:
     if len(others) > 3:
         others = [*others[:3], f"{len(others) - 3} more"]
     shown = f"  with {', '.join(others)}" if others else ""
-    return f"{sign} {warning}{style.clean(row.label)}{shown}{f'  {own.text}' if own.text else ''}"
+    detail = f"  {own.text}" if own.text else ""
+    return f"{sign} {warning}" + style.clean(f"{row.label}{shown}{detail}")
