@@ -85,6 +85,7 @@ def test_a_missing_object_is_said_and_then_waited_for(daemon: Daemon, namespace:
         return " ".join(event["message"] for event in events if event["reason"] == "FailedMount")
 
     wait_until(lambda: 'configmap "late" not found' in messages(), what="the FailedMount event")
+    assert "Pulled" not in {event["reason"] for event in daemon.get(f"/api/v1/namespaces/{namespace}/events")["items"]}
     daemon.kubectl("create", "-n", namespace, "configmap", "late", "--from-literal=k=there")
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/v", "--timeout=30s")
     assert run_in(daemon, namespace, "a", "cat /c/k; ls /o") == "there"
