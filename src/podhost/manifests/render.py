@@ -23,8 +23,8 @@ def plain(text: str, colour: str) -> str:
 def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = plain) -> str:
     """The place, what is wrong, the lines with a mark beneath, what was probably meant."""
     colour = _COLOURS[fault.severity]
-    head = f"{name}:{fault.line}:{fault.column}: {paint(fault.severity, colour)}: {_visible(_headline(fault))}"
-    out = [paint(head, "bold") if paint is plain else head]
+    place = paint(f"{name}:{fault.line}:{fault.column}:", "bold")
+    out = [f"{place} {paint(fault.severity, colour)}: {_visible(_headline(fault))}"]
     out += [f"    {_visible(line)}" for line in fault.message.splitlines()[1:] if line.strip()]
     numbers = _shown_lines(fault, len(lines))
     width = max(4, len(str(numbers[-1]))) if numbers else 4
@@ -63,7 +63,8 @@ def _visible(line: str) -> str:
 
 def _mark(fault: Fault, line: str) -> str:
     start = min(fault.column - 1, len(line))
-    end = max(start + 1, min(fault.end_column - 1, len(line)) if fault.end_column else start + 1)
+    last = fault.end_column - 1 if fault.end_column else len(line.rstrip()) if fault.end_line else start + 1
+    end = max(start + 1, min(last, len(line)))
     return " " * _width(line[:start]) + "^" * max(1, _width(line[start:end]))
 
 

@@ -71,7 +71,7 @@ def check_text(text: str, *, namespace: str = "", with_warnings: bool = True) ->
             if reading.layout is None and reading.is_whole and node.kind == "map":
                 line = document.first_line + node.line + 1
                 objects.append(Found(node.value(), node, line, document.first_line))
-        faults += [shift_lines(fault, document.first_line) for fault in found]
+        faults += [shift_lines(_clamp(fault, document), document.first_line) for fault in found]
     unique = {(f.line, f.column, f.code, f.message): f for f in faults}
     return TextReport(split_lines(text), sorted(unique.values(), key=lambda f: (f.line, f.column)), objects)
 
@@ -220,8 +220,10 @@ def _count_strange(node: Node | None) -> int:
 
 
 def _read_mended(layout: Layout, document: Document) -> _Reading:
+    told = len(layout.faults)
     reading = _read_around(list(layout.lines), document, list(layout.faults))
     reading.layout = layout
+    reading.faults[told:] = _in_original(reading.faults[told:], reading)
     reading.is_whole = reading.is_whole and not layout.neutral
     return reading
 
@@ -261,6 +263,18 @@ def _object_nodes(node: Node | None) -> list[Node]:
     if items is not None and items.kind == "list" and kind is not None and str(kind.scalar).endswith("List"):
         return [part for item in items.items for part in _object_nodes(item)]
     return [node]
+
+
+def _clamp(fault: Fault, document: Document) -> Fault:
+    """Into the author's lines: what was mended or taken out may have stood further right.
+
+    YAML counts U+0085 and U+2028 as line ends too, which editors do not: hence lines as well.
+    """
+    line = min(fault.line, len(document.lines))
+    column = min(fault.column, len(document.lines[line - 1]) + 1)
+    if (line, column) == (fault.line, fault.column):
+        return fault
+    return replace(fault, line=line, end_line=0, column=column, end_column=column + 1)
 
 
 def _in_original(faults: list[Fault], reading: _Reading) -> list[Fault]:

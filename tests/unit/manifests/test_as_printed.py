@@ -47,7 +47,7 @@ MC3_CONFIG = """\
 mc3-config.yaml:7:2: error: the text of `nginx.conf` is not indented further than `nginx.conf` itself
     6 |  nginx.conf: |-
     7 |  user nginx;
-      |  ^
+      |  ^^^^^^^^^^^
     8 |  worker_processes 1;
     9 |
   → lines 7 to 36 belong to `nginx.conf`: indent them by one more space

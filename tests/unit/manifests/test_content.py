@@ -105,7 +105,7 @@ def test_aliases_and_merge_keys_are_followed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: &x [*x]\n", "[" * 500 + "]" * 500, "a: *nobody\n", "\x00", "? [a]\n: b\n", "!!python/name:x\n", "{a: 1", "\t", "'"],
+    ["a: &x [*x]\n", "[" * 500 + "]" * 500, "a: *nobody\n", "\x00", "? [a]\n: b\n", "!!python/name:x\n", "{a: 1", "\t", "'", "a\u2028b\u0085: ]\n"],
 )
 def test_nonsense_is_a_fault_and_no_traceback(text: str) -> None:
     report = check_text(text)
