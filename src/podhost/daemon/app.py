@@ -21,6 +21,7 @@ from podhost.daemon import listeners
 from podhost.daemon.engine import Engine, build_plan, remove_cgroups, start_controllers, start_engine
 from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
+from podhost.daemon.machine_stop import is_machine_stopping, stop_containers
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import ensure_pki
 from podhost.daemon.settings import DaemonSettings
@@ -97,6 +98,9 @@ async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: As
     settings.socket_path.unlink(missing_ok=True)
     if ending is Leave.NOTHING:
         await engine.remove_traces()
+    elif await is_machine_stopping():
+        await engine.kubelet.stop()
+        await stop_containers(engine.runtime, engine.store.list("pods")[0])
     return ending
 
 
