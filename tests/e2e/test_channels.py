@@ -259,11 +259,14 @@ while True: signal.pause()
             volumeMounts=[both, {"name": "fixed", "mountPath": "/fixed", "readOnly": True}],
             readinessProbe={"tcpSocket": {"port": 9998}},
         ),
+        container("three", "import os; os.mkfifo('/both/lonely'); open('/both/lonely')", volumeMounts=[both]),
         volumes=[{"name": name, "emptyDir": {}} for name in ("both", "own", "fixed")],
     )
     logs_ready(daemon, namespace, "sick", "one", "two")
-    seen = observe(daemon, namespace, "sick")
+    seen = observe_until(daemon, namespace, "sick", lambda seen: "fifo-without-partner" in codes(seen))
+    assert ends(seen)["fifo:/both/lonely"] == [("three", "receiver")]
     assert codes(seen) == {
+        "fifo-without-partner",
         "port-not-served",
         "probe-port-not-served",
         "queue-not-read",

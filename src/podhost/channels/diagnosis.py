@@ -14,7 +14,7 @@ from typing import Any
 from podhost.channels.graph import Channel, Listener, Problem
 from podhost.channels.network_channels import declared_ports, resolve_port, running_containers, service_targets
 from podhost.channels.snapshot import PodSnapshot
-from podhost.channels.volume_channels import mounts_of, open_files_of
+from podhost.channels.volume_channels import WAITS, mounts_of, open_files_of
 from podhost.linux.proc import OpenFile
 
 Document = Mapping[str, Any]
@@ -239,6 +239,24 @@ def find_idle_queues(given: Findings) -> Iterator[Problem]:
             )
 
 
+def find_fifos_with_one_end(given: Findings) -> Iterator[Problem]:
+    """Somebody waits to open a FIFO whose other end nobody opens."""
+    for channel in given.channels:
+        waiting = [end for end in channel.ends if end.detail == WAITS]
+        if channel.kind == "fifo" and waiting and len(waiting) == len(channel.ends):
+            who = waiting[0]
+            other = "writing" if who.role == "receiver" else "reading"
+            yield Problem(
+                code="fifo-without-partner",
+                severity="warning",
+                message=f'container "{who.container}" waits at {channel.name}, which nobody opens for {other}',
+                evidence=(f"{who.container}: {' '.join(who.processes)} waits in open(2)",),
+                suggestion="check that the other container runs, mounts the volume and uses the same path",
+                containers=tuple(end.container for end in waiting),
+                channels=(channel.id,),
+            )
+
+
 def find_volumes_for_nobody(given: Findings) -> Iterator[Problem]:
     """An emptyDir that a container writes and nobody else mounts."""
     spec = given.pod.get("spec") or {}
@@ -343,6 +361,7 @@ RULES: tuple[Callable[[Findings], Iterator[Problem]], ...] = (
     find_service_targets_unreachable,
     find_probes_without_listener,
     find_idle_queues,
+    find_fifos_with_one_end,
     find_volumes_for_nobody,
     find_files_written_twice,
     find_read_only_writes,

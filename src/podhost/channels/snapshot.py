@@ -17,7 +17,7 @@ from podhost.linux import cgroup, proc
 from podhost.linux.ipc_tables import IpcTables, ShmFile, observe_ipc_tables, observe_shm_files
 from podhost.linux.mount import MountInfo
 from podhost.linux.paths import open_beneath
-from podhost.linux.proc import BlockedCall, MappedFile, OpenFile, ProcessFacts
+from podhost.linux.proc import BlockedCall, BlockedOpen, MappedFile, OpenFile, ProcessFacts
 from podhost.linux.sock_diag import InetSocket, UnixSocket, observe_inet_sockets, observe_unix_sockets
 
 T = TypeVar("T")
@@ -95,6 +95,7 @@ class PodSnapshot:
     shm: tuple[ShmFile, ...] = ()
     mappings: tuple[MappedFile, ...] = ()
     blocked: tuple[BlockedCall, ...] = ()
+    opening: tuple[BlockedOpen, ...] = ()
     gaps: tuple[str, ...] = ()
 
 
@@ -129,6 +130,7 @@ def observe_snapshot(target: PodTarget) -> PodSnapshot:
         mappings=tuple(mappings),
         # Who waits on a queue is asked only where there is one.
         blocked=tuple(filter(None, map(proc.read_blocked_call, processes))) if ipc.queues else (),
+        opening=tuple(filter(None, map(proc.read_blocked_open, processes))) if _has_fifo(mounts) else (),
         gaps=tuple(gaps),
     )
 
@@ -237,6 +239,10 @@ def _observe_mount(container: ContainerFacts, place: str, info: MountInfo) -> Vo
         inode=inode,
         files=files,
     )
+
+
+def _has_fifo(mounts: Iterable[VolumeMount]) -> bool:
+    return any(file.kind == "fifo" for mount in mounts for file in mount.files)
 
 
 def _list_files(path_fd: int) -> tuple[VolumeFile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from podhost.channels.graph import Channel, End
 from podhost.channels.ipc_channels import format_size
 from podhost.channels.network_channels import running_containers
 from podhost.channels.snapshot import PodSnapshot, VolumeMount
-from podhost.linux.proc import OpenFile
+from podhost.linux.proc import BlockedOpen, OpenFile
 
 Document = Mapping[str, Any]
 _MAX_NAMED_FILES = 3
+WAITS = "waits for the other end"
+"""What is said of an end that waits in open(2)."""
 
 
 def build_volume_channels(who: Attribution, pod: Document) -> tuple[Channel, ...]:
@@ -93,33 +96,45 @@ def _build_volume(who: Attribution, pod: Document, name: str, kind: str, ends: t
     return Channel(id=f"volume:{name}", kind="volume", name=f"volume {name}", summary=summary, facts=facts, ends=ends)
 
 
+@dataclass(slots=True)
+class _Fifo:
+    path: str
+    opened: list[OpenFile] = field(default_factory=list)
+    waiting: list[BlockedOpen] = field(default_factory=list)
+
+
 def build_fifo_channels(who: Attribution) -> tuple[Channel, ...]:
-    """FIFOs in volumes, also those that nobody has open."""
-    places: dict[tuple[int, int], str] = {}
+    """FIFOs in volumes: who has them open, who waits for the other end, also those that nobody uses."""
+    found: dict[tuple[int, int], _Fifo] = {}
+    places: dict[tuple[str, str], _Fifo] = {}
     for mount in who.snapshot.mounts:
         for file in mount.files:
             if file.kind == "fifo":
-                places.setdefault((file.device, file.inode), f"{mount.mount_point}/{file.name}")
-    opened: dict[tuple[int, int], list[OpenFile]] = {}
+                path = f"{mount.mount_point}/{file.name}"
+                places[mount.container, path] = found.setdefault((file.device, file.inode), _Fifo(path))
     for each in who.snapshot.files:
         if each.kind == "fifo":
-            opened.setdefault((each.device, each.inode), []).append(each)
-            places.setdefault((each.device, each.inode), each.path)
-    return tuple(
-        _build_fifo(who, path, opened.get(key, [])) for key, path in sorted(places.items(), key=lambda p: p[1])
-    )
+            found.setdefault((each.device, each.inode), _Fifo(each.path)).opened.append(each)
+    for blocked in who.snapshot.opening:
+        fifo = places.get((who.container_of(blocked.pid), blocked.path))
+        if fifo is not None:
+            fifo.waiting.append(blocked)
+    return tuple(_build_fifo(who, fifo) for fifo in sorted(found.values(), key=lambda fifo: fifo.path))
 
 
-def _build_fifo(who: Attribution, path: str, opened: list[OpenFile]) -> Channel:
+def _build_fifo(who: Attribution, fifo: _Fifo) -> Channel:
+    opened = fifo.opened
     return Channel(
-        id=f"fifo:{path}",
+        id=f"fifo:{fifo.path}",
         kind="fifo",
-        name=f"FIFO {path}",
+        name=f"FIFO {fifo.path}",
         summary="" if opened else "nobody has it open",
         ends=(
             *who.end_of_pids([f.pid for f in opened if f.writable and not f.readable], "sender"),
+            *who.end_of_pids([b.pid for b in fifo.waiting if b.writes], "sender", detail=WAITS),
             *who.end_of_pids([f.pid for f in opened if f.writable and f.readable], "user", detail="sends and receives"),
             *who.end_of_pids([f.pid for f in opened if f.readable and not f.writable], "receiver"),
+            *who.end_of_pids([b.pid for b in fifo.waiting if not b.writes], "receiver", detail=WAITS),
         ),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,12 @@ from podhost.linux.mount import MountInfo, parse_mountinfo_line
 _MAX_COMMAND = 4096
 _STARTTIME_FIELD = 19
 _MAX_THREADS = 64
+_MAX_PATH = 4096
 _QUEUE_CALLS: dict[str, Literal["msgsnd", "msgrcv"]] = (
     {"189": "msgsnd", "188": "msgrcv"} if os.uname().machine == "aarch64" else {"69": "msgsnd", "70": "msgrcv"}
 )
+_OPEN_CALLS = {"56": 1} if os.uname().machine == "aarch64" else {"2": 0, "257": 1}
+"""Numbers of open and openat → index of the path among the arguments; the flags come next."""
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -76,6 +80,16 @@ class BlockedCall:
     pid: int
     call: Literal["msgsnd", "msgrcv"]
     argument: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedOpen:
+    """A process that waits in open(2), as one does at a FIFO until somebody opens its other end."""
+
+    pid: int
+    path: str
+    """As its process sees it, absolute."""
+    writes: bool
 
 
 def read_cgroup_path(pid: int) -> str | None:
@@ -182,16 +196,65 @@ def read_shared_mappings(pid: int) -> list[MappedFile]:
 
 def read_blocked_call(pid: int) -> BlockedCall | None:
     """Whether one of its threads waits in msgsnd or msgrcv (``/proc/PID/task/TID/syscall``)."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return None
-    for thread in threads[:_MAX_THREADS]:
-        fields = (_read(f"/proc/{pid}/task/{thread}/syscall") or "").split()
-        call = _QUEUE_CALLS.get(fields[0]) if len(fields) > 1 else None
+    for fields in _read_system_calls(pid):
+        call = _QUEUE_CALLS.get(fields[0])
         if call is not None:
             return BlockedCall(pid, call, int(fields[1], 16))
     return None
+
+
+def read_blocked_open(pid: int) -> BlockedOpen | None:
+    """Whether one of its threads waits in open(2).  The path is read from its memory; nothing is stopped for it."""
+    for fields in _read_system_calls(pid):
+        index = _OPEN_CALLS.get(fields[0])
+        if index is None:
+            continue
+        path = _read_string(pid, int(fields[1 + index], 16))
+        if path:
+            flags = int(fields[2 + index], 16)
+            return BlockedOpen(pid, _make_absolute(pid, path), bool(flags & os.O_ACCMODE))
+    return None
+
+
+def _read_system_calls(pid: int) -> Iterator[list[str]]:
+    """Number and arguments of the call in which each thread waits; ``running`` ones are left out."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads[:_MAX_THREADS]:
+        fields = (_read(f"/proc/{pid}/task/{thread}/syscall") or "").split()
+        if len(fields) > 6:
+            yield fields
+
+
+def _read_string(pid: int, address: int) -> str:
+    try:
+        fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        raw = b""
+        # Page by page: the next one may not be there.
+        while len(raw) < _MAX_PATH and b"\0" not in raw:
+            at = address + len(raw)
+            chunk = os.pread(fd, 4096 - at % 4096, at)
+            if not chunk:
+                return ""
+            raw += chunk
+    except (OSError, OverflowError):
+        return ""
+    finally:
+        os.close(fd)
+    return raw.partition(b"\0")[0].decode(errors="backslashreplace")
+
+
+def _make_absolute(pid: int, path: str) -> str:
+    try:
+        start = os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        start = "/"
+    return os.path.normpath(os.path.join(start, path))
 
 
 def read_mounts(pid: int) -> list[MountInfo]:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,3 +119,14 @@ def test_descriptors_of_a_process_are_told_apart(tmp_path: Path) -> None:
     assert path == proc.read_cgroup_path(os.getpid())
     assert proc.read_process(child.pid) is None
     assert proc.read_descriptors(child.pid) == proc.Descriptors()
+
+
+def test_a_reader_that_waits_at_a_fifo_is_seen_with_the_path(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(["cat", "fifo"], cwd=tmp_path) as child:
+        deadline = time.monotonic() + 10
+        while (found := proc.read_blocked_open(child.pid)) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.kill()
+    assert found == proc.BlockedOpen(child.pid, str(tmp_path / "fifo"), writes=False)
+    assert proc.read_blocked_open(os.getpid()) is None

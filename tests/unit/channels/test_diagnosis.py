@@ -11,7 +11,7 @@ from harness.channel_world import World, make_file
 from podhost.channels.diagnosis import find_wanted_port
 from podhost.channels.snapshot import ContainerFacts, VolumeFile, VolumeMount
 from podhost.linux.ipc_tables import IpcTables, SysvQueue
-from podhost.linux.proc import BlockedCall
+from podhost.linux.proc import BlockedCall, BlockedOpen
 
 QUEUE = SysvQueue(id=3, key=0x10, mode=0o600, uid=0, bytes=9, messages=2, last_sender=100, last_receiver=0)
 Arrange = Callable[[World], None]
@@ -95,6 +95,17 @@ def queue(*, received: bool = False, waits: bool = False, sent: bool = True) -> 
     return arrange
 
 
+def fifo(*, waits: bool, partner: bool) -> Arrange:
+    def arrange(world: World) -> None:
+        pipe = VolumeFile(name="pipe", kind="fifo", size_bytes=0, modified_ns=0, device=1, inode=70)
+        mount = VolumeMount(container="b", mount_point="/y", mount_id=22, read_only=False, files=(pipe,))
+        opened = make_file(100, "/x/pipe", inode=70, mount_id=11, mode="w", kind="fifo")
+        opening = BlockedOpen(200, "/y/pipe", writes=False)
+        world.change(mounts=(mount,), files=(opened,) if partner else (), opening=(opening,) if waits else ())
+
+    return arrange
+
+
 def volume(*, shared: bool, files: bool = True, writers: int = 0) -> Arrange:
     def arrange(world: World) -> None:
         world.pod["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
@@ -145,6 +156,9 @@ def read_only_write(*, read_only: bool) -> Arrange:
         (queue(), ["queue-not-read"]),
         (queue(waits=True), []),
         (queue(waits=True, sent=False), ["queue-never-written"]),
+        (fifo(waits=True, partner=False), ["fifo-without-partner"]),
+        (fifo(waits=True, partner=True), []),
+        (fifo(waits=False, partner=False), []),
         (volume(shared=True), []),
         (volume(shared=False), ["volume-not-shared"]),
         (volume(shared=False, files=False), []),
