@@ -405,7 +405,9 @@ class _Reader:
         )
         if not candidate.is_consistent:
             new = frame.new_column + self.unit
-        home = Frame("map", frame.type, column, new, frame.line, frame.name)
+        # Its neighbours at the same wrong column are told as well.
+        believed = column if candidate.is_consistent else new
+        home = Frame("map", frame.type, believed, new, frame.line, frame.name)
         if candidate.is_consistent:
             meant = find_meant_column(self.work, number, column, content, frame, self.unit)
             if meant is not None:

@@ -147,3 +147,28 @@ def test_tabs_are_told_once_for_lines_that_follow_each_other() -> None:
     ]
     assert "\t" not in mended
     assert check_text(mended).faults == []
+
+
+def test_every_key_that_stands_beside_its_mapping_is_told() -> None:
+    text = """\
+apiVersion: v1
+kind: Service
+metadata:
+  name: s
+spec:
+  selector:
+  app: x
+  tier: y
+  ports:
+  - name: a
+  port: 80
+  targetPort: 5000
+  type: NodePort
+"""
+    assert [(fault.line, fault.column) for fault in check_text(text).faults] == [(7, 3), (8, 3), (11, 3), (12, 3)]
+    spec = check_text(mend_text(text)[0]).objects[0].document["spec"]
+    assert spec == {
+        "selector": {"app": "x", "tier": "y"},
+        "ports": [{"name": "a", "port": 80, "targetPort": 5000}],
+        "type": "NodePort",
+    }
