@@ -129,9 +129,10 @@ _ABSENCES = (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
 
 def _is_consequence(error: FieldError, fields: structure.Structure) -> bool:
     """Would this error not be there if what is misspelt or of a wrong type were right?"""
-    if any(is_below(error.field, path) or is_below(path, error.field) for path in fields.bad_paths):
-        parent_only = error.type not in (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
-        return not parent_only or any(is_below(error.field, path) for path in fields.bad_paths)
+    if any(is_below(error.field, path) for path in fields.bad_paths):
+        return True
+    if error.type in _ABSENCES and any(is_below(path, error.field) for path in fields.bad_paths):
+        return True
     if any(is_below(error.field, path) for path in fields.suggested):
         return True
     if error.type in _ABSENCES and (fields.bad_paths or fields.suggested):
@@ -150,7 +151,8 @@ def fault_of_error(node: Node, error: FieldError) -> Fault:
     spot = find_spot(node, error.field)
     spot = _narrow(spot, error.value)
     meant = suggest(node, error.field, error.body, error.value)
-    return structure.make_fault(spot, "invalid", error.message, meant, path=error.field)
+    message = error.message if error.field else error.body
+    return structure.make_fault(spot, "invalid", message, meant, path=error.field)
 
 
 def _missing(node: Node, path: str, body: str) -> Fault:
