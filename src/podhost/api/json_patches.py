@@ -102,9 +102,7 @@ def _value(operation: dict[str, Any]) -> Any:
     return copy.deepcopy(operation["value"])
 
 
-def _transfer(
-    root: list[Any], operation: dict[str, Any], steps: list[str], path: str, may_copy_bytes: int
-) -> int:
+def _transfer(root: list[Any], operation: dict[str, Any], steps: list[str], path: str, may_copy_bytes: int) -> int:
     source = operation.get("from")
     if not isinstance(source, str):
         raise PatchError("missing or invalid from in JSON patch operation", unprocessable=True)
