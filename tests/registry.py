@@ -150,9 +150,7 @@ def running_registry(directory: Path, *, password: bool = False) -> Iterator[Reg
         document += f"auth: {{htpasswd: {{realm: test, path: {directory / 'htpasswd'}}}}}\n"
     (directory / "config.yml").write_text(document)
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log)
     try:
         _wait_for_port(port)
         user, secret = (USER, PASSWORD) if password else ("", "")
@@ -218,9 +216,7 @@ class SpoilingProxy:
             def do_GET(self) -> None:
                 proxy.requests.append(f"{self.command} {self.path}")
                 headers = {
-                    key: ", ".join(self.headers.get_all(key, ()))
-                    for key in self.headers
-                    if key.lower() != "host"
+                    key: ", ".join(self.headers.get_all(key, ())) for key in self.headers if key.lower() != "host"
                 }
                 connection = http.client.HTTPConnection(proxy.target.host, timeout=30)
                 try:

@@ -170,7 +170,9 @@ def test_objects_that_exist_or_whose_namespace_does_not_are_said_so(daemon: Daem
         'Error from server (AlreadyExists): error when creating "STDIN": pods "p" already exists'
     )
     nowhere = kubectl(daemon, "no-such-namespace", "create", "-f", "-", stdin=manifest)
-    assert nowhere.stderr.strip().endswith('(NotFound): error when creating "STDIN": namespaces "no-such-namespace" not found')
+    assert nowhere.stderr.strip().endswith(
+        '(NotFound): error when creating "STDIN": namespaces "no-such-namespace" not found'
+    )
     for verb in (("get", "pod"), ("delete", "pod"), ("logs",), ("describe", "pod")):
         missing = kubectl(daemon, namespace, *verb, "absent")
         assert missing.returncode == 1
@@ -275,13 +277,15 @@ spec:
     assert "provided IP is already allocated" in same.stderr
     # A refused Service holds nothing: once the first is gone, its port is free.
     kubectl(daemon, namespace, "delete", "service", "first", check=True)
-    kubectl(daemon, namespace, "create", "service", "nodeport", "second", "--tcp=80:80", f"--node-port={port}", check=True)
+    kubectl(
+        daemon, namespace, "create", "service", "nodeport", "second", "--tcp=80:80", f"--node-port={port}", check=True
+    )
 
 
 def test_bad_keys_of_config_maps_and_secrets_are_refused(daemon: Daemon, namespace: str) -> None:
     keys = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {"a/b": x, "..": "1"}\n'
     said = kubectl(daemon, namespace, "apply", "-f", "-", stdin=keys).stderr
-    assert "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters" in said
+    assert 'data[a/b]: Invalid value: "a/b": a valid config key must consist of alphanumeric characters' in said
     assert 'data[..]: Invalid value: ".."' in said
     secret = 'apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: "not base64!"}\n'
     assert "illegal base64 data at input byte 3" in kubectl(daemon, namespace, "apply", "-f", "-", stdin=secret).stderr
@@ -291,7 +295,7 @@ def test_an_invalid_image_name_is_shown_while_its_neighbour_runs(daemon: Daemon,
     spec = json.loads(build_pod("p", "debian:Bad:Tag"))
     spec["spec"]["containers"].append({"name": "good", "image": "debian", "command": list(SLEEP)})
     apply(daemon, namespace, json.dumps(spec))
-    text = "Failed to apply default image tag \"debian:Bad:Tag\": couldn't parse image name \"debian:Bad:Tag\": "
+    text = 'Failed to apply default image tag "debian:Bad:Tag": couldn\'t parse image name "debian:Bad:Tag": '
     assert wait_for_waiting(daemon, namespace, "p", "InvalidImageName") == text + "invalid reference format"
     wait_for_event(daemon, namespace, "p", "InspectFailed", text)
     wait_for_event(daemon, namespace, "p", "Failed", "Error: InvalidImageName")
@@ -316,9 +320,7 @@ def test_an_absent_image_is_not_pulled_with_policy_never(daemon: Daemon, namespa
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
     ],
 )
-def test_a_command_that_cannot_run_is_a_start_error(
-    daemon: Daemon, namespace: str, command: str, cause: str
-) -> None:
+def test_a_command_that_cannot_run_is_a_start_error(daemon: Daemon, namespace: str, command: str, cause: str) -> None:
     apply(daemon, namespace, build_pod("p", "debian", command, restartPolicy="Never"))
     kubectl(daemon, namespace, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/p", "--timeout=30s", check=True)
     terminated = container_status(daemon, namespace, "p")["state"]["terminated"]
@@ -384,8 +386,10 @@ def test_missing_configuration_waits_and_comes_right_when_it_is_made(daemon: Dae
 
     kubectl(daemon, namespace, "create", "configmap", "cm", "--from-literal=other=1", check=True)
     wait_until(
-        lambda: container_status(daemon, namespace, "key")["state"].get("waiting", {}).get("message")
-        == f"couldn't find key k in ConfigMap {namespace}/cm",
+        lambda: (
+            container_status(daemon, namespace, "key")["state"].get("waiting", {}).get("message")
+            == f"couldn't find key k in ConfigMap {namespace}/cm"
+        ),
         what="the missing key to be named",
     )
     kubectl(daemon, namespace, "patch", "configmap", "cm", "-p", '{"data": {"k": "1"}}', check=True)
@@ -405,7 +409,9 @@ def test_missing_configuration_waits_and_comes_right_when_it_is_made(daemon: Dae
 def test_a_host_path_of_another_type_is_not_mounted(
     daemon: Daemon, namespace: str, path: str, kind: str, cause: str
 ) -> None:
-    document = json.loads(build_pod("p", "debian", *SLEEP, volumes=[{"name": "v", "hostPath": {"path": path, "type": kind}}]))
+    document = json.loads(
+        build_pod("p", "debian", *SLEEP, volumes=[{"name": "v", "hostPath": {"path": path, "type": kind}}])
+    )
     document["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
     apply(daemon, namespace, json.dumps(document))
     assert wait_for_event(daemon, namespace, "p", "FailedMount") == f'MountVolume.SetUp failed for volume "v" : {cause}'

@@ -157,12 +157,12 @@ def test_a_disk_that_fills_up_while_a_layer_is_unpacked_keeps_nothing_of_it(
     daemon.podhost("image", "pull", image)
 
 
-def test_a_load_onto_a_full_disk_says_so(
-    daemon: Daemon, store_disk: Path, registry: Registry, tmp_path: Path
-) -> None:
+def test_a_load_onto_a_full_disk_says_so(daemon: Daemon, store_disk: Path, registry: Registry, tmp_path: Path) -> None:
     archive = tmp_path / "big.tar"
     command = ["skopeo", "copy", "--quiet", "--src-tls-verify=false"]
-    subprocess.run([*command, f"docker://{push_big(registry)}", f"docker-archive:{archive}:example.com/big:1"], check=True)
+    subprocess.run(
+        [*command, f"docker://{push_big(registry)}", f"docker-archive:{archive}:example.com/big:1"], check=True
+    )
     ballast = fill_bytes(store_disk)
     refused = daemon.podhost("image", "load", str(archive), check=False)
     assert refused.returncode == 1
@@ -211,7 +211,13 @@ def test_with_no_room_for_the_store_reads_go_on_and_writes_say_why(
     def is_refused() -> bool:
         # The log of the store has room for a few lines more in its last pages.
         made = daemon.kubectl(
-            "-n", namespace, "create", "configmap", f"c-{uuid.uuid4().hex[:8]}", f"--from-literal=a={'x' * 9000}", check=False
+            "-n",
+            namespace,
+            "create",
+            "configmap",
+            f"c-{uuid.uuid4().hex[:8]}",
+            f"--from-literal=a={'x' * 9000}",
+            check=False,
         )
         if made.returncode:
             assert "no space left on the disk" in made.stderr
@@ -223,9 +229,7 @@ def test_with_no_room_for_the_store_reads_go_on_and_writes_say_why(
     os.kill(pids[exits], 9)
     wait_until(lambda: exits not in daemon.container_pids(), what="the exit")
     ballast.unlink()
-    daemon.kubectl(
-        "-n", namespace, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/exits", "--timeout=30s"
-    )
+    daemon.kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/exits", "--timeout=30s")
     terminated = daemon.pod("exits", namespace)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert terminated["exitCode"] == 137
     create_pod(daemon, namespace, build_pod("after", pause))

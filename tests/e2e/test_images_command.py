@@ -114,9 +114,7 @@ def test_sources_that_are_not_there_are_said_so(daemon: Daemon, source: str, wor
     assert "Traceback" not in refused.stderr
 
 
-def test_a_file_that_is_no_image_and_one_cut_short_are_refused(
-    daemon: Daemon, origin: str, tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_image_and_one_cut_short_are_refused(daemon: Daemon, origin: str, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("not an image")
     refused = daemon.podhost("image", "load", str(text), check=False)
@@ -159,9 +157,7 @@ def test_a_build_stands_on_a_local_image_and_runs(
     assert "no Containerfile or Dockerfile in it" in nothing.stderr
 
 
-def test_rm_is_refused_while_a_container_uses_the_image(
-    daemon: Daemon, namespace: str, origin: str
-) -> None:
+def test_rm_is_refused_while_a_container_uses_the_image(daemon: Daemon, namespace: str, origin: str) -> None:
     image = f"example.com/busy:{uuid.uuid4().hex[:6]}"
     registry_name = origin.removeprefix("docker://")
     daemon.podhost("image", "pull", registry_name)

@@ -32,9 +32,7 @@ spec:
 """
 
 
-def test_diff_shows_what_up_would_change_and_changes_nothing(
-    daemon: Daemon, namespace: str, tmp_path: Path
-) -> None:
+def test_diff_shows_what_up_would_change_and_changes_nothing(daemon: Daemon, namespace: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(CONFIG)
     flags = ("-n", namespace, "check", "--diff", str(path))
@@ -54,7 +52,10 @@ def test_diff_shows_what_up_would_change_and_changes_nothing(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (POD, ("pod.yaml:6:18: error: spec.restartPolicy: Unsupported value", "did you mean `Never`?", "pod.yaml:12:22:")),
+        (
+            POD,
+            ("pod.yaml:6:18: error: spec.restartPolicy: Unsupported value", "did you mean `Never`?", "pod.yaml:12:22:"),
+        ),
         (POD.replace("image:", "imag:"), ("pod.yaml:10:5: error: unknown field", "`imag`: did you mean `image`?")),
         (POD.replace("70000", "'80'"), ("pod.yaml:12:22: error: `containerPort` must be a whole number",)),
     ],

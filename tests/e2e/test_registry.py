@@ -294,9 +294,7 @@ def test_a_daemon_killed_during_a_pull_leaves_nothing_half_made(
     assert not list_unfinished(own_store)
 
 
-def test_an_image_for_another_architecture_is_said_so(
-    daemon: Daemon, namespace: str, registry: Registry
-) -> None:
+def test_an_image_for_another_architecture_is_said_so(daemon: Daemon, namespace: str, registry: Registry) -> None:
     repository = f"test/{uuid.uuid4().hex[:8]}"
     digest = registry.push_image(repository, "s390x", [make_tar(("f", b"x"))], architecture="s390x")
     platform = {"architecture": "s390x", "os": "linux"}

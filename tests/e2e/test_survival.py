@@ -98,6 +98,13 @@ def test_after_stop_nothing_is_left(image_store: Path) -> None:
         assert not observe_residue(daemon).minus(before)
 
 
+def test_a_signal_leaves_nothing_when_there_are_no_pods(image_store: Path) -> None:
+    with running_daemon(image_store) as daemon:
+        assert observe_residue(daemon)
+        daemon.terminate()
+        assert not observe_residue(daemon)
+
+
 def test_two_instances_each_run_a_pod_of_the_same_name(own_daemon: Daemon, image_store: Path) -> None:
     with running_daemon(image_store) as other:
         for daemon in (own_daemon, other):

@@ -55,7 +55,9 @@ def test_pod_of_honoured_fields_is_not_warned_of(daemon: Daemon, namespace: str)
 
 def test_unknown_variable_in_an_expression_keeps_the_container_from_starting(daemon: Daemon, namespace: str) -> None:
     mounts = [{"name": "d", "mountPath": "/mine", "subPathExpr": "$(NOWHERE)"}]
-    pod = build_pod("web", "", containers=[build_container(volumeMounts=mounts)], volumes=[{"name": "d", "emptyDir": {}}])
+    pod = build_pod(
+        "web", "", containers=[build_container(volumeMounts=mounts)], volumes=[{"name": "d", "emptyDir": {}}]
+    )
     daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=pod)
     condition = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError"
     daemon.kubectl("wait", "-n", namespace, condition, "pod/web", "--timeout=30s")

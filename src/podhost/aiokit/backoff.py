@@ -22,9 +22,7 @@ class Backoff(Generic[K]):
     All times are seconds of one monotonic clock.
     """
 
-    def __init__(
-        self, initial_s: float, max_s: float, factor: float = 2.0, reset_after_s: float | None = None
-    ) -> None:
+    def __init__(self, initial_s: float, max_s: float, factor: float = 2.0, reset_after_s: float | None = None) -> None:
         self._initial_s = initial_s
         self._max_s = max_s
         self._factor = factor

@@ -19,9 +19,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_ACTION = re.compile(
-    r"(?:(?P<skip>\d+)\*off->)?(?:(?P<times>\d+)\*)?(?P<kind>off|kill|error:(?P<errno>E[A-Z0-9]+))"
-)
+_ACTION = re.compile(r"(?:(?P<skip>\d+)\*off->)?(?:(?P<times>\d+)\*)?(?P<kind>off|kill|error:(?P<errno>E[A-Z0-9]+))")
 
 
 @dataclass(slots=True)

@@ -62,9 +62,7 @@ def _completed_condition(pod: Object) -> Object:
     return {"conditions": [{"type": "Completed", "status": "True", "reason": phase, "message": message}]}
 
 
-_NAME = Column(
-    "Name", format="name", description="Name must be unique within a namespace. Cannot be updated."
-)
+_NAME = Column("Name", format="name", description="Name must be unique within a namespace. Cannot be updated.")
 _AGE = Column(
     "Age", description="CreationTimestamp is a timestamp representing the server time when this object was created."
 )

@@ -132,9 +132,7 @@ def _summarise(texts: Sequence[tuple[str, TextReport]]) -> None:
     from podhost.manifests.render import summarise
 
     faults = [(name, fault) for name, report in texts for fault in report.faults]
-    counts = {
-        word: sum(fault.severity == word for _, fault in faults) for word in ("error", "warning", "note")
-    }
+    counts = {word: sum(fault.severity == word for _, fault in faults) for word in ("error", "warning", "note")}
     mendable = [(name, fault) for name, fault in faults if fault.mendable and name != "stdin"]
     names = list(dict.fromkeys(name for name, _ in mendable))
     objects = sum(len(report.objects) for _, report in texts)

@@ -16,9 +16,7 @@ EXIT_UNMENDED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="files, directories, or - (stdin to stdout)")
-    parser.add_argument(
-        "-y", "--yes", "--write", dest="yes", action="store_true", help="write without asking"
-    )
+    parser.add_argument("-y", "--yes", "--write", dest="yes", action="store_true", help="write without asking")
     parser.epilog = (
         "Without --yes a terminal is asked; elsewhere the change is only shown.\n\n"
         "exit codes: 0 nothing is wrong (any more); 1 something is left to do by hand, or nothing was written\n\n"

@@ -20,9 +20,7 @@ def list_sources(name: str) -> list[str]:
     if path.is_dir():
         found = sorted(str(entry) for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
         if not found:
-            raise NotFoundError(
-                f"cannot find a manifest in the directory '{name}': no {', '.join(SUFFIXES)} in it"
-            )
+            raise NotFoundError(f"cannot find a manifest in the directory '{name}': no {', '.join(SUFFIXES)} in it")
         return found
     return [name]
 

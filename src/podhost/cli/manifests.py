@@ -88,9 +88,7 @@ class FaultyManifestError(InvalidError, ToldError):
             for fault in faults:
                 count += 1
                 if count <= _SHOWN_MAX:
-                    text = render_fault(
-                        name, fault, lines, lambda text, hue: paint(text, hue, enabled=colour)
-                    )
+                    text = render_fault(name, fault, lines, lambda text, hue: paint(text, hue, enabled=colour))
                     shown.append(text + "\n")
         if count > _SHOWN_MAX:
             shown.append(f"… and {count - _SHOWN_MAX} more\n")
@@ -143,9 +141,7 @@ def parse_manifests(text: str, source: str) -> list[Manifest]:
     return manifests
 
 
-def _parse(
-    text: str, name: str, *, check: bool, namespace: str
-) -> tuple[list[Manifest], list[Fault], Sequence[str]]:
+def _parse(text: str, name: str, *, check: bool, namespace: str) -> tuple[list[Manifest], list[Fault], Sequence[str]]:
     from podhost.manifests.report import check_text, locate_nameless
 
     report = check_text(text, namespace=namespace, with_warnings=False)

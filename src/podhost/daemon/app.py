@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from enum import Enum
+from dataclasses import dataclass
 from typing import Any
 
-from podhost.aiokit.clock import SystemClock
+from podhost.aiokit.clock import Clock, SystemClock
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
 from podhost.apiserver.deletion import DeleteOptions
@@ -23,96 +24,114 @@ from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
 from podhost.daemon.machine_stop import is_machine_stopping, stop_containers
 from podhost.daemon.notify import Supervisor, notify_starter
-from podhost.daemon.pki import ensure_pki
+from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, InvalidError
 from podhost.kubelet.node_api import KubeletNodeApi
+from podhost.network.plan import NetworkPlan
 
 _log = logging.getLogger(__name__)
-
-
-class Leave(Enum):
-    """How the daemon ends."""
-
-    CONTAINERS_RUNNING = "leave"
-    """The next daemon adopts them: a restart of the unit, an upgrade."""
-    NOTHING = "remove"
-    """No pod is left, and no other trace shall be."""
 
 
 async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: Supervisor) -> None:
     """Run until a signal or a stop request."""
     async with AsyncExitStack() as outermost:
-        ending = await _run_parts(settings, supervisor, outermost)
-    if ending is Leave.NOTHING:
+        nothing_runs = await _run_parts(settings, supervisor, outermost)
+    if nothing_runs:
         await asyncio.to_thread(remove_cgroups, settings)
         await asyncio.to_thread(leave_no_trace, settings, instance)
     _log.info("stopped")
 
 
-async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: AsyncExitStack) -> Leave:
+async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: AsyncExitStack) -> bool:
     clock = SystemClock()
     plan = await asyncio.to_thread(build_plan, settings)
     engine = await start_engine(settings, plan, clock, stack)
-    tcp = [listeners.bind_api_port(settings.api_port, settings.data_dir / "api-port")]
-    port = tcp[0].getsockname()[1]
-    tcp.append(listeners.bind_tcp(str(plan.gateway), port))
+    listening = await _open_listeners(settings, plan)
+    shutdown = Shutdown()
+    server = _build_server(settings, engine, listening, shutdown, clock)
+    ca_pem = listening.pki.ca.certificate.read_text()
+    await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, api_port=listening.port)
+    runner = server.build_runner()
+    stack.push_async_callback(runner.cleanup)
+    unix = listeners.bind_unix(settings.socket_path, socket_group_id())
+    await listeners.serve(runner, unix, listening.tcp, listeners.build_tls_context(listening.pki))
+    with shutdown.listening_to_signals():
+        _log.info("instance %s is ready at %s and %s", settings.instance, settings.socket_path, listening.address)
+        supervisor.tell(f"READY=1\nMAINPID={os.getpid()}")
+        notify_starter(settings.ready_fd, "ready")
+        await shutdown.requested.wait()
+    supervisor.tell("STOPPING=1")
+    await runner.cleanup()
+    settings.socket_path.unlink(missing_ok=True)
+    return await _leave(engine)
+
+
+async def _leave(engine: Engine) -> bool:
+    """Containers go on for the next daemon to adopt; without pods every trace goes, and the answer is True."""
+    pods, _ = engine.store.list("pods")
+    if not pods:
+        await engine.remove_traces()
+        return True
+    if await is_machine_stopping():
+        await engine.kubelet.stop()
+        await stop_containers(engine.runtime, pods)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """The API's TLS sockets and the certificates that they show."""
+
+    tcp: list[socket.socket]
+    port: int
+    pki: Pki
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan) -> _Listening:
+    """On loopback for users, on the gateway for pods."""
+    loopback = listeners.bind_api_port(settings.api_port, settings.data_dir / "api-port")
+    port = loopback.getsockname()[1]
+    gateway = listeners.bind_tcp(str(plan.gateway), port)
     names = (
         *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[1])),
         *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
     )
     pki = await asyncio.to_thread(lambda: ensure_pki(settings.data_dir / "pki", server_names=names))
-    shutdown = Shutdown()
-    server = ApiServer(
-        engine.store,
-        clock,
-        KubeletNodeApi(engine.kubelet),
-        engine.images,
-        ApiServerSettings(
-            instance=settings.instance,
-            service_cidr=str(plan.service_cidr),
-            node_port_range=plan.node_ports,
-            server_addresses=(f"127.0.0.1:{port}",),
-            reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
-        ),
-        DaemonHooks(
-            kubeconfig=lambda: build_kubeconfig(pki, instance=settings.instance, server=f"https://127.0.0.1:{port}"),
-            info=lambda: {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)},
-            stop=lambda body: shutdown.on_stop_request(body, engine, server),
-        ),
-        engine.channels,
+    return _Listening([loopback, gateway], port, pki)
+
+
+def _build_server(
+    settings: DaemonSettings, engine: Engine, listening: _Listening, shutdown: Shutdown, clock: Clock
+) -> ApiServer:
+    plan, address = engine.plan, listening.address
+    facts = {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)}
+    hooks = DaemonHooks(
+        kubeconfig=lambda: build_kubeconfig(listening.pki, instance=settings.instance, server=f"https://{address}"),
+        info=lambda: facts,
+        stop=lambda body: shutdown.on_stop_request(body, engine, server),
     )
-    ca_pem = pki.ca.certificate.read_text()
-    await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, api_port=port)
-    runner = server.build_runner()
-    stack.push_async_callback(runner.cleanup)
-    unix = listeners.bind_unix(settings.socket_path, socket_group_id())
-    await listeners.serve(runner, unix, tcp, listeners.build_tls_context(pki))
-    with shutdown.listening_to_signals():
-        _log.info("instance %s is ready at %s and 127.0.0.1:%d", settings.instance, settings.socket_path, port)
-        supervisor.tell(f"READY=1\nMAINPID={os.getpid()}")
-        notify_starter(settings.ready_fd, "ready")
-        ending = await shutdown.requested
-    supervisor.tell("STOPPING=1")
-    await runner.cleanup()
-    settings.socket_path.unlink(missing_ok=True)
-    if ending is Leave.NOTHING:
-        await engine.remove_traces()
-    elif await is_machine_stopping():
-        await engine.kubelet.stop()
-        await stop_containers(engine.runtime, engine.store.list("pods")[0])
-    return ending
+    api_settings = ApiServerSettings(
+        instance=settings.instance,
+        service_cidr=str(plan.service_cidr),
+        node_port_range=plan.node_ports,
+        server_addresses=(address,),
+        reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
+    )
+    node = KubeletNodeApi(engine.kubelet)
+    server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels)
+    return server
 
 
 class Shutdown:
-    """Collects wishes to end.  A signal leaves containers running; a request says what it wants."""
+    """Collects wishes to end: signals, and requests that may ask for the pods' removal first."""
 
     def __init__(self) -> None:
-        self.requested: asyncio.Future[Leave] = asyncio.get_running_loop().create_future()
-
-    def request(self, ending: Leave) -> None:
-        if not self.requested.done():
-            self.requested.set_result(ending)
+        self.requested = asyncio.Event()
 
     def listening_to_signals(self) -> _Signals:
         return _Signals(self)
@@ -128,7 +147,7 @@ class Shutdown:
         if wish not in ("refuse", "remove", "leave"):
             raise InvalidError(f'cannot stop: "pods" must be "refuse", "remove" or "leave", not {wish!r}')
         if wish == "leave":
-            self.request(Leave.CONTAINERS_RUNNING)
+            self.requested.set()
             return
         pods, _ = engine.store.list("pods")
         if pods and wish == "refuse":
@@ -136,7 +155,7 @@ class Shutdown:
             more = f" and {len(pods) - 5} more" if len(pods) > 5 else ""
             raise ConflictError(f"cannot stop: there are still pods: {names}{more}")
         await _remove_pods(engine, server)
-        self.request(Leave.NOTHING)
+        self.requested.set()
 
 
 async def _remove_pods(engine: Engine, server: ApiServer) -> None:
@@ -159,7 +178,7 @@ async def _remove_pods(engine: Engine, server: ApiServer) -> None:
 
 
 class _Signals:
-    """SIGTERM and SIGINT end the daemon and leave containers running."""
+    """SIGTERM and SIGINT end the daemon; containers go on."""
 
     def __init__(self, shutdown: Shutdown) -> None:
         self._shutdown = shutdown
@@ -167,7 +186,7 @@ class _Signals:
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._shutdown.request, Leave.CONTAINERS_RUNNING)
+            loop.add_signal_handler(number, self._shutdown.requested.set)
 
     def __exit__(self, *exc: object) -> None:
         loop = asyncio.get_running_loop()

@@ -155,9 +155,7 @@ class Builder:
         record = await asyncio.to_thread(self._space.read_record, manifest_digest)
         await ensure_unpacked(content, record.layers, work.lock_fd)
         failpoint.hit(FP_COMMIT)
-        await asyncio.to_thread(
-            self._space.metadata.add_image, record, names=[target], repo_digests=[], local=True
-        )
+        await asyncio.to_thread(self._space.metadata.add_image, record, names=[target], repo_digests=[], local=True)
         return record
 
 

@@ -144,9 +144,7 @@ class ContentStore:
         """Digests of all blobs (of those last changed ``older_than_s`` ago or before)."""
         limit = time.time() - older_than_s
         with os.scandir(self.blobs_dir / "sha256") as entries:
-            return {
-                f"sha256:{entry.name}" for entry in entries if not older_than_s or entry.stat().st_mtime <= limit
-            }
+            return {f"sha256:{entry.name}" for entry in entries if not older_than_s or entry.stat().st_mtime <= limit}
 
     # -- snapshots -----------------------------------------------------------------------------------------
 

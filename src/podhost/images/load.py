@@ -81,9 +81,7 @@ class Loader:
         record = await asyncio.to_thread(self._space.read_record, manifest_digest)
         await ensure_unpacked(content, record.layers, work.lock_fd, reporter.on_layer)
         failpoint.hit(FP_COMMIT)
-        await asyncio.to_thread(
-            self._space.metadata.add_image, record, names=names, repo_digests=[], local=True
-        )
+        await asyncio.to_thread(self._space.metadata.add_image, record, names=names, repo_digests=[], local=True)
         reporter.on_done()
         return record
 

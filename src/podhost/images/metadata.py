@@ -139,9 +139,7 @@ class Metadata:
             except sqlite3.Error as error:
                 raise _write_error(error) from error
 
-    def add_image(
-        self, record: ImageRecord, *, names: list[str], repo_digests: list[str], local: bool
-    ) -> None:
+    def add_image(self, record: ImageRecord, *, names: list[str], repo_digests: list[str], local: bool) -> None:
         """Record an image under names; a name that meant another image moves."""
         with self._transaction() as db:
             db.execute(

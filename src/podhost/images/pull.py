@@ -117,9 +117,7 @@ class Pull:
         failpoint.hit(FP_COMMIT)
         pinned = str(resolved.pinned)
         names = [pinned if self._ref.digest else str(self._ref)]
-        await asyncio.to_thread(
-            self._space.metadata.add_image, record, names=names, repo_digests=[pinned], local=False
-        )
+        await asyncio.to_thread(self._space.metadata.add_image, record, names=names, repo_digests=[pinned], local=False)
         self._reporter.on_done()
         return record
 

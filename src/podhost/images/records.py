@@ -67,9 +67,7 @@ class ImageRecord:
         """Digests of all blobs that belong to the image."""
         return frozenset((self.id, self.manifest_digest, *(layer.digest for layer in self.layers)))
 
-    def build_image(
-        self, names: Sequence[str], repo_digests: Sequence[str], local_names: Sequence[str]
-    ) -> Image:
+    def build_image(self, names: Sequence[str], repo_digests: Sequence[str], local_names: Sequence[str]) -> Image:
         """The CRI view, with the names that the store knows."""
         return Image(
             id=self.id,
@@ -119,7 +117,7 @@ def check_manifest_kind(data: bytes) -> dict[str, Any]:
     media_type = str(document.get("mediaType") or "")
     if document.get("schemaVersion") == 1 or media_type.startswith(_SCHEMA1):
         raise InvalidError(
-            "media type \"application/vnd.docker.distribution.manifest.v1+prettyjws\" is no longer supported, "
+            'media type "application/vnd.docker.distribution.manifest.v1+prettyjws" is no longer supported, '
             "please rebuild the image as a Docker schema 2 or OCI image"
         )
     kinds = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
@@ -181,8 +179,7 @@ def build_record(manifest_digest: Digest, manifest_data: bytes, config_data: byt
     diff_ids = [str(item) for item in (config.get("rootfs") or {}).get("diff_ids") or ()]
     if len(diff_ids) != len(descriptors):
         raise InvalidError(
-            f"cannot use the image: {len(descriptors)} layers in the manifest, "
-            f"{len(diff_ids)} in the configuration"
+            f"cannot use the image: {len(descriptors)} layers in the manifest, {len(diff_ids)} in the configuration"
         )
     layers = tuple(
         Layer(

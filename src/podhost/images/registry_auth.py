@@ -25,9 +25,7 @@ def registry_host(server_address: str) -> str:
 def select_auths(auths: Iterable[AuthConfig], domain: str) -> list[AuthConfig]:
     """Those for this registry, in the given order; one without address fits any."""
     wanted = registry_host(domain)
-    return [
-        auth for auth in auths if not auth.server_address or registry_host(auth.server_address) == wanted
-    ]
+    return [auth for auth in auths if not auth.server_address or registry_host(auth.server_address) == wanted]
 
 
 def build_auth_file(auth: AuthConfig, domain: str) -> bytes:

@@ -161,9 +161,7 @@ class ImageStore:
             raise result
         return result
 
-    async def _run_pull(
-        self, ref: ImageRef, auths: tuple[AuthConfig, ...], callback: ProgressCallback
-    ) -> Image:
+    async def _run_pull(self, ref: ImageRef, auths: tuple[AuthConfig, ...], callback: ProgressCallback) -> Image:
         async with self._pull_slots:
             reporter = ProgressReporter(str(ref), callback)
             try:
@@ -333,11 +331,7 @@ def _collect(space: Workspace, orphan_age_s: float, also: frozenset[str]) -> int
         return _collect_locked(space.content, space.metadata, orphan_age_s, also)
 
 
-def _collect_locked(
-    content: ContentStore, metadata: Metadata, orphan_age_s: float, also: frozenset[str]
-) -> int:
+def _collect_locked(content: ContentStore, metadata: Metadata, orphan_age_s: float, also: frozenset[str]) -> int:
     candidates = collect.list_candidates(content, orphan_age_s, also)
-    garbage = collect.compute_garbage(
-        metadata.catalog(), blobs=candidates, snapshots=content.list_snapshots()
-    )
+    garbage = collect.compute_garbage(metadata.catalog(), blobs=candidates, snapshots=content.list_snapshots())
     return collect.apply_garbage(content, garbage)

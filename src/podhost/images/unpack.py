@@ -133,9 +133,7 @@ def _raise_failure(content: ContentStore, layer: Layer, answer: dict[str, Any]) 
     raise (InvalidError if answer["kind"] in ("tar", "os") else PodhostError)(text)
 
 
-def _commit(
-    content: ContentStore, layers: Sequence[Layer], staging: Path, results: dict[str, dict[str, Any]]
-) -> None:
+def _commit(content: ContentStore, layers: Sequence[Layer], staging: Path, results: dict[str, dict[str, Any]]) -> None:
     """Lowest first: a layer that is there has all layers below it."""
     below: list[Path] = []
     for layer in layers:

@@ -156,9 +156,7 @@ def _seccomp(profile: models.SeccompProfile | None) -> str:
     return profile.type
 
 
-def build_resources(
-    pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int = 0
-) -> LinuxResources:
+def build_resources(pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int = 0) -> LinuxResources:
     """cgroup values from requests and limits (pkg/kubelet/cm/helpers_linux.go)."""
     limits = container.resources.limits if container.resources else {}
     requests = container.resources.requests if container.resources else {}

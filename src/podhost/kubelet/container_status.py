@@ -146,8 +146,7 @@ def build_crash_loop(pod: models.Pod, latest: ContainerStatus) -> WaitingReason:
     delay = format_duration(compute_backoff_s(latest))
     return WaitingReason(
         "CrashLoopBackOff",
-        f"back-off {delay} restarting failed container={latest.name} "
-        f"pod={meta.name}_{meta.namespace}({meta.uid})",
+        f"back-off {delay} restarting failed container={latest.name} pod={meta.name}_{meta.namespace}({meta.uid})",
     )
 
 

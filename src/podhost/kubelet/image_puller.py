@@ -80,9 +80,7 @@ class ImagePuller:
             event(document, "Warning", "Failed", "Error: InvalidImageName", field_path=where)
             raise StartFailure("InvalidImageName", message)
         defaulted = is_policy_defaulted(pod.metadata.annotations, container.name, ref)
-        decision = compute_image_decision(
-            ref, container.image_pull_policy, present, policy_defaulted=defaulted
-        )
+        decision = compute_image_decision(ref, container.image_pull_policy, present, policy_defaulted=defaulted)
         if decision.action == "fail":
             event(document, "Warning", decision.reason, decision.message, field_path=where)
             event(document, "Warning", "Failed", f"Error: {decision.reason}", field_path=where)

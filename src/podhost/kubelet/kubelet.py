@@ -68,9 +68,7 @@ class Kubelet:
         self._pods: dict[PodUID, PodWorker] = {}
         self._unreadable: set[PodUID] = set()
         self._limits = VolumeLimits(self.context, self._pods)
-        self._workers: KeyedWorkers[str, None] = KeyedWorkers(
-            self._sync, name="pod", on_error=self._on_sync_failed
-        )
+        self._workers: KeyedWorkers[str, None] = KeyedWorkers(self._sync, name="pod", on_error=self._on_sync_failed)
         self._tasks = Tasks()
         self._undo: list[object] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}

@@ -29,9 +29,7 @@ def register_node(context: NodeContext) -> None:
         return
     status = build_node_status(context, current.get("status") or {})
     labels = {**build_labels(context), **(current["metadata"].get("labels") or {})}
-    context.store.update(
-        key, {**current, "metadata": {**current["metadata"], "labels": labels}, "status": status}
-    )
+    context.store.update(key, {**current, "metadata": {**current["metadata"], "labels": labels}, "status": status})
 
 
 def build_node(context: NodeContext) -> dict[str, Any]:
@@ -101,9 +99,7 @@ def _build_conditions(context: NodeContext, previous: dict[str, Any]) -> list[di
             "type": name,
             "status": status,
             "lastHeartbeatTime": old.get(name, {}).get("lastHeartbeatTime", now),
-            "lastTransitionTime": old[name]["lastTransitionTime"]
-            if old.get(name, {}).get("status") == status
-            else now,
+            "lastTransitionTime": old[name]["lastTransitionTime"] if old.get(name, {}).get("status") == status else now,
             "reason": reason,
             "message": message,
         }

@@ -36,9 +36,7 @@ class KubeletNodeApi:
         self._context = kubelet.context
         self._watcher = kubelet.log_watcher
 
-    async def logs(
-        self, namespace: str, pod: str, container: str, options: LogOptions
-    ) -> AsyncIterator[bytes]:
+    async def logs(self, namespace: str, pod: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         """Chunks of whole log lines; errors are raised here, before the first chunk."""
         document = self._get_pod(namespace, pod)
         status = self._find_container_status(document, container)
@@ -70,9 +68,7 @@ class KubeletNodeApi:
         except PodhostError as error:
             raise errors.internal_error(str(error)) from error
 
-    async def attach(
-        self, namespace: str, pod: str, container: str, *, tty: bool, stdin: bool
-    ) -> ExecSession:
+    async def attach(self, namespace: str, pod: str, container: str, *, tty: bool, stdin: bool) -> ExecSession:
         """Streams of a running container's main process."""
         target = self._find_running(namespace, pod, container, "attach to")
         try:
@@ -90,9 +86,7 @@ class KubeletNodeApi:
         sandbox = worker.observe().ready_sandbox if worker is not None else None
         if sandbox is None:
             phase = (document.get("status") or {}).get("phase") or "Pending"
-            raise errors.bad_request(
-                f"unable to forward port because pod is not running. Current status={phase}"
-            )
+            raise errors.bad_request(f"unable to forward port because pod is not running. Current status={phase}")
         netns = None if sandbox.host_network else sandbox.netns_path
         try:
             return await connect_in_namespace(netns, port)
@@ -145,14 +139,10 @@ class KubeletNodeApi:
         raise self._not_found(container)
 
     def _not_found(self, container: str) -> errors.ApiError:
-        return errors.internal_error(
-            f"unable to upgrade connection: container not found ({quote(container)})"
-        )
+        return errors.internal_error(f"unable to upgrade connection: container not found ({quote(container)})")
 
 
-def choose_log_container(
-    status: Mapping[str, Any], pod: str, container: str, *, previous: bool
-) -> ContainerId:
+def choose_log_container(status: Mapping[str, Any], pod: str, container: str, *, previous: bool) -> ContainerId:
     """Which of a container's attempts is meant (the kubelet's validateContainerLogStatus).  Pure.
 
     Raises:

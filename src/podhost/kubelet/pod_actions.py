@@ -114,9 +114,7 @@ def compute_pod_actions(
     if deadline_ns is not None and now_ns >= deadline_ns:
         return PodActions(
             kill_pod=True,
-            failure=PodFailure(
-                "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
-            ),
+            failure=PodFailure("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
         )
     if (forbidden := find_forbidden_sysctl(pod)) is not None:
         return PodActions(kill_pod=True, failure=PodFailure(SYSCTL_FORBIDDEN, forbidden))
@@ -214,9 +212,7 @@ def build_start(
         return ContainerStart(container.name, kind, 0)
     if latest.state is ContainerState.CREATED:
         # Created by a daemon that died before the start: nothing has run, so the attempt is not used up.
-        return ContainerStart(
-            container.name, kind, latest.attempt, compute_backoff_s(latest), replaces=latest.id
-        )
+        return ContainerStart(container.name, kind, latest.attempt, compute_backoff_s(latest), replaces=latest.id)
     if latest.state is ContainerState.EXITED:
         return ContainerStart(
             container.name,
@@ -238,11 +234,7 @@ def _compute_new_sandbox(pod: models.Pod, observed: PodRuntimeStatus) -> PodActi
     lived = [c for c in observed.containers if c.state is not ContainerState.CREATED]
     if policy == "Never" and attempt and lived:
         return base
-    pending = [
-        c
-        for c in pod.spec.containers
-        if not (policy == "OnFailure" and _succeeded(observed.latest(c.name)))
-    ]
+    pending = [c for c in pod.spec.containers if not (policy == "OnFailure" and _succeeded(observed.latest(c.name)))]
     if not pending and any(observed.latest(c.name) for c in pod.spec.containers):
         return base
     base = replace(base, create_sandbox=True)

@@ -75,9 +75,7 @@ def _find(statuses: Statuses, name: str) -> Mapping[str, Any] | None:
     return next((s for s in statuses if s.get("name") == name), None)
 
 
-def compute_containers_ready(
-    pod: models.Pod, phase: str, init_statuses: Statuses, statuses: Statuses
-) -> _Verdict:
+def compute_containers_ready(pod: models.Pod, phase: str, init_statuses: Statuses, statuses: Statuses) -> _Verdict:
     """All app containers and sidecars ready?"""
     unknown: list[str] = []
     unready: list[str] = []
@@ -101,9 +99,7 @@ def compute_containers_ready(
     return ("False", "ContainersNotReady", ", ".join(texts)) if texts else ("True", "", "")
 
 
-def compute_ready(
-    pod: models.Pod, containers_ready: _Verdict, conditions: Mapping[str, Mapping[str, Any]]
-) -> _Verdict:
+def compute_ready(pod: models.Pod, containers_ready: _Verdict, conditions: Mapping[str, Mapping[str, Any]]) -> _Verdict:
     """Containers ready, and every readiness gate open."""
     if containers_ready[0] != "True":
         return containers_ready
@@ -114,15 +110,11 @@ def compute_ready(
         if condition is None:
             texts.append(f"corresponding condition of pod readiness gate {quote(name)} does not exist.")
         elif condition.get("status") != "True":
-            texts.append(
-                f'the status of pod readiness gate {quote(name)} is not "True", but {condition.get("status")}'
-            )
+            texts.append(f'the status of pod readiness gate {quote(name)} is not "True", but {condition.get("status")}')
     return ("False", "ReadinessGatesNotReady", ", ".join(texts)) if texts else ("True", "", "")
 
 
-def compute_initialized(
-    pod: models.Pod, phase: str, init_statuses: Statuses, statuses: Statuses
-) -> _Verdict:
+def compute_initialized(pod: models.Pod, phase: str, init_statuses: Statuses, statuses: Statuses) -> _Verdict:
     """All init containers completed, sidecars started?"""
     unknown: list[str] = []
     incomplete: list[str] = []

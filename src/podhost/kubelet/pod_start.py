@@ -101,9 +101,7 @@ class PodStarter:
         if not create and ready is not None:
             return ready
         try:
-            config = build_sandbox_config(
-                pod, self._context.settings, attempt=attempt, host_dns=self._context.host.dns
-            )
+            config = build_sandbox_config(pod, self._context.settings, attempt=attempt, host_dns=self._context.host.dns)
             await asyncio.to_thread(fs.ensure_directory, config.log_directory)
             sandbox = await self._context.runtime.run_pod_sandbox(config)
         except (PodhostError, OSError) as error:
@@ -223,9 +221,7 @@ class PodStarter:
             memory_bytes=context.host.memory_bytes,
         )
 
-    def _expand_sub_paths(
-        self, pod: models.Pod, container: models.Container, ready: PreparedPod
-    ) -> models.Container:
+    def _expand_sub_paths(self, pod: models.Pod, container: models.Container, ready: PreparedPod) -> models.Container:
         """``subPathExpr`` -> ``subPath``, from the container's own variables."""
         if not any(m.sub_path_expr for m in container.volume_mounts):
             return container
@@ -247,7 +243,7 @@ def expand_sub_paths(container: models.Container, env: Mapping[str, str]) -> mod
 def _expand_strictly(text: str, env: Mapping[str, str]) -> str:
     result = expand(text, env)
     if "$(" in result:
-        raise ConfigError(f"missing value for {result[result.index('$('):]} in subPathExpr")
+        raise ConfigError(f"missing value for {result[result.index('$(') :]} in subPathExpr")
     return result
 
 

@@ -42,9 +42,7 @@ def generate_pod_status(
     def build(containers: Sequence[AnyContainer], field: str, kind: str, waiting: str) -> list[dict[str, Any]]:
         old = {str(s.get("name")): s for s in previous.get(field) or ()}
         return [
-            build_container_status(
-                pod, c, observed, old.get(c.name), context, kind=kind, default_waiting=waiting
-            )
+            build_container_status(pod, c, observed, old.get(c.name), context, kind=kind, default_waiting=waiting)
             for c in containers
         ]
 

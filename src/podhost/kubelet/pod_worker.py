@@ -186,11 +186,7 @@ class PodWorker:
         """Facts, after the messages of all that has ended were read.  Nothing is awaited after the last look."""
         while True:
             observed = self.observe()
-            fresh = [
-                c
-                for c in observed.containers
-                if c.state is ContainerState.EXITED and c.id not in self._messages
-            ]
+            fresh = [c for c in observed.containers if c.state is ContainerState.EXITED and c.id not in self._messages]
             if not fresh:
                 return observed
             for container in fresh:
@@ -436,10 +432,7 @@ class PodWorker:
                 continue
             self._told_backoff.add(latest.id)
             meta = self.pod.metadata
-            text = (
-                f"Back-off restarting failed container {start.name} "
-                f"in pod {meta.name}_{meta.namespace}({meta.uid})"
-            )
+            text = f"Back-off restarting failed container {start.name} in pod {meta.name}_{meta.namespace}({meta.uid})"
             self._event("Warning", "BackOff", text, format_field_path(self.pod, start.name))
 
     def _collect_garbage(self, observed: PodRuntimeStatus) -> None:

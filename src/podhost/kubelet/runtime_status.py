@@ -50,9 +50,7 @@ class PodRuntimeStatus:
 
     def running(self) -> tuple[ContainerStatus, ...]:
         """Containers that have a process, or may have one."""
-        return tuple(
-            c for c in self.containers if c.state in (ContainerState.RUNNING, ContainerState.UNKNOWN)
-        )
+        return tuple(c for c in self.containers if c.state in (ContainerState.RUNNING, ContainerState.UNKNOWN))
 
 
 def build_runtime_status(

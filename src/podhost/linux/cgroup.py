@@ -195,9 +195,7 @@ def ensure_pod_parent(
             ("cpu", "cpu.shares"): None if cpu_shares is None else str(cpu_shares),
             ("cpu", "cpu.cfs_period_us"): None if cpu_quota_us is None else str(period),
             ("cpu", "cpu.cfs_quota_us"): None if cpu_quota_us is None else str(cpu_quota_us),
-            ("memory", "memory.limit_in_bytes"): (
-                None if memory_limit_bytes is None else str(memory_limit_bytes)
-            ),
+            ("memory", "memory.limit_in_bytes"): (None if memory_limit_bytes is None else str(memory_limit_bytes)),
             ("pids", "pids.max"): None if pids_limit is None else str(pids_limit),
         }
     problems = []

@@ -263,9 +263,7 @@ def _retry_unlocked(delete: Callable[[], None], parent_fd: int, name: str) -> No
 def _clear_flags(parent_fd: int, name: str) -> None:
     """Clear the immutable and append-only flags; whatever is wrong shows when deleting is tried again."""
     try:
-        fd = sys.openat2(
-            parent_fd, name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0, sys.RESOLVE_NO_XDEV
-        )
+        fd = sys.openat2(parent_fd, name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0, sys.RESOLVE_NO_XDEV)
     except OSError:
         return
     try:

@@ -220,9 +220,7 @@ def _is_at_or_below(path: str, root: str) -> bool:
 def is_mount_point(path: Path) -> bool:
     """Whether a mount's root is seen at ``path`` itself (bind mounts included); False when it is absent."""
     try:
-        attributes = sys.statx_attributes(
-            sys.AT_FDCWD, path, sys.AT_SYMLINK_NOFOLLOW | sys.AT_NO_AUTOMOUNT
-        )
+        attributes = sys.statx_attributes(sys.AT_FDCWD, path, sys.AT_SYMLINK_NOFOLLOW | sys.AT_NO_AUTOMOUNT)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return bool(attributes & sys.STATX_ATTR_MOUNT_ROOT)

@@ -203,9 +203,7 @@ async def _connect_reader(pipe: object) -> asyncio.StreamReader:
 
 async def _connect_writer(pipe: object) -> asyncio.StreamWriter:
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(loop=loop), pipe
-    )
+    transport, protocol = await loop.connect_write_pipe(lambda: asyncio.streams.FlowControlMixin(loop=loop), pipe)
     return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
@@ -414,9 +412,7 @@ async def _wait_or_kill(
         raise
 
 
-def _command_failed(
-    completed: Completed, *, env: Mapping[str, str] | None, cwd: Path | str | None
-) -> CommandError:
+def _command_failed(completed: Completed, *, env: Mapping[str, str] | None, cwd: Path | str | None) -> CommandError:
     said = (completed.stderr.strip() or completed.stdout.strip()).decode(errors="replace")
     if len(said) > _STDERR_SHOWN:
         said = "…" + said[-_STDERR_SHOWN:]

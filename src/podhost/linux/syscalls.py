@@ -188,9 +188,7 @@ def open_tree(dirfd: int, path: PathLike, flags: int) -> int:
 
 def move_mount(from_dirfd: int, from_path: PathLike, to_dirfd: int, to_path: PathLike, flags: int) -> None:
     _check(
-        _syscall(
-            _SYS_MOVE_MOUNT, from_dirfd, os.fsencode(from_path), to_dirfd, os.fsencode(to_path), flags
-        ),
+        _syscall(_SYS_MOVE_MOUNT, from_dirfd, os.fsencode(from_path), to_dirfd, os.fsencode(to_path), flags),
         "move_mount",
         to_path,
     )
@@ -209,9 +207,7 @@ def mount_setattr(
     """Change a mount, or with AT_RECURSIVE all below it, in one step (Linux 5.12)."""
     attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
     _check(
-        _syscall(
-            _SYS_MOUNT_SETATTR, dirfd, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)
-        ),
+        _syscall(_SYS_MOUNT_SETATTR, dirfd, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)),
         "mount_setattr",
         path,
     )

@@ -83,9 +83,7 @@ def list_candidates(
             no_list = frame.type is not None and frame.type.kind not in ("list", "any")
             cost = FOREIGN if no_list else compute_item_cost(item, content)
             fits = column >= frame.column
-            away += compute_company_cost(lines, number, column, item) - (
-                0.0 if fits or no_list else _EXPECTED
-            )
+            away += compute_company_cost(lines, number, column, item) - (0.0 if fits or no_list else _EXPECTED)
             found.append(_candidate(depth, cost, fits, column - frame.column, away, "child"))
     return found
 

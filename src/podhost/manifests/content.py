@@ -27,9 +27,7 @@ _MISSING = re.compile(r"^(.*?)(?:\.|^)([A-Za-z]+)$")
 def schema_type(api_version: str, kind: str) -> tuple[Type | None, str]:
     """Type of an object's root and its name for sentences; ``None`` for a kind that nobody here knows."""
     group, _, version = api_version.rpartition("/")
-    known = kind_by_gvk(group, version, kind) or next(
-        (k for k in KINDS if k.kind.lower() == kind.lower()), None
-    )
+    known = kind_by_gvk(group, version, kind) or next((k for k in KINDS if k.kind.lower() == kind.lower()), None)
     article = "an" if kind[:1] in "AEIOU" else "a"
     return (Type("ref", ref=known.schema) if known else None), f"{article} {kind or 'object'}"
 
@@ -38,9 +36,7 @@ def is_list(document: Any) -> bool:
     return isinstance(document.get("kind"), str) and document["kind"].endswith("List") and "items" in document
 
 
-def check_object(
-    node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True
-) -> list[Fault]:
+def check_object(node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True) -> list[Fault]:
     """Faults of one object, in the order of the text.
 
     ``is_whole``: nothing had to be left out to read it; else what is missing is no fault.
@@ -67,9 +63,7 @@ def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
             if value is None and nearest:
                 spot = find_spot(node, nearest, at_key=True)
             return None, structure.make_fault(spot, "invalid", f"`{name}` is not set", meant, path=name)
-    api_version, word = (
-        str(part.scalar) for part in (node.get("apiVersion"), node.get("kind")) if part is not None
-    )
+    api_version, word = (str(part.scalar) for part in (node.get("apiVersion"), node.get("kind")) if part is not None)
     group, _, version = api_version.rpartition("/")
     kind = kind_by_gvk(group, version, word)
     if kind is not None:
@@ -77,9 +71,7 @@ def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
     return _guess_kind(node, group, version, word, api_version)
 
 
-def _guess_kind(
-    node: Node, group: str, version: str, name: str, api_version: str
-) -> tuple[Kind | None, Fault]:
+def _guess_kind(node: Node, group: str, version: str, name: str, api_version: str) -> tuple[Kind | None, Fault]:
     """Not one of the kinds of podhost's API: misspelt, or of a server that has more."""
     at_kind, at_version = find_spot(node, "kind"), find_spot(node, "apiVersion")
     message = f"there is no kind `{name}` in `{api_version}`"
@@ -101,9 +93,7 @@ def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is
     faults = list(fields.faults)
     decoded = check_structure(fields.document, kind.schema)
     if decoded.type_errors:
-        return faults + [
-            structure.make_fault(find_spot(node, "kind"), "type", text) for text in decoded.type_errors
-        ]
+        return faults + [structure.make_fault(find_spot(node, "kind"), "type", text) for text in decoded.type_errors]
     obj = decoded.document
     obj["apiVersion"], obj["kind"] = kind.group_version, kind.kind
     meta = obj.setdefault("metadata", {})
@@ -194,11 +184,7 @@ def suggest(node: Node, path: str, body: str, value: Any) -> str:
         nearest = nearest_name(word, known)
         if nearest:
             return f"did you mean the volume `{nearest}`?"
-        return (
-            f"the pod's volumes are: {', '.join(f'`{n}`' for n in known)}"
-            if known
-            else "the pod has no volumes"
-        )
+        return f"the pod's volumes are: {', '.join(f'`{n}`' for n in known)}" if known else "the pod has no volumes"
     return ""
 
 

@@ -46,9 +46,7 @@ class Frame:
         """``the volume `html```."""
         if self.kind == "key" or not self.is_item:
             return f"`{self.name}`" if self.name else "the top level"
-        noun = _SINGULAR.get(self.name) or (
-            self.name[:-1] if self.name.endswith("s") else f"item of `{self.name}`"
-        )
+        noun = _SINGULAR.get(self.name) or (self.name[:-1] if self.name.endswith("s") else f"item of `{self.name}`")
         noun = "".join(f" {char.lower()}" if char.isupper() else char for char in noun)
         return f"the {noun} `{self.title}`" if self.title else f"this {noun}"
 

@@ -67,9 +67,7 @@ class _Scalar:
     text: str
 
 
-def compute_layout(
-    lines: Sequence[str], root: Type | None, what: str, *, only_certain: bool = False
-) -> Layout:
+def compute_layout(lines: Sequence[str], root: Type | None, what: str, *, only_certain: bool = False) -> Layout:
     """``what``: the kind, for sentences (``a Pod``).  ``only_certain``: leave alone what has a second reading."""
     return _Reader(lines, root, what, only_certain=only_certain).run()
 
@@ -144,11 +142,7 @@ class _Reader:
         else:
             key = self.stack[candidate.depth] if candidate.makes == "child" else None
             items, by = self._open_list(candidate, dash, number)
-            meant = (
-                self._meant_dash(number, dash, start, content, key, items)
-                if candidate.is_consistent
-                else None
-            )
+            meant = self._meant_dash(number, dash, start, content, key, items) if candidate.is_consistent else None
             if meant is not None:
                 items.column = items.new_column = meant
                 self.is_certain = True
@@ -180,15 +174,8 @@ class _Reader:
             item = Frame("map", item_type, start, start + by, number, items.name, is_item=True)
             self.stack.append(item)
             return self._enter_key(number, start, content, item, by)
-        if (
-            content.shape == "plain"
-            and ":" in content.value
-            and item_type is not None
-            and item_type.kind == "ref"
-        ):
-            return self._mend_colon(
-                number, start, content, Frame("map", item_type, start, start + by, number), by
-            )
+        if content.shape == "plain" and ":" in content.value and item_type is not None and item_type.kind == "ref":
+            return self._mend_colon(number, start, content, Frame("map", item_type, start, start + by, number), by)
         owner = min(dash, items.column)
         return self._take_value(number, owner, content, by, Frame("list", None, dash, dash + by, number))
 
@@ -217,9 +204,7 @@ class _Reader:
             by = 0 if self.only_certain and not self.is_certain else by
         last = self._enter_key(number, column, content, home, by)
         if candidate.makes in ("item", "first-item") and not self.only_certain:
-            self.result.lines[number] = (
-                f"{' ' * max(0, home.new_column - 2)}- {self.work[number].lstrip(' ')}"
-            )
+            self.result.lines[number] = f"{' ' * max(0, home.new_column - 2)}- {self.work[number].lstrip(' ')}"
             self.result.offsets[number] = 2
         return last
 
@@ -263,9 +248,7 @@ class _Reader:
         if scalar is not None:
             by = max(scalar.text_column, 0) - column
             if by:
-                self._report(
-                    words.stray_text(place, scalar.line, by), mendable=scalar.has_more, shown=(scalar.line,)
-                )
+                self._report(words.stray_text(place, scalar.line, by), mendable=scalar.has_more, shown=(scalar.line,))
             if scalar.has_more or not self.only_certain:
                 self._shift(number, number, by)
             self.scalar = _Scalar(scalar.line, scalar.owner_column, scalar.text_column, True, scalar.text)
@@ -355,21 +338,15 @@ class _Reader:
         others = [len(indentation(line)) for line in self.work[first + 1 : last + 1] if line.strip()]
         if len(others) > 1 and max(owner, 0) < min(others) < column and sum(c < column for c in others) > 1:
             by = min(others) - column
-            self._report(
-                words.deep_beginning(content.key, first, column, by), mendable=True, shown=(number, first + 1)
-            )
+            self._report(words.deep_beginning(content.key, first, column, by), mendable=True, shown=(number, first + 1))
             self._shift(first, first, self._shift_of(number) + by)
             return
-        end = max(
-            index for index in range(first, last + 1) if index == first or not is_skipped(self.work[index])
-        )
+        end = max(index for index in range(first, last + 1) if index == first or not is_skipped(self.work[index]))
         for index in range(first, last + 1):
             line = self.work[index]
             if line.strip() and len(indentation(line)) < column and (index < end or not is_skipped(line)):
                 by = column - len(indentation(line))
-                self._report(
-                    words.uneven_block(content.key, index, len(indentation(line)), by), shown=(number, first)
-                )
+                self._report(words.uneven_block(content.key, index, len(indentation(line)), by), shown=(number, first))
                 if not self.only_certain:
                     self._shift(index, index, by)
 
@@ -400,9 +377,7 @@ class _Reader:
             item = Frame("map", item_type, column, dash + 2, items.line, frame.name, is_item=True)
             self.stack.append(item)
             return item
-        new = (
-            column if column > frame.new_column else frame.new_column + max(self.unit, column - frame.column)
-        )
+        new = column if column > frame.new_column else frame.new_column + max(self.unit, column - frame.column)
         if not candidate.is_consistent:
             new = frame.new_column + self.unit
         # Its neighbours at the same wrong column are told as well.

@@ -30,9 +30,7 @@ def until(fault: Fault, line: int) -> Fault:
 def _fault(place: Place, code: str, message: str, meant: str) -> Fault:
     start = place.column + 1
     width = max(1, place.width)
-    return Fault(
-        line=place.line + 1, column=start, end_column=start + width, code=code, message=message, meant=meant
-    )
+    return Fault(line=place.line + 1, column=start, end_column=start + width, code=code, message=message, meant=meant)
 
 
 def misplaced(place: Place, home: Frame, by: int, around: Frame | None, what: str) -> Fault:
@@ -60,9 +58,7 @@ def _where(key: str, home: Frame, around: Frame | None, column: int, what: str) 
 def misplaced_item(place: Place, key: str, by: int) -> Fault:
     where = f"the list `{key}`" if key else "the list above"
     message = f"the indentation of this `- ` fits no list above it; its content fits {where}"
-    return _fault(
-        replace(place, width=1), "layout", message, f"the item belongs to {where}: {describe_shift(by)}"
-    )
+    return _fault(replace(place, width=1), "layout", message, f"the item belongs to {where}: {describe_shift(by)}")
 
 
 def forgotten_dash(place: Place, home: Frame, *, is_first: bool) -> Fault:
@@ -76,9 +72,7 @@ def forgotten_dash(place: Place, home: Frame, *, is_first: bool) -> Fault:
             f"put `- ` before the first key of the {noun}, or add the line that is lost",
         )
     message = f"`{place.text}` is set a second time in the same list item"
-    return _fault(
-        place, "layout", message, f"`{place.text}` probably begins another {noun}: put `- ` before it"
-    )
+    return _fault(place, "layout", message, f"`{place.text}` probably begins another {noun}: put `- ` before it")
 
 
 def missing_parent(place: Place, parent: str) -> Fault:

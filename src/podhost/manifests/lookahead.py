@@ -67,11 +67,7 @@ def find_meant_dash(
         return None
     other = read_content(lines, below[0], column, column)
     meant = column - (start - dash)
-    if (
-        not other.has_key
-        or meant < key.column
-        or compute_key_cost(item, other, {content.key: number}) >= MISSPELT
-    ):
+    if not other.has_key or meant < key.column or compute_key_cost(item, other, {content.key: number}) >= MISSPELT:
         return None
     return meant if _votes(lines, below, meant, column) > _votes(lines, below, dash, start) else None
 
@@ -137,9 +133,7 @@ def find_missing_parent(stack: Sequence[Frame], content: Content, column: int) -
         homes = [
             name
             for name, facts in definition(frame.type.ref).fields.items()
-            if name not in frame.keys
-            and facts.type.kind == "ref"
-            and content.key in definition(facts.type.ref).fields
+            if name not in frame.keys and facts.type.kind == "ref" and content.key in definition(facts.type.ref).fields
         ]
         for name in ("metadata", "spec"):
             if name in homes:

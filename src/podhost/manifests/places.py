@@ -46,19 +46,12 @@ def find_spot(root: Node, path: str, *, at_key: bool = False) -> Spot:
         key, node = following
         taken += used
     exact = taken == len(steps)
-    if (
-        exact
-        and not at_key
-        and node.kind == "scalar"
-        and node.end_column + node.end_line > node.column + node.line
-    ):
+    if exact and not at_key and node.kind == "scalar" and node.end_column + node.end_line > node.column + node.line:
         return spot_of(node)
     if key is not None:
         return Spot(key.line, key.column, key.end_column, exact, node)
     first = _first_key(node)
-    return (
-        Spot(first.line, first.column, first.end_column, exact, node) if first else spot_of(node, exact=exact)
-    )
+    return Spot(first.line, first.column, first.end_column, exact, node) if first else spot_of(node, exact=exact)
 
 
 def _descend(node: Node, steps: list[str], at: int) -> tuple[tuple[Key | None, Node] | None, int]:
@@ -87,9 +80,7 @@ def spot_of(node: Node, *, exact: bool = True) -> Spot:
 def find_by_names(root: Node, names: tuple[str, ...]) -> Iterator[tuple[Key, Node, str]]:
     """All values at a path of names, lists passed through (Go's decoding errors carry no index)."""
 
-    def visit(
-        node: Node, rest: tuple[str, ...], path: str, key: Key | None
-    ) -> Iterator[tuple[Key, Node, str]]:
+    def visit(node: Node, rest: tuple[str, ...], path: str, key: Key | None) -> Iterator[tuple[Key, Node, str]]:
         if node.kind == "list":
             for index, item in enumerate(node.items):
                 yield from visit(item, rest, f"{path}[{index}]", key)

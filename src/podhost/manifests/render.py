@@ -34,9 +34,7 @@ def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = p
             out.append(paint(f"{'…':>{width + 1}}", "grey"))
         out.append(f"{paint(f'{number:>{width + 1}} |', 'grey')} {_visible(lines[number - 1])}".rstrip())
         if number == fault.line:
-            out.append(
-                f"{paint(' ' * (width + 1) + ' |', 'grey')} {paint(_mark(fault, lines[number - 1]), colour)}"
-            )
+            out.append(f"{paint(' ' * (width + 1) + ' |', 'grey')} {paint(_mark(fault, lines[number - 1]), colour)}")
         before = number
     if fault.meant:
         out.append(f"  {paint('→', 'green')} {_visible(fault.meant)}")
@@ -71,8 +69,7 @@ def _mark(fault: Fault, line: str) -> str:
 def _width(text: str) -> int:
     """Columns on a terminal."""
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
@@ -129,10 +126,6 @@ def summarise(counts: dict[str, int], objects: int, mendable: int, names: Sequen
         return f"{quantify(objects, 'object')}, nothing wrong"
     text = ", ".join(parts)
     if mendable:
-        which = (
-            "all of them"
-            if mendable == sum(counts.values())
-            else f"{quantify(mendable, 'of them').rstrip('s')}"
-        )
+        which = "all of them" if mendable == sum(counts.values()) else f"{quantify(mendable, 'of them').rstrip('s')}"
         text += f"; `podhost fix {' '.join(names)}` mends {which}"
     return text

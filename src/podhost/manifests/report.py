@@ -101,10 +101,7 @@ def locate_in_object(
 ) -> list[Fault]:
     """Faults that a server's ``Status`` tells, in the lines of the whole text."""
     root, _ = content.schema_type(str(document.get("apiVersion") or ""), str(document.get("kind") or ""))
-    return [
-        shift_lines(fault, first_line)
-        for fault in locate_status(node, status, lambda path: fields_at(root, path))
-    ]
+    return [shift_lines(fault, first_line) for fault in locate_status(node, status, lambda path: fields_at(root, path))]
 
 
 def fields_at(root: Type | None, path: str) -> list[str]:
@@ -147,9 +144,7 @@ def _mend(text: str) -> tuple[str, list[Fault]]:
         lines[document.first_line : document.first_line + len(document.lines)] = _with_markers(
             layout.lines, document, lines
         )
-        mended += [
-            shift_lines(fault, document.first_line) for fault in reading.layout.faults if fault.mendable
-        ]
+        mended += [shift_lines(fault, document.first_line) for fault in reading.layout.faults if fault.mendable]
     end = "\r\n" if "\r\n" in text else "\n"
     return end.join(lines) + (end if text.endswith("\n") else ""), mended
 
@@ -238,9 +233,7 @@ def _read_around(lines: list[str], document: Document, faults: list[Fault]) -> _
             fault = explain_yaml(error, lines)
             is_whole = False
             # What follows from a fault that is known already is no news.
-            known = {
-                line for known in faults for line in range(known.line, (known.end_line or known.line) + 1)
-            }
+            known = {line for known in faults for line in range(known.line, (known.end_line or known.line) + 1)}
             if fault.line not in known:
                 faults.append(fault)
             lines[fault.line - 1] = _without_value(lines[fault.line - 1])

@@ -46,9 +46,7 @@ def _of_strict(root: Node, message: str, fields_at: Any) -> Iterator[Fault]:
     for what, path in dict.fromkeys(_STRICT.findall(message)):
         spot = find_spot(root, path, at_key=True)
         name = path.rpartition(".")[2]
-        nearest = (
-            nearest_name(name, fields_at(path.rpartition(".")[0])) if fields_at and what == "unknown" else ""
-        )
+        nearest = nearest_name(name, fields_at(path.rpartition(".")[0])) if fields_at and what == "unknown" else ""
         meant = f"`{name}`: did you mean `{nearest}`?" if nearest else ""
         code = "unknown-field" if what == "unknown" else "duplicate-key"
         yield structure.make_fault(spot, code, f"{what} field `{path}`", meant, path=path)

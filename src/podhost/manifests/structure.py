@@ -76,9 +76,7 @@ def duplicate_faults(node: Node) -> Iterator[Fault]:
     for part in node.walk():
         for key, first in part.duplicates:
             message = f"`{key.name}` is set already in line {first.line + 1}"
-            yield make_fault(
-                key_spot(key), "duplicate-key", message, "keep one of the two, or begin a new list item"
-            )
+            yield make_fault(key_spot(key), "duplicate-key", message, "keep one of the two, or begin a new list item")
 
 
 def ambiguous_key_faults(node: Node) -> Iterator[Fault]:
@@ -86,11 +84,7 @@ def ambiguous_key_faults(node: Node) -> Iterator[Fault]:
     for part in node.walk():
         for key, _ in part.entries:
             if key.plain and key.text.lower() in _AMBIGUOUS_KEYS:
-                read = (
-                    "null"
-                    if key.text.lower() in ("null", "~")
-                    else key.text.lower() in ("y", "yes", "on", "true")
-                )
+                read = "null" if key.text.lower() in ("null", "~") else key.text.lower() in ("y", "yes", "on", "true")
                 shown = str(read).lower()
                 if shown != key.text:
                     message = f"kubectl reads the key `{key.text}` as `{shown}` (YAML 1.1)"
@@ -135,9 +129,7 @@ class _Walker:
                 return self._struct(node, definition(wanted.ref), path)
             case "map" if node.kind == "map" and wanted.item is not None:
                 item = wanted.item
-                values = {
-                    k.name: self._value(child, item, f"{path}[{k.name}]", k) for k, child in node.entries
-                }
+                values = {k.name: self._value(child, item, f"{path}[{k.name}]", k) for k, child in node.entries}
                 return {name: value for name, value in values.items() if value is not None}
             case "list" if node.kind == "list" and wanted.item is not None:
                 return self._list(node, wanted.item, path)

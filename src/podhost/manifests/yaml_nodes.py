@@ -16,9 +16,7 @@ import yaml
 _DEPTH_MAX = 100
 _NODES_MAX = 200_000
 _TAGS = "tag:yaml.org,2002:"
-_KNOWN_TAGS = frozenset(
-    {"null", "bool", "int", "float", "str", "timestamp", "map", "seq", "binary", "value", "merge"}
-)
+_KNOWN_TAGS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "map", "seq", "binary", "value", "merge"})
 
 
 class YamlFaultError(Exception):
@@ -160,9 +158,7 @@ class _Builder:
 
     def _check_tag(self, node: Any) -> None:
         if not str(node.tag).startswith(_TAGS) or node.tag.removeprefix(_TAGS) not in _KNOWN_TAGS:
-            raise YamlFaultError(
-                f"the tag {node.tag} is not known", node.start_mark.line, node.start_mark.column
-            )
+            raise YamlFaultError(f"the tag {node.tag} is not known", node.start_mark.line, node.start_mark.column)
 
     def _build_map(self, node: Any, place: tuple[int, int, int, int], depth: int) -> Node:
         entries: dict[str, tuple[Key, Node]] = {}

@@ -22,24 +22,18 @@ def explain_yaml(error: YamlFaultError, lines: Sequence[str]) -> Fault:
     if error.context.startswith("while parsing a flow") and error.context_line >= 0:
         bracket, closing = ("[", "]") if "sequence" in error.context else ("{", "}")
         message = f"the bracket `{bracket}` that is opened here is not closed, or a comma is missing in it"
-        return _at(
-            error.context_line, error.context_column, lines, message, f"put a `{closing}` where it ends"
-        )
+        return _at(error.context_line, error.context_column, lines, message, f"put a `{closing}` where it ends")
     if "mapping values are not allowed" in problem:
         return _second_colon(line, column, lines)
     if "tab" in problem:
-        return _at(
-            line, column, lines, "there is a tab where YAML takes spaces only", "put spaces in its place"
-        )
+        return _at(line, column, lines, "there is a tab where YAML takes spaces only", "put spaces in its place")
     if "could not find expected ':'" in problem:
         begin = error.context_line if 0 <= error.context_line < len(lines) else line
         shown = lines[begin].strip()[:40]
         message = f"`{shown}` is neither `key: value` nor goes on with the line above"
         return _at(begin, len(indentation(lines[begin])), lines, message, "")
     if text[column : column + 1] and text[column] in _UNSTARTABLE:
-        return _at(
-            line, column, lines, f"a value cannot begin with `{text[column]}`", "put the value in quotes"
-        )
+        return _at(line, column, lines, f"a value cannot begin with `{text[column]}`", "put the value in quotes")
     if "alias" in problem or "alias" in error.context:
         return _at(
             line,
@@ -48,11 +42,7 @@ def explain_yaml(error: YamlFaultError, lines: Sequence[str]) -> Fault:
             f"{problem}: a value that begins with `*` is an alias",
             "put the value in quotes",
         )
-    if (
-        "did not find expected key" in problem
-        or "expected '-' indicator" in problem
-        or "<block end>" in problem
-    ):
+    if "did not find expected key" in problem or "expected '-' indicator" in problem or "<block end>" in problem:
         return _uneven(line, column, lines)
     context = f" ({error.context})" if error.context else ""
     return _at(line, column, lines, f"this is not YAML: {problem}{context}", "")

@@ -231,9 +231,7 @@ async def _start_with_pipes(
         argv = _build_exec_argv(ctx, container_id, prepared)
         if ctx.settings.oci_kind == "runc":
             argv = _build_detached_argv(argv, prepared)
-        process = await spawn.start(
-            argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write
-        )
+        process = await spawn.start(argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write)
         names: dict[int, StreamName] = {fds.release(stdout_read): "stdout", fds.release(stderr_read): "stderr"}
         writer = InputWriter(fds.release(stdin_write)) if stdin else None
     session = ContainerExec(ctx, prepared, command, OutputReader(names), writer, None)

@@ -160,9 +160,7 @@ class Database:
     def _compact(self) -> None:
         """Drop the oldest rows; their documents move to the rows that need them as ``previous``."""
         excess = self._history_count - self._history_limit
-        oldest = self._connection.execute(
-            "SELECT rv, doc FROM history ORDER BY rv LIMIT ?", (excess,)
-        ).fetchall()
+        oldest = self._connection.execute("SELECT rv, doc FROM history ORDER BY rv LIMIT ?", (excess,)).fetchall()
         floor = oldest[-1][0]
         self._connection.executemany(
             "UPDATE history SET previous = ? WHERE previous_rv = ? AND rv > ?",

@@ -124,9 +124,7 @@ class Store:
         changed = fn(copy(self.get(key)))
         return self.get(key) if changed is None else self.update(key, changed)
 
-    def delete(
-        self, key: ObjectKey, *, expected_rv: str | None = None, expected_uid: str | None = None
-    ) -> Obj:
+    def delete(self, key: ObjectKey, *, expected_rv: str | None = None, expected_uid: str | None = None) -> Obj:
         """Remove an object; returns its last state.
 
         Raises:

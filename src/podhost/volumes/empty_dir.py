@@ -44,9 +44,7 @@ def compute_plan(
     )
 
 
-def compute_memory_size(
-    pod: models.Pod, source: models.EmptyDirVolumeSource, host_memory_bytes: int
-) -> int | None:
+def compute_memory_size(pod: models.Pod, source: models.EmptyDirVolumeSource, host_memory_bytes: int) -> int | None:
     """Bytes of a memory-backed emptyDir: the least of its limit, the pod's and the host's memory."""
     bounds = [host_memory_bytes, compute_pod_memory_limit(pod) or 0]
     if source.size_limit is not None:

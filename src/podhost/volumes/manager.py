@@ -46,9 +46,7 @@ class _PodState:
 class VolumeManager:
     """Mounts, updates and removes the volumes of all pods of one instance."""
 
-    def __init__(
-        self, settings: VolumeSettings, reader: ObjectReader, *, tokens: TokenIssuer | None = None
-    ) -> None:
+    def __init__(self, settings: VolumeSettings, reader: ObjectReader, *, tokens: TokenIssuer | None = None) -> None:
         self._pods_dir = settings.pods_dir
         self._reader = reader
         self._planner = Planner(settings, reader, tokens)
@@ -81,9 +79,7 @@ class VolumeManager:
         for index, wanted in enumerate(container.volume_mounts):
             volume = mounted.get(wanted.name)
             if volume is None:
-                raise VolumeError(
-                    f'cannot find volume "{wanted.name}" to mount into container "{container.name}"'
-                )
+                raise VolumeError(f'cannot find volume "{wanted.name}" to mount into container "{container.name}"')
             if wanted.sub_path_expr:
                 raise VolumeError(f"cannot mount {wanted.mount_path}: subPathExpr has not been expanded")
             path = volume.host_path
@@ -177,9 +173,7 @@ def _format_failure(volume: str, error: Exception) -> str:
     return f'MountVolume.SetUp failed for volume "{volume}" : {describe_cause(error)}'
 
 
-def _apply_plans(
-    pod_dir: Path, plans: list[VolumePlan]
-) -> tuple[dict[str, MountedVolume], dict[str, str]]:
+def _apply_plans(pod_dir: Path, plans: list[VolumePlan]) -> tuple[dict[str, MountedVolume], dict[str, str]]:
     mounted, failures = {}, {}
     for plan in plans:
         try:

@@ -16,9 +16,7 @@ SECRET_PLUGIN = "kubernetes.io~secret"
 DEFAULT_MODE = 0o644
 
 
-def read_config_map_data(
-    reader: ObjectReader, namespace: str, name: str, *, optional: bool
-) -> dict[str, bytes]:
+def read_config_map_data(reader: ObjectReader, namespace: str, name: str, *, optional: bool) -> dict[str, bytes]:
     """Contents of a ConfigMap by key; nothing when it is optional and missing.
 
     Raises:

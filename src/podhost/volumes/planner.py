@@ -43,9 +43,7 @@ class Planner:
             if unoffered := find_source_field(volume):
                 raise VolumeError(f"spec.volumes[{index}].{unoffered} is not supported by podhost")
             source = models.EmptyDirVolumeSource()
-        return empty_dir.compute_plan(
-            pod, volume.name, source, host_memory_bytes=self._settings.memory_bytes
-        )
+        return empty_dir.compute_plan(pod, volume.name, source, host_memory_bytes=self._settings.memory_bytes)
 
     def _read_files(self, pod: models.Pod, volume: models.Volume) -> FilesPlan | None:
         namespace = pod.metadata.namespace or ""

@@ -107,7 +107,9 @@ async def test_manifest_list_gives_the_image_of_this_machine_and_the_digest_of_t
         )
         entries.append(
             {
-                "mediaType": json.loads(data)["mediaType"], "digest": digest, "size": len(data),
+                "mediaType": json.loads(data)["mediaType"],
+                "digest": digest,
+                "size": len(data),
                 "platform": {"architecture": architecture, "os": "linux"},
             }
         )
@@ -158,9 +160,7 @@ async def test_invalid_name_and_dead_registry_have_their_reasons(store: ImageSto
     assert caught.value.reason == "RegistryUnavailable"
 
 
-async def test_schema1_and_strange_manifests_are_refused_clearly(
-    store: ImageStore, registry: Registry
-) -> None:
+async def test_schema1_and_strange_manifests_are_refused_clearly(store: ImageStore, registry: Registry) -> None:
     descriptor = registry.push_blob("strange", b"{}")
     manifest = {
         "schemaVersion": 2, "mediaType": OCI_MANIFEST,
@@ -231,9 +231,7 @@ async def test_blob_that_rotted_in_the_store_is_fetched_again(store: ImageStore,
     assert await store.pull_image(f"{registry.host}/rotten:1")
 
 
-async def test_layer_that_is_not_what_the_configuration_says_is_refused(
-    store: ImageStore, registry: Registry
-) -> None:
+async def test_layer_that_is_not_what_the_configuration_says_is_refused(store: ImageStore, registry: Registry) -> None:
     registry.push_image("lying", "1", [_LOWER], diff_ids=[digest_of(b"something else")])
     with pytest.raises(ImagePullError, match="does not match its diff id"):
         await store.pull_image(f"{registry.host}/lying:1")
@@ -257,9 +255,7 @@ async def test_concurrent_pulls_share_the_work_and_cancelling_one_leaves_the_oth
     assert proxy.blob_requests().count(blob) == 1
 
 
-async def test_pull_that_nobody_waits_for_ends_and_leaves_nothing(
-    store: ImageStore, proxy: SpoilingProxy
-) -> None:
+async def test_pull_that_nobody_waits_for_ends_and_leaves_nothing(store: ImageStore, proxy: SpoilingProxy) -> None:
     _push(proxy.target, "abandoned", b"abandoned")
     proxy.hold.clear()
     started = asyncio.Event()
@@ -282,9 +278,7 @@ def _set_on(state: PullProgress, started: asyncio.Event) -> None:
         started.set()
 
 
-async def test_failing_at_each_step_leaves_nothing_and_a_retry_succeeds(
-    store: ImageStore, registry: Registry
-) -> None:
+async def test_failing_at_each_step_leaves_nothing_and_a_retry_succeeds(store: ImageStore, registry: Registry) -> None:
     steps = [name for name in failpoint.known() if name.startswith("image.pull.")]
     assert len(steps) == 6
     for index, step in enumerate(steps):
@@ -307,9 +301,7 @@ async def test_full_disk_leaves_no_blob_behind(store: ImageStore, registry: Regi
     assert store.workspace.content.list_blobs() == set()
 
 
-async def test_moved_tag_leaves_the_old_image_unnamed_until_it_is_pruned(
-    store: ImageStore, registry: Registry
-) -> None:
+async def test_moved_tag_leaves_the_old_image_unnamed_until_it_is_pruned(store: ImageStore, registry: Registry) -> None:
     _push(registry, "moving", b"old")
     ref = f"{registry.host}/moving:1"
     old = await store.pull_image(ref)
@@ -379,9 +371,7 @@ async def test_layers_that_may_not_have_reached_the_disk_are_dropped_and_unpacke
     assert (mount.lower_dirs[0] / "file").exists()
 
 
-async def test_leftovers_of_a_killed_daemon_are_swept_at_open(
-    store: ImageStore, settings: ImageSettings
-) -> None:
+async def test_leftovers_of_a_killed_daemon_are_swept_at_open(store: ImageStore, settings: ImageSettings) -> None:
     await store.close()
     (settings.root / "staging" / "pull-dead" / "deep").mkdir(parents=True)
     (settings.root / "meta.db").write_bytes(b"not a database at all" * 100)

@@ -39,9 +39,7 @@ def _listen(family: socket.AddressFamily, address: str) -> socket.socket:
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-async def test_connects_to_the_loopback_of_the_pod(
-    netns: Path, family: socket.AddressFamily, address: str
-) -> None:
+async def test_connects_to_the_loopback_of_the_pod(netns: Path, family: socket.AddressFamily, address: str) -> None:
     server = run_in_namespace(netns, "net", lambda: _listen(family, address))
     stream = await connect_in_namespace(netns, 8080)
     peer, _ = await asyncio.get_running_loop().sock_accept(server)

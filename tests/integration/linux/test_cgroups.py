@@ -87,9 +87,7 @@ async def test_process_killed_for_want_of_memory_is_counted(path: str) -> None:
     cgroup.create(path)
     assert cgroup.oom_kill_count(path) == 0
     assert cgroup.ensure_pod_parent(path, memory_limit_bytes=16 << 20) == []
-    process = await spawn.start(
-        ["/usr/bin/env", "python3", "-c", "input(); x = bytearray(64 << 20)"], stdin=spawn.PIPE
-    )
+    process = await spawn.start(["/usr/bin/env", "python3", "-c", "input(); x = bytearray(64 << 20)"], stdin=spawn.PIPE)
     cgroup.attach(path, process.pid)
     assert process.stdin is not None
     process.stdin.write(b"\n")

@@ -175,9 +175,7 @@ async def test_changed_object_reaches_the_pods_that_show_it(host: Host) -> None:
     assert (shown / "b").read_text() == "3"
 
 
-async def test_deleted_object_leaves_the_old_files_and_says_so(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_deleted_object_leaves_the_old_files_and_says_so(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     host.objects.config_map("cm", a="1")
     shown = (await host.manager.mount_volumes(host.pod(CONFIG)))["c"].host_path
@@ -330,9 +328,7 @@ async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str,
     assert host.mounts() == []
 
 
-async def test_object_that_is_gone_is_no_reason_for_a_warning(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_object_that_is_gone_is_no_reason_for_a_warning(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.objects.config_map("cm", key="v", other="w")
     items = [{"key": "key", "path": "key"}]
     await host.manager.mount_volumes(host.pod({"name": "c", "configMap": {"name": "cm", "items": items}}))
@@ -446,9 +442,7 @@ STEPS = [name for name in failpoint.known() if name.startswith(("volumes.mount."
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_failure_at_any_step_leaves_what_a_retry_finishes_and_an_unmount_removes(
-    host: Host, step: str
-) -> None:
+async def test_failure_at_any_step_leaves_what_a_retry_finishes_and_an_unmount_removes(host: Host, step: str) -> None:
     host.objects.config_map("cm", a="1")
     host.objects.secret("sec", password="x")
     pod = host.pod(EMPTY, MEMORY, CONFIG, SECRET, {"name": "h", "hostPath": {"path": "/etc"}})

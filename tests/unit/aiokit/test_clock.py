@@ -39,6 +39,4 @@ async def test_fake_clock_moves_with_the_loops_virtual_time() -> None:
 
 
 def test_nanoseconds_become_a_datetime_without_rounding() -> None:
-    assert datetime_from_ns(1_700_000_000_123_456_789) == datetime(
-        2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC
-    )
+    assert datetime_from_ns(1_700_000_000_123_456_789) == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)

@@ -45,9 +45,14 @@ _RUNNING: Any = {"running": {}}
         (_pod("Pending"), ["0/1", "Pending", "0"]),
         (_pod("Running", _status(ready=True, **_RUNNING)), ["1/1", "Running", "0"]),
         (_pod("Pending", _status(waiting={"reason": "ContainerCreating"})), ["0/1", "ContainerCreating", "0"]),
-        (_pod("Running", _status(ready=True, **_RUNNING), _status("b", waiting={"reason": "ErrImagePull"})), [
-            "1/2", "ErrImagePull", "0",
-        ]),
+        (
+            _pod("Running", _status(ready=True, **_RUNNING), _status("b", waiting={"reason": "ErrImagePull"})),
+            [
+                "1/2",
+                "ErrImagePull",
+                "0",
+            ],
+        ),
         (
             _pod("Running", _status(restarts=2, last="2026-11-23T15:59:48Z", waiting={"reason": "CrashLoopBackOff"})),
             ["0/1", "CrashLoopBackOff", "2 (12s ago)"],
@@ -58,7 +63,11 @@ _RUNNING: Any = {"running": {}}
         (_pod("Failed", _status(terminated={"exitCode": 137, "signal": 9})), ["0/1", "Signal:9", "0"]),
         (_pod("Failed", status={"reason": "DeadlineExceeded"}), ["0/1", "DeadlineExceeded", "0"]),
         (
-            _pod("Running", _status(terminated={"exitCode": 0, "reason": "Completed"}), _status("b", ready=True, **_RUNNING)),
+            _pod(
+                "Running",
+                _status(terminated={"exitCode": 0, "reason": "Completed"}),
+                _status("b", ready=True, **_RUNNING),
+            ),
             ["1/2", "NotReady", "0"],
         ),
         (
@@ -81,7 +90,9 @@ _RUNNING: Any = {"running": {}}
             ["0/1", "Init:1/2", "0"],
         ),
         (
-            _pod("Pending", init=(_status("i", restarts=1, terminated={"exitCode": 1, "reason": "Error"}),), **_INIT_SPEC),
+            _pod(
+                "Pending", init=(_status("i", restarts=1, terminated={"exitCode": 1, "reason": "Error"}),), **_INIT_SPEC
+            ),
             ["0/1", "Init:Error", "1"],
         ),
         (
@@ -131,9 +142,14 @@ def test_wide_columns_of_a_pod() -> None:
             ["ClusterIP", "10.0.0.1", "<none>", "80/TCP"],
         ),
         (
-            {"type": "NodePort", "clusterIP": "10.0.0.1", "ports": [
-                {"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 53, "protocol": "UDP", "nodePort": 30053}
-            ]},
+            {
+                "type": "NodePort",
+                "clusterIP": "10.0.0.1",
+                "ports": [
+                    {"port": 80, "protocol": "TCP", "nodePort": 30080},
+                    {"port": 53, "protocol": "UDP", "nodePort": 30053},
+                ],
+            },
             ["NodePort", "10.0.0.1", "<none>", "80:30080/TCP,53:30053/UDP"],
         ),
         ({"type": "ClusterIP", "clusterIP": "None"}, ["ClusterIP", "None", "<none>", "<none>"]),
@@ -165,7 +181,16 @@ def test_events_name_their_object_and_source() -> None:
         "count": 3,
     }
     assert columns.event_row(event, NOW) == [
-        "60s", "Normal", "Started", "pod/p", "spec.containers{a}", "kubelet, n", "Started container a", "60m", 3, "p.1",
+        "60s",
+        "Normal",
+        "Started",
+        "pod/p",
+        "spec.containers{a}",
+        "kubelet, n",
+        "Started container a",
+        "60m",
+        3,
+        "p.1",
     ]
 
 

@@ -114,11 +114,13 @@ def test_the_document_is_never_the_callers() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["metadata", "spec", "name", "containers", "ports", "env", "labels", "x", "resources"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["metadata", "spec", "name", "containers", "ports", "env", "labels", "x", "resources"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )

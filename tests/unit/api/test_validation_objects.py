@@ -31,10 +31,13 @@ def _errors(kind: kinds.Kind, document: Document) -> list[str]:
         ({"type": "ExternalName", "externalName": "example.com."}, []),
         ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}, []),
         ({}, ["spec.ports: Required value"]),
-        ({"ports": [{"port": 0}]}, [
-            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
-            "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",
-        ]),
+        (
+            {"ports": [{"port": 0}]},
+            [
+                "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+                "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ],
+        ),
         ({"ports": [{"port": 80}, {"port": 81, "name": "b"}]}, ["spec.ports[0].name: Required value"]),
         (
             {"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "a"}]},
@@ -61,10 +64,7 @@ def _errors(kind: kinds.Kind, document: Document) -> list[str]:
         ),
         (
             {"clusterIP": "x", "ports": [{"port": 80}]},
-            [
-                'spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or '
-                "2001:db8::ffff)"
-            ],
+            ['spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'],
         ),
         ({"type": "ExternalName"}, ["spec.externalName: Required value"]),
         (
@@ -143,7 +143,11 @@ def test_allocators_have_their_words() -> None:
             [": Too long: may not be more than 1048576 bytes"],
         ),
         (kinds.SECRET, {"stringData": {"a": "b"}}, []),
-        (kinds.SECRET, {"type": "kubernetes.io/tls"}, ["data[tls.crt]: Required value", "data[tls.key]: Required value"]),
+        (
+            kinds.SECRET,
+            {"type": "kubernetes.io/tls"},
+            ["data[tls.crt]: Required value", "data[tls.key]: Required value"],
+        ),
         (
             kinds.SECRET,
             {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "eA=="}},
@@ -152,7 +156,11 @@ def test_allocators_have_their_words() -> None:
                 "Expecting value: line 1 column 1 (char 0)"
             ],
         ),
-        (kinds.NAMESPACE, {"metadata": {"name": "a.b"}}, ['metadata.name: Invalid value: "a.b": must not contain dots']),
+        (
+            kinds.NAMESPACE,
+            {"metadata": {"name": "a.b"}},
+            ['metadata.name: Invalid value: "a.b": must not contain dots'],
+        ),
         (
             kinds.NAMESPACE,
             {"metadata": {"name": "a", "namespace": "b"}},

@@ -42,9 +42,10 @@ _ROWS: list[tuple[Document, list[str]]] = [
         {"containers": [{}]},
         ["spec.containers[0].name: Required value", "spec.containers[0].image: Required value"],
     ),
-    (_container(image=" nginx"), [
-        'spec.containers[0].image: Invalid value: " nginx": must not have leading or trailing whitespace'
-    ]),
+    (
+        _container(image=" nginx"),
+        ['spec.containers[0].image: Invalid value: " nginx": must not have leading or trailing whitespace'],
+    ),
     (
         {"containers": [{"name": "a", "image": "b"}, {"name": "a", "image": "c"}]},
         ['spec.containers[1].name: Duplicate value: "a"'],
@@ -58,9 +59,10 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ['spec.containers[0].volumeMounts[0].name: Not found: "nope"'],
     ),
     (
-        _volume(emptyDir={}) | _container(volumeMounts=[
-            {"name": "v", "mountPath": "/x"}, {"name": "v", "mountPath": "/x", "subPath": "../y"}
-        ]),
+        _volume(emptyDir={})
+        | _container(
+            volumeMounts=[{"name": "v", "mountPath": "/x"}, {"name": "v", "mountPath": "/x", "subPath": "../y"}]
+        ),
         [
             "spec.containers[0].volumeMounts.subPath: Invalid value: \"../y\": must not contain '..'",
             'spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/x": must be unique',
@@ -68,10 +70,7 @@ _ROWS: list[tuple[Document, list[str]]] = [
     ),
     (
         _container(ports=[{"containerPort": 70000}]),
-        [
-            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: "
-            "must be between 1 and 65535, inclusive"
-        ],
+        ["spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"],
     ),
     (
         _container(ports=[{"containerPort": 80, "name": "web"}, {"containerPort": 81, "name": "web"}]),
@@ -79,9 +78,7 @@ _ROWS: list[tuple[Document, list[str]]] = [
     ),
     (
         _container(ports=[{"containerPort": 80, "protocol": "tcp"}]),
-        [
-            'spec.containers[0].ports[0].protocol: Unsupported value: "tcp": supported values: "SCTP", "TCP", "UDP"'
-        ],
+        ['spec.containers[0].ports[0].protocol: Unsupported value: "tcp": supported values: "SCTP", "TCP", "UDP"'],
     ),
     (
         {
@@ -121,8 +118,12 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ],
     ),
     (
-        _container(env=[{"name": "", "value": "x"}, {"name": "B", "value": "x", "valueFrom": {"fieldRef": {
-            "fieldPath": "status.phase"}}}]),
+        _container(
+            env=[
+                {"name": "", "value": "x"},
+                {"name": "B", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}},
+            ]
+        ),
         [
             "spec.containers[0].env[0].name: Required value",
             'spec.containers[0].env[1].valueFrom.fieldRef.fieldPath: Unsupported value: "status.phase": supported '
@@ -143,8 +144,7 @@ _ROWS: list[tuple[Document, list[str]]] = [
     (
         _container(livenessProbe={"periodSeconds": -1, "tcpSocket": {"port": 0}}),
         [
-            "spec.containers[0].livenessProbe.tcpSocket.port: Invalid value: 0: "
-            "must be between 1 and 65535, inclusive",
+            "spec.containers[0].livenessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
             "spec.containers[0].livenessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0",
         ],
     ),
@@ -206,10 +206,7 @@ _ROWS: list[tuple[Document, list[str]]] = [
     ),
     (
         _container() | {"hostAliases": [{"ip": "x", "hostnames": ["a"]}]},
-        [
-            'spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or '
-            "2001:db8::ffff)"
-        ],
+        ['spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'],
     ),
     (
         _container() | {"ephemeralContainers": [{"name": "e", "image": "e"}]},

@@ -21,9 +21,7 @@ WARNED = GOOD.replace("name: a", "name: a\n  annotations: {on: x}", 1)
     ("text", "flags", "code"),
     [(GOOD, [], 0), (BAD, [], 1), (WARNED, [], 0), (WARNED, ["--strict"], 1), ("", [], 0)],
 )
-def test_exit_code_says_whether_there_are_faults(
-    tmp_path: Path, text: str, flags: list[str], code: int
-) -> None:
+def test_exit_code_says_whether_there_are_faults(tmp_path: Path, text: str, flags: list[str], code: int) -> None:
     (tmp_path / "a.yaml").write_text(text)
     assert main(["check", *flags, str(tmp_path / "a.yaml")]) == code
 
@@ -45,9 +43,7 @@ def test_summary_names_the_command_that_mends(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == f"✗ one error; `podhost fix {path}` mends all of them\n"
 
 
-def test_editors_ci_and_programs_have_their_own_formats(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_editors_ci_and_programs_have_their_own_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(BAD)
     main(["check", "-o", "line", str(path)])
@@ -63,18 +59,14 @@ def test_editors_ci_and_programs_have_their_own_formats(
     main(["check", "-o", "json", str(path)])
     told = json.loads(capsys.readouterr().out)
     assert told["objects"] == [{"file": str(path), "line": 1, "kind": "Pod", "name": "a"}]
-    assert [(fault["line"], fault["column"], fault["code"]) for fault in told["faults"]] == [
-        (8, 5, "unknown-field")
-    ]
+    assert [(fault["line"], fault["column"], fault["code"]) for fault in told["faults"]] == [(8, 5, "unknown-field")]
 
 
 def test_directories_and_stdin_are_checked_and_one_bad_source_does_not_hide_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text(GOOD + "---\n" + BAD)
-    (tmp_path / "b.json").write_text(
-        '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labls": {}}}'
-    )
+    (tmp_path / "b.json").write_text('{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labls": {}}}')
     (tmp_path / "c.yaml").write_bytes(b"a: \xff\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(BAD))
     assert main(["check", "-o", "line", "/nonexistent.yaml", str(tmp_path), "-"]) == 2
@@ -85,9 +77,7 @@ def test_directories_and_stdin_are_checked_and_one_bad_source_does_not_hide_the_
     assert "line 1 is not UTF-8 text" in err
 
 
-def test_documents_of_all_files_of_a_directory_are_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_documents_of_all_files_of_a_directory_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text(GOOD + "---\n" + BAD)
     (tmp_path / "b.json").write_text(
         '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "labls": {}}}'
@@ -134,14 +124,10 @@ def test_control_characters_of_a_manifest_never_reach_the_terminal(
     assert all(char.isprintable() or char == "\n" for char in out)
 
 
-def test_up_refuses_faults_before_anything_is_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_up_refuses_faults_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(GOOD.replace("    image", "   image"))
     assert main(["up", str(path)]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"{path}:8:4: error: the indentation of `image` fits nothing above it\n")
-    assert err.endswith(
-        f"podhost: one fault; nothing was changed\n  → podhost fix {path} mends all of them\n"
-    )
+    assert err.endswith(f"podhost: one fault; nothing was changed\n  → podhost fix {path} mends all of them\n")

@@ -21,9 +21,7 @@ def broken(tmp_path: Path) -> Path:
     return path
 
 
-def test_change_is_shown_and_not_written_without_a_yes(
-    broken: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_change_is_shown_and_not_written_without_a_yes(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", str(broken)]) == 1
     out, err = capsys.readouterr()
     assert "-  image: i\n+    image: i\n" in out
@@ -41,9 +39,7 @@ def test_yes_writes_in_place(broken: Path, flag: str, capsys: pytest.CaptureFixt
     assert "nothing to mend" in capsys.readouterr().err
 
 
-def test_what_has_two_readings_is_left_to_the_author(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_has_two_readings_is_left_to_the_author(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pod.yaml"
     path.write_text(BROKEN.replace("name: a", "name: 'a"))
     assert main(["fix", "--yes", str(path)]) == 1
@@ -51,9 +47,7 @@ def test_what_has_two_readings_is_left_to_the_author(
     assert "one fault is left that only its author can mend" in capsys.readouterr().err
 
 
-def test_stdin_is_mended_to_stdout(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stdin_is_mended_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(BROKEN))
     assert main(["fix", "-"]) == 0
     assert capsys.readouterr().out == GOOD

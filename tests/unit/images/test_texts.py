@@ -40,7 +40,9 @@ def test_auth_file_is_what_skopeo_reads() -> None:
     assert base64.b64decode(data["auths"]["quay.io"]["auth"]).decode() == "u:p:ä"
 
 
-@pytest.mark.parametrize("domain", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "[::1]"])
+@pytest.mark.parametrize(
+    "domain", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "[::1]"]
+)
 def test_registries_on_loopback_may_speak_http(domain: str) -> None:
     assert is_loopback(domain)
 

@@ -20,9 +20,7 @@ from podhost.kubelet.pod_actions import ContainerStart
 from podhost.kubelet.sandbox_config import build_sandbox_config, choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 
-SETTINGS = KubeletSettings(
-    node_name="n1", log_dir=Path("/logs"), state_dir=Path("/state"), cluster_dns=("10.96.0.10",)
-)
+SETTINGS = KubeletSettings(node_name="n1", log_dir=Path("/logs"), state_dir=Path("/state"), cluster_dns=("10.96.0.10",))
 HOST_DNS = DnsConfig(servers=("9.9.9.9",), searches=("lan",), options=("timeout:1",))
 
 
@@ -144,14 +142,17 @@ def test_host_ports_are_collected() -> None:
         host_dns=HOST_DNS,
     )
     (mapping,) = config.port_mappings
-    assert (mapping.host_port, mapping.container_port, mapping.host_ip, mapping.protocol) == (8080, 80, "127.0.0.1", "TCP")
+    assert (mapping.host_port, mapping.container_port, mapping.host_ip, mapping.protocol) == (
+        8080,
+        80,
+        "127.0.0.1",
+        "TCP",
+    )
 
 
 def test_resolv_conf_of_the_host_is_read() -> None:
     text = "# c\nnameserver 1.1.1.1\nnameserver 2.2.2.2 ; x\nsearch a b\nsearch c.\noptions rotate\n"
-    assert parse_resolv_conf(text) == DnsConfig(
-        servers=("1.1.1.1", "2.2.2.2"), searches=("c",), options=("rotate",)
-    )
+    assert parse_resolv_conf(text) == DnsConfig(servers=("1.1.1.1", "2.2.2.2"), searches=("c",), options=("rotate",))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,5 @@ def test_pods_never_get_a_resolver_on_the_hosts_loopback(
 def test_searches_come_with_the_resolvers(tmp_path: Path) -> None:
     (tmp_path / "stub").write_text("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n")
     (tmp_path / "upstream").write_text("nameserver 192.168.1.1\nsearch home.example\n")
-    settings = replace(
-        SETTINGS, resolv_conf=tmp_path / "stub", upstream_resolv_conf=tmp_path / "upstream"
-    )
+    settings = replace(SETTINGS, resolv_conf=tmp_path / "stub", upstream_resolv_conf=tmp_path / "upstream")
     assert read_host_facts(settings).dns == DnsConfig(servers=("192.168.1.1",), searches=("home.example",))

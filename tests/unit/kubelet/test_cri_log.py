@@ -66,7 +66,9 @@ def test_time_zone_of_conmon_is_shown_as_kubernetes_does() -> None:
 def test_only_lines_since_a_time() -> None:
     decoder = LogDecoder(since_ns=T0 + 3)
     assert decoder.feed(_log(2)) == b""
-    assert decoder.feed(b"".join(encode_record(T0 + i, STDOUT, b"line %d" % i) for i in (2, 3, 4))) == b"line 3\nline 4\n"
+    assert (
+        decoder.feed(b"".join(encode_record(T0 + i, STDOUT, b"line %d" % i) for i in (2, 3, 4))) == b"line 3\nline 4\n"
+    )
 
 
 def test_torn_and_foreign_lines_do_not_hide_the_rest() -> None:

@@ -19,7 +19,10 @@ OBJECTS: dict[tuple[str, str], dict[str, Any]] = {
 SERVICES = (
     {
         "metadata": {"name": "my-db", "namespace": "default"},
-        "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 5432, "name": "pg-main"}, {"port": 53, "protocol": "UDP"}]},
+        "spec": {
+            "clusterIP": "10.96.0.9",
+            "ports": [{"port": 5432, "name": "pg-main"}, {"port": 53, "protocol": "UDP"}],
+        },
     },
     {"metadata": {"name": "headless", "namespace": "default"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]}},
 )
@@ -109,7 +112,10 @@ def test_optional_references_leave_the_variable_out() -> None:
 
 
 def test_env_overrides_env_from_and_prefixes_are_added() -> None:
-    sources: list[dict[str, Any]] = [{"configMapRef": {"name": "conf"}, "prefix": "P_"}, {"configMapRef": {"name": "conf"}}]
+    sources: list[dict[str, Any]] = [
+        {"configMapRef": {"name": "conf"}, "prefix": "P_"},
+        {"configMapRef": {"name": "conf"}},
+    ]
     assert _build({"name": "a", "value": "own $(P_b)"}, env_from=sources) == {
         "P_a": "1", "P_b": "2", "a": "own 2", "b": "2",
     }  # fmt: skip

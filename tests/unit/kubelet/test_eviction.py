@@ -48,9 +48,7 @@ async def test_evicted_pod_stays_so_and_is_not_measured_again(rig: Rig) -> None:
     assert rig.status()["reason"] == "Evicted"
 
 
-@pytest.mark.parametrize(
-    "source", [{}, {"medium": "Memory", "sizeLimit": "1Mi"}], ids=["without limit", "in memory"]
-)
+@pytest.mark.parametrize("source", [{}, {"medium": "Memory", "sizeLimit": "1Mi"}], ids=["without limit", "in memory"])
 async def test_nothing_is_measured_without_a_limit_on_disk(rig: Rig, source: dict[str, str]) -> None:
     rig.create(make_pod(volumes=[{"name": "x", "emptyDir": source}]))
     await asyncio.sleep(200)

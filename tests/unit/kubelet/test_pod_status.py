@@ -56,9 +56,7 @@ class Case:
         spec = {"containers": [{"name": "b"}, {"name": "a"}], **self.spec}
         pod = msgspec.convert(make_pod("web", *spec.pop("containers"), **spec), models.Pod)
         context = StatusContext(now_ns=NOW, host_ips=("192.168.0.1",), **self.context)
-        return generate_pod_status(
-            pod, build_runtime_status(self.sandboxes, self.containers), self.previous, context
-        )
+        return generate_pod_status(pod, build_runtime_status(self.sandboxes, self.containers), self.previous, context)
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -133,9 +131,7 @@ def test_phase_and_states(case: Case, expected: str) -> None:
 
 
 def _conditions(case: Case) -> dict[str, tuple[str, str, str]]:
-    return {
-        c["type"]: (c["status"], c.get("reason", ""), c.get("message", "")) for c in case.generate()["conditions"]
-    }
+    return {c["type"]: (c["status"], c.get("reason", ""), c.get("message", "")) for c in case.generate()["conditions"]}
 
 
 def test_conditions_of_a_ready_pod_are_in_the_order_of_the_kubelet() -> None:

@@ -37,9 +37,7 @@ def root_fd(root: Path) -> Iterator[int]:
         ("/secret", b"inside too"),
     ],
 )
-def test_symlinks_are_resolved_as_if_the_root_were_the_file_systems(
-    root: Path, target: str, content: bytes
-) -> None:
+def test_symlinks_are_resolved_as_if_the_root_were_the_file_systems(root: Path, target: str, content: bytes) -> None:
     (root / "link").symlink_to(target)
     assert paths.read_file_beneath(root, "link", 100) == content
     assert paths.read_file_beneath(root, target, 100) == content

@@ -15,9 +15,7 @@ from podhost.manifests.report import check_text, mend_text
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PARTS = [
-    part
-    for name in ("mc1", "mc2", "mc3")
-    for part in (EXAMPLES / name / f"{name}.yaml").read_text().split("---\n")
+    part for name in ("mc1", "mc2", "mc3") for part in (EXAMPLES / name / f"{name}.yaml").read_text().split("---\n")
 ]
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 

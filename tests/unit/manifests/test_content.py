@@ -105,7 +105,18 @@ def test_aliases_and_merge_keys_are_followed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: &x [*x]\n", "[" * 500 + "]" * 500, "a: *nobody\n", "\x00", "? [a]\n: b\n", "!!python/name:x\n", "{a: 1", "\t", "'", "a\u2028b\u0085: ]\n"],
+    [
+        "a: &x [*x]\n",
+        "[" * 500 + "]" * 500,
+        "a: *nobody\n",
+        "\x00",
+        "? [a]\n: b\n",
+        "!!python/name:x\n",
+        "{a: 1",
+        "\t",
+        "'",
+        "a\u2028b\u0085: ]\n",
+    ],
 )
 def test_nonsense_is_a_fault_and_no_traceback(text: str) -> None:
     report = check_text(text)
@@ -123,7 +134,11 @@ CAUSES: dict[str, Any] = {
                 "field": "spec.restartPolicy",
                 "message": 'Unsupported value: "Nver": supported values: "Always", "OnFailure", "Never"',
             },
-            {"reason": "FieldValueRequired", "field": "spec.containers[0].ports[0].containerPort", "message": "Required value"},
+            {
+                "reason": "FieldValueRequired",
+                "field": "spec.containers[0].ports[0].containerPort",
+                "message": "Required value",
+            },
         ]
     },
 }

@@ -55,9 +55,21 @@ def replaced(*changes: tuple[str, str]) -> str:
         ("    app: web", "  app: web", "6:3", "`app` belongs to `labels`: indent it by two more spaces", True),
         ("  volumes:", " volumes:", "24:2", "`volumes` belongs to `spec`: indent it by one more space", True),
         ("  containers:", " containers:", "8:2", "`containers` belongs to `spec`: indent it by one more space", True),
-        ("    - containerPort", "  - containerPort", "12:3", "the item belongs to the list `ports`: indent it by", True),
+        (
+            "    - containerPort",
+            "  - containerPort",
+            "12:3",
+            "the item belongs to the list `ports`: indent it by",
+            True,
+        ),
         ("  - name: b", " - name: b", "17:2", "the item belongs to the list `containers`: indent it by one more", True),
-        ("  - name: a", "     - name: a", "9:6", "the item belongs to the list `containers`: indent it by three f", True),
+        (
+            "  - name: a",
+            "     - name: a",
+            "9:6",
+            "the item belongs to the list `containers`: indent it by three f",
+            True,
+        ),
         ("      done", "done", "22:1", "it probably goes on with the text that begins in line 20", True),
         ("image: debian", "image:debian", "18:5", "`image: debian`", True),
         ("spec:", "spec", "7:1", "`spec:`", True),
@@ -88,9 +100,7 @@ def test_damage_is_told_at_its_place(old: str, new: str, place: str, meant: str,
 
 
 def test_several_faults_are_told_at_once_also_in_several_documents() -> None:
-    broken = replaced(
-        ("    emptyDir", "  emptyDir"), ("    app: web", "  app: web"), ("image: debian", "imag: debian")
-    )
+    broken = replaced(("    emptyDir", "  emptyDir"), ("    app: web", "  app: web"), ("image: debian", "imag: debian"))
     faults = check_text(broken + "---\n" + broken).faults
     assert [fault.line for fault in faults] == [6, 18, 26, 33, 45, 53]
     assert "labels" in faults[3].message

@@ -32,9 +32,9 @@ def validate_node_update(new: Object, old: Object) -> list[FieldError]:
     errors = validate_node(new)
     spec, old_spec = new.get("spec") or {}, old.get("spec") or {}
     if old_spec.get("providerID") and spec.get("providerID") != old_spec["providerID"]:
-        detail = "node updates may not change providerID except from \"\" to valid"
+        detail = 'node updates may not change providerID except from "" to valid'
         errors.append(_SPEC.child("providerID").forbidden(detail))
     if old_spec.get("podCIDRs") and spec.get("podCIDRs") != old_spec["podCIDRs"]:
-        detail = "node updates may not change podCIDR except from \"\" to valid"
+        detail = 'node updates may not change podCIDR except from "" to valid'
         errors.append(_SPEC.child("podCIDRs").forbidden(detail))
     return errors

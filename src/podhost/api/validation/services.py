@@ -174,7 +174,7 @@ def _validate_families_match(spec: Mapping[str, Any], addresses: list[str]) -> l
         except ValueError:
             continue
         if family in _FAMILIES and family != f"IPv{version}":
-            detail = f'expected an IPv{family[-1]} value as indicated by `ipFamilies[{index}]`'
+            detail = f"expected an IPv{family[-1]} value as indicated by `ipFamilies[{index}]`"
             errors.append(_SPEC.child("clusterIPs").index(index).invalid(address, detail))
     return errors
 

@@ -147,10 +147,12 @@ def _validate_downward_file(item: Mapping[str, Any], path: Path) -> list[FieldEr
 
 
 _PROJECTION_CHECKS: Mapping[str, Callable[[Mapping[str, Any], Path], list[FieldError]]] = {
-    "secret": lambda source, path: ([] if source.get("name") else [path.child("name").required()])
-    + _validate_items(source, path),
-    "configMap": lambda source, path: ([] if source.get("name") else [path.child("name").required()])
-    + _validate_items(source, path),
+    "secret": lambda source, path: (
+        ([] if source.get("name") else [path.child("name").required()]) + _validate_items(source, path)
+    ),
+    "configMap": lambda source, path: (
+        ([] if source.get("name") else [path.child("name").required()]) + _validate_items(source, path)
+    ),
     "downwardAPI": _validate_downward,
     "serviceAccountToken": lambda source, path: _validate_token(source, path),
 }
