@@ -143,9 +143,10 @@ def _remove_files(ctx: RuntimeContext, entry: ContainerEntry) -> None:
 def remove_logs(log_path: Path) -> None:
     """The log, its rotated parts, and its directory with the last one.  Blocking."""
     log_path.unlink(missing_ok=True)
-    for rotated in log_path.parent.glob(f"{log_path.name}.*"):
-        rotated.unlink(missing_ok=True)
     try:
+        for name in os.listdir(log_path.parent):
+            if name.startswith(f"{log_path.name}."):
+                (log_path.parent / name).unlink(missing_ok=True)
         log_path.parent.rmdir()
     except OSError:
-        pass  # other attempts have their logs there
+        pass  # other attempts have their logs there, or the last of them has just taken the directory along

@@ -74,8 +74,14 @@ def test_wishes_are_taken_over() -> None:
     assert (plan.bridge, str(plan.pod_cidr), plan.node_ports) == ("mine", "10.9.0.0/16", (30000, 30009))
 
 
+@pytest.fixture
+def own_bridges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever bridges this machine has: those of the plans are the instance's own."""
+    monkeypatch.setattr(plans, "is_foreign", lambda bridge, data_dir: False)
+
+
 def test_plan_is_kept_and_plans_of_stopped_instances_count_as_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_bridges: None
 ) -> None:
     monkeypatch.setattr(plans, "observe_host", lambda: EMPTY)
     first = ensure_plan(tmp_path, "default")
@@ -87,7 +93,9 @@ def test_plan_is_kept_and_plans_of_stopped_instances_count_as_taken(
     assert ensure_plan(tmp_path, "default").bridge == "ph2"
 
 
-def test_kept_plan_changes_when_the_user_wishes_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_plan_changes_when_the_user_wishes_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_bridges: None
+) -> None:
     monkeypatch.setattr(plans, "observe_host", lambda: EMPTY)
     ensure_plan(tmp_path, "default")
     monkeypatch.setattr(plans, "observe_host", lambda: host("10.200.0.0/17", links=("ph0",)))
