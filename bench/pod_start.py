@@ -147,14 +147,16 @@ def podman_sample(work: Path) -> tuple[list[float], float] | None:
     shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
 
     def one(index: int) -> float:
-        file.write_text(json.dumps(manifest(f"peer{index}")))
+        file.write_text(json.dumps(manifest(f"peer-{os.getpid()}-{index}")))
         begin = time.perf_counter()
         subprocess.run([*shell, "podman", "kube", "play", str(file)], check=True, capture_output=True, env=environment)
         return time.perf_counter() - begin
 
     def settle(index: int) -> None:
         subprocess.run(
-            [*shell, "podman", "pod", "rm", "-f", "-t", "0", f"peer{index}"], capture_output=True, check=False
+            [*shell, "podman", "pod", "rm", "-f", "-t", "0", f"peer-{os.getpid()}-{index}"],
+            capture_output=True,
+            check=False,
         )
 
     try:
