@@ -129,12 +129,12 @@ class PodStarter:
         assert found is not None
         container = _as_container(found[0])
         paths = compute_paths(pod, start, self._context.settings)
+        await self._make_files(document, pod, container, paths)
         if self._context.images.image_status(container.image or "") is not None:
             # Only a pull is worth doing beside volumes and sandbox.  What is said of an image that is here comes
             # after them, as from a kubelet: a volume that fails again and again says it once.
             await asyncio.shield(prepared)
         image = await self._puller.ensure_image(document, pod, container)
-        await self._make_files(document, pod, container, paths)
         failpoint.hit(_STEP_FILES)
         ready = await asyncio.shield(prepared)
         container_id = await self._create(document, pod, container, start, image, ready)
