@@ -84,7 +84,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "readinessProbe": _later("the container runs without it"),
         "startupProbe": _later("the container runs without it"),
         "resizePolicy": _harmless("resources are set when the container starts"),
-        "restartPolicyRules": _later("restartPolicy alone decides"),
         "volumeDevices": _later("the device is not there"),
     },
     "SecurityContext": {
@@ -153,8 +152,10 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "PodSchedulingGate": "name",
         "Lifecycle": "stopSignal",
         "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources "
-        "restartPolicy securityContext stdin stdinOnce terminationMessagePath terminationMessagePolicy tty "
-        "volumeMounts workingDir",
+        "restartPolicy restartPolicyRules securityContext stdin stdinOnce terminationMessagePath "
+        "terminationMessagePolicy tty volumeMounts workingDir",
+        "ContainerRestartRule": "action exitCodes",
+        "ContainerRestartRuleOnExitCodes": "operator values",
         "ContainerPort": "containerPort hostIP hostPort name protocol",
         "ResourceRequirements": "limits requests",
         "EnvVar": "name value valueFrom",

@@ -18,6 +18,7 @@ from podhost.kubelet.qos import compute_oom_score_adj
 from podhost.kubelet.runtime_status import (
     LABEL_BACKOFF_S,
     LABEL_KIND,
+    LABEL_ROUND,
     LABEL_SPEC_HASH,
     LABEL_TERMINATION_LOG,
     LABEL_TERMINATION_POLICY,
@@ -86,6 +87,7 @@ def build_container_config(
             LABEL_KIND: start.kind,
             LABEL_SPEC_HASH: compute_spec_hash(container),
             LABEL_BACKOFF_S: f"{start.backoff_s:g}",
+            LABEL_ROUND: str(start.round),
             LABEL_TERMINATION_LOG: str(paths.termination),
             LABEL_TERMINATION_POLICY: container.termination_message_policy or "File",
         },

@@ -26,14 +26,17 @@ from podhost.kubelet.pod_actions import (
     compute_backoff_s,
     compute_restart_at_ns,
     is_sidecar,
-    should_restart,
 )
+from podhost.kubelet.restart_policy import compute_round, read_round, should_restart
 from podhost.kubelet.runtime_status import PodRuntimeStatus
 from podhost.kubelet.settings import BackoffSettings
 
 ID_PREFIX = "podhost://"
+UNKNOWN_EXIT_CODE = 137
 LOST_MESSAGE = "The container could not be located when the pod was terminated"
 LOST_REASON = "ContainerStatusUnknown"
+RESTARTING_ALL_REASON = "RestartingAllContainers"
+RESTARTING_ALL_MESSAGE = "The container is removed because RestartAllContainers in place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +88,44 @@ def build_container_status(
         return _build_unseen(container, previous, context, default_waiting)
     state, last_state = _build_states(pod, container, latest, previous, history, context, default_waiting)
     running = "running" in state
+    waits_for_round = _waits_for_round(pod, latest, observed, context, kind)
+    if waits_for_round:
+        state = _waiting_state(WaitingReason(RESTARTING_ALL_REASON, RESTARTING_ALL_MESSAGE))
+        last_state = {"terminated": _build_reset(latest)}
     started = running and latest.id not in context.view.not_started
     status: dict[str, Any] = {
         "name": container.name,
         "state": state,
         "lastState": last_state,
         "ready": _is_ready(container, kind, latest, started),
-        "restartCount": latest.attempt,
+        "restartCount": latest.attempt + waits_for_round,
         "image": container.image or latest.image_ref,
         "imageID": context.image_names.get(latest.image_id, str(latest.image_id)),
         "containerID": format_container_id(latest.id),
         "started": started,
     }
     return _with_spec_facts(status, container)
+
+
+def _waits_for_round(
+    pod: models.Pod, latest: ContainerStatus, observed: PodRuntimeStatus, context: StatusContext, kind: str
+) -> bool:
+    """Has it ended with a round of the pod, and not begun the next?"""
+    if context.is_ending or kind == "ephemeral" or latest.state is not ContainerState.EXITED:
+        return False
+    return read_round(latest) < compute_round(pod, observed)
+
+
+def _build_reset(status: ContainerStatus) -> dict[str, Any]:
+    """What is said of a container that ended with its round, whoever ended it."""
+    return {
+        "exitCode": UNKNOWN_EXIT_CODE,
+        "reason": RESTARTING_ALL_REASON,
+        "message": RESTARTING_ALL_MESSAGE,
+        "startedAt": format_time(status.started_at_ns),
+        "finishedAt": format_time(status.finished_at_ns),
+        "containerID": format_container_id(status.id),
+    }
 
 
 def _is_ready(container: AnyContainer, kind: str, latest: ContainerStatus, started: bool) -> bool:
@@ -174,6 +202,8 @@ def _build_last_state(
     context: StatusContext,
 ) -> dict[str, Any]:
     if len(history) > 1 and history[1].state is ContainerState.EXITED:
+        if read_round(history[1]) < read_round(latest):
+            return {"terminated": _build_reset(history[1])}
         return {"terminated": build_terminated(history[1], context.messages)}
     if previous is None or latest.attempt == 0:
         return {}
@@ -230,7 +260,7 @@ def _build_unseen(
 
 def _build_lost(running: Mapping[str, Any], previous: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
     lost = {
-        "exitCode": 137,
+        "exitCode": UNKNOWN_EXIT_CODE,
         "reason": LOST_REASON,
         "message": LOST_MESSAGE,
         "startedAt": running.get("startedAt") or format_time(0),

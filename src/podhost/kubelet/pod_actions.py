@@ -21,6 +21,13 @@ from typing import Literal
 from podhost.api import models
 from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.runtime import ContainerState, ContainerStatus
+from podhost.kubelet.restart_policy import (
+    compute_round,
+    may_restart,
+    read_round,
+    restarts_after,
+    should_restart,
+)
 from podhost.kubelet.runtime_status import LABEL_BACKOFF_S, LABEL_SPEC_HASH, PodRuntimeStatus
 from podhost.kubelet.settings import BackoffSettings
 from podhost.linux.sysctls import find_sysctl_namespace, normalize_sysctl
@@ -52,6 +59,8 @@ class ContainerStart:
     replaces: ContainerId | None = None
     """A container that was created and never started: removed first."""
     not_before_ns: int = 0
+    round: int = 0
+    """How often all containers of the pod have been restarted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,9 @@ class ContainerKill:
     id: ContainerId
     name: str
     message: str
-    reason: Literal["", "Unknown", "LivenessProbe", "StartupProbe", "SpecChanged"] = ""
+    reason: Literal["", "Unknown", "LivenessProbe", "StartupProbe", "SpecChanged", "RestartAllContainers"] = ""
+    grace_s: float | None = None
+    """Patience with it; ``None``: as the pod says."""
 
 
 SYSCTL_FORBIDDEN = "SysctlForbidden"
@@ -122,9 +133,16 @@ def compute_pod_actions(
     if sandbox is None:
         actions = _compute_new_sandbox(pod, observed)
     else:
-        decision = _Decision(pod, observed, sandbox.id, backoff, view or LifecycleView())
+        decision = _Decision(pod, observed, sandbox.id, backoff, view or LifecycleView(), compute_round(pod, observed))
         actions = decision.compute()
+    actions = _in_round(actions, compute_round(pod, observed))
     return _split_by_time(actions, now_ns, deadline_ns)
+
+
+def _in_round(actions: PodActions, number: int) -> PodActions:
+    """An ephemeral container belongs to none."""
+    starts = tuple(s if s.kind == "ephemeral" else replace(s, round=number) for s in actions.start)
+    return replace(actions, start=starts)
 
 
 def find_forbidden_sysctl(pod: models.Pod) -> str | None:
@@ -153,23 +171,6 @@ def compute_spec_hash(container: AnyContainer) -> str:
 def is_sidecar(container: models.Container) -> bool:
     """Whether an init container is restartable (KEP-753)."""
     return container.restart_policy == "Always"
-
-
-def restart_policy(pod: models.Pod) -> str:
-    """``Always``, ``OnFailure`` or ``Never``."""
-    return pod.spec.restart_policy or "Always"
-
-
-def should_restart(pod: models.Pod, container: models.Container, status: ContainerStatus | None) -> bool:
-    """Whether a container that does not run has to be started (again)."""
-    if status is None or status.state in (ContainerState.CREATED, ContainerState.UNKNOWN):
-        return True
-    if status.state is ContainerState.RUNNING:
-        return False
-    policy = container.restart_policy or restart_policy(pod)
-    if policy == "Never":
-        return False
-    return not (policy == "OnFailure" and status.exit_code == 0)
 
 
 def compute_backoff_s(status: ContainerStatus) -> float:
@@ -229,18 +230,26 @@ def _compute_new_sandbox(pod: models.Pod, observed: PodRuntimeStatus) -> PodActi
     old = observed.sandbox
     attempt = old.attempt + 1 if old else 0
     base = PodActions(kill_pod=old is not None, sandbox_attempt=attempt)
-    policy = restart_policy(pod)
+    containers = pod.spec.containers
     # A container that was created and never started leaves no trace of a life.
     lived = [c for c in observed.containers if c.state is not ContainerState.CREATED]
-    if policy == "Never" and attempt and lived:
+    if attempt and lived and not any(may_restart(pod, c) for c in containers):
         return base
-    pending = [c for c in pod.spec.containers if not (policy == "OnFailure" and _succeeded(observed.latest(c.name)))]
-    if not pending and any(observed.latest(c.name) for c in pod.spec.containers):
+    number = compute_round(pod, observed)
+    pending = [c for c in containers if _is_wanted_again(pod, c, observed.latest(c.name), number)]
+    if not pending and any(observed.latest(c.name) for c in containers):
         return base
     base = replace(base, create_sandbox=True)
     if pod.spec.init_containers:
         return replace(base, start=(_start_in_new_sandbox(pod.spec.init_containers[0], "init", observed),))
     return replace(base, start=tuple(_start_in_new_sandbox(c, "app", observed) for c in pending))
+
+
+def _is_wanted_again(pod: models.Pod, container: models.Container, latest: ContainerStatus | None, number: int) -> bool:
+    """Is it to be in a new sandbox?  The loss of the old one may have killed it, which is no exit of its own."""
+    if latest is None or latest.state is not ContainerState.EXITED or read_round(latest) < number:
+        return True
+    return restarts_after(pod, container, latest.exit_code)
 
 
 def _start_in_new_sandbox(
@@ -268,9 +277,12 @@ class _Decision:
     sandbox_id: SandboxId
     backoff: BackoffSettings
     view: LifecycleView
+    round: int
 
     def compute(self) -> PodActions:
         actions = PodActions(sandbox_id=self.sandbox_id)
+        if leftovers := tuple(self._kills_of_ended_round()):
+            return replace(actions, kill=leftovers)
         ephemeral = tuple(self._ephemeral_starts())
         init_starts, initialised, failed = self._init_starts()
         if failed:
@@ -284,7 +296,18 @@ class _Decision:
         return replace(actions, start=init_starts + starts + ephemeral, kill=kills)
 
     def _latest(self, name: str) -> ContainerStatus | None:
-        return self.observed.latest_in(self.sandbox_id, name)
+        """The newest of its name in this sandbox and round."""
+        found = self.observed.latest_in(self.sandbox_id, name)
+        return found if found is not None and read_round(found) >= self.round else None
+
+    def _kills_of_ended_round(self) -> Iterator[ContainerKill]:
+        """RestartAllContainers: what still runs ends at once, without preStop hooks, before anything starts."""
+        for container in (*self.pod.spec.init_containers, *self.pod.spec.containers):
+            status = self.observed.latest_in(self.sandbox_id, container.name)
+            running = status is not None and status.state in (ContainerState.RUNNING, ContainerState.UNKNOWN)
+            if status is not None and running and read_round(status) < self.round:
+                text = f"Stopping container {container.name}"
+                yield ContainerKill(status.id, container.name, text, "RestartAllContainers", grace_s=0)
 
     def _build_start(self, container: models.Container, kind: ContainerKind) -> ContainerStart:
         current = self._latest(container.name)
@@ -364,7 +387,7 @@ class _Decision:
     def _kill_of_running(
         self, container: models.Container, status: ContainerStatus
     ) -> tuple[ContainerKill | None, bool]:
-        restart = restart_policy(self.pod) != "Never"
+        restart = may_restart(self.pod, container)
         name = container.name
         wanted, actual = compute_spec_hash(container), status.labels.get(LABEL_SPEC_HASH)
         if actual is not None and actual != wanted:

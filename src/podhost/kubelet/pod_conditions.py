@@ -12,6 +12,7 @@ from podhost.api import models
 from podhost.api.time import format_time
 from podhost.kubelet.go_format import format_names, quote
 from podhost.kubelet.pod_actions import is_sidecar
+from podhost.kubelet.restart_policy import has_restart_all_rule
 
 OWNED_CONDITIONS = (
     "PodReadyToStartContainers",
@@ -19,6 +20,7 @@ OWNED_CONDITIONS = (
     "Ready",
     "ContainersReady",
     "PodScheduled",
+    "AllContainersRestarting",
 )
 Statuses = Sequence[Mapping[str, Any]]
 _Verdict = tuple[str, str, str]
@@ -34,17 +36,20 @@ def build_conditions(
     statuses: Statuses,
     previous: Sequence[Mapping[str, Any]],
     now_ns: int,
+    restarting_all: bool = False,
 ) -> list[dict[str, Any]]:
     """Owned conditions first, then those of others unchanged; transition times are kept where nothing changed."""
     old = {str(c.get("type")): c for c in previous}
     containers_ready = compute_containers_ready(pod, phase, init_statuses, statuses)
     verdicts: dict[str, _Verdict] = {
         "PodReadyToStartContainers": ("True" if sandbox_ready else "False", "", ""),
-        "Initialized": compute_initialized(pod, phase, init_statuses, statuses),
+        "Initialized": compute_initialized(pod, phase, init_statuses, statuses, old.get("Initialized")),
         "Ready": compute_ready(pod, containers_ready, old),
         "ContainersReady": containers_ready,
         "PodScheduled": ("True", "", ""),
     }
+    if has_restart_all_rule(pod):
+        verdicts["AllContainersRestarting"] = compute_restarting_all(phase, restarting=restarting_all)
     now = format_time(now_ns)
     result = [
         _build_condition(name, verdict, old.get(name), now, pod.metadata.generation)
@@ -114,7 +119,24 @@ def compute_ready(pod: models.Pod, containers_ready: _Verdict, conditions: Mappi
     return ("False", "ReadinessGatesNotReady", ", ".join(texts)) if texts else ("True", "", "")
 
 
-def compute_initialized(pod: models.Pod, phase: str, init_statuses: Statuses, statuses: Statuses) -> _Verdict:
+def compute_restarting_all(phase: str, *, restarting: bool) -> _Verdict:
+    """Is the pod between two rounds (KEP-5532)?"""
+    if phase == "Succeeded":
+        return "False", "PodCompleted", ""
+    if phase == "Failed":
+        return "False", "PodFailed", ""
+    if restarting:
+        return "True", "RestartAllContainersStarted", "container exited with restart policy rule"
+    return "False", "", ""
+
+
+def compute_initialized(
+    pod: models.Pod,
+    phase: str,
+    init_statuses: Statuses,
+    statuses: Statuses,
+    old: Mapping[str, Any] | None = None,
+) -> _Verdict:
     """All init containers completed, sidecars started?"""
     unknown: list[str] = []
     incomplete: list[str] = []
@@ -127,7 +149,8 @@ def compute_initialized(pod: models.Pod, phase: str, init_statuses: Statuses, st
     if phase == "Succeeded" and not unknown:
         return "True", "PodCompleted", ""
     # A sidecar that is being restarted does not undo the initialisation.
-    if any(_has_started(s) for s in statuses):
+    # Nor do init containers that run again because all containers are restarted.
+    if any(_has_started(s) for s in statuses) or (old is not None and old.get("status") == "True"):
         return "True", "", ""
     texts = []
     if unknown:

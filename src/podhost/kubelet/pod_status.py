@@ -16,9 +16,10 @@ from podhost.api import models
 from podhost.api.time import format_time
 from podhost.cri.runtime import ContainerState
 from podhost.kubelet.container_status import StatusContext, build_container_status
-from podhost.kubelet.pod_actions import AnyContainer, is_sidecar, restart_policy
+from podhost.kubelet.pod_actions import AnyContainer, is_sidecar
 from podhost.kubelet.pod_conditions import build_conditions
 from podhost.kubelet.qos import compute_qos_class
+from podhost.kubelet.restart_policy import compute_round, is_restarting_all, read_round, restarts_after
 from podhost.kubelet.runtime_status import PodRuntimeStatus
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
@@ -49,7 +50,7 @@ def generate_pod_status(
     init = build(spec.init_containers, "initContainerStatuses", "init", default_waiting)
     apps = build(spec.containers, "containerStatuses", "app", default_waiting)
     ephemeral = build(spec.ephemeral_containers, "ephemeralContainerStatuses", "ephemeral", "ContainerCreating")
-    phase = compute_phase(pod, init, apps, previous, context)
+    phase = compute_phase(pod, init, apps, previous, context, observed)
     status = _build_head(pod, observed, previous, context, phase)
     status["conditions"] = build_conditions(
         pod,
@@ -59,6 +60,7 @@ def generate_pod_status(
         statuses=apps,
         previous=previous.get("conditions") or (),
         now_ns=context.now_ns,
+        restarting_all=not context.is_ending and is_restarting_all(pod, observed),
     )
     if init:
         status["initContainerStatuses"] = init
@@ -131,16 +133,16 @@ def compute_phase(
     statuses: Statuses,
     previous: Mapping[str, Any],
     context: StatusContext,
+    observed: PodRuntimeStatus,
 ) -> str:
     """Pending, Running, Succeeded or Failed.  A final phase never changes again."""
     old = previous.get("phase")
     if old in TERMINAL_PHASES:
         return str(old)
-    policy = restart_policy(pod)
     if context.failure is not None and not any(_is_running(s) for s in (*init_statuses, *statuses)):
         return "Failed"
-    pending, failed = _count_init(pod, init_statuses, statuses)
-    if failed and policy == "Never":
+    pending, failed, lost = _count_init(pod, init_statuses, statuses)
+    if lost:
         return "Failed"
     running = sum(_is_running(s) for s in statuses)
     stopped = [e for s in statuses if (e := _exit_of(s)) is not None]
@@ -149,14 +151,22 @@ def compute_phase(
     if running:
         return "Running"
     sidecars_run = any(_is_running(s) for s in init_statuses)
-    failures = sum(code != 0 for code in stopped)
+    final = "Failed" if any(stopped) else "Succeeded"
     if context.is_ending and not sidecars_run:
-        return "Failed" if failures else "Succeeded"
-    if policy == "Always" or sidecars_run:
-        return "Running"
-    if not failures:
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+        return final
+    return "Running" if sidecars_run or _comes_back(pod, statuses, observed) else final
+
+
+def _comes_back(pod: models.Pod, statuses: Statuses, observed: PodRuntimeStatus) -> bool:
+    """Whether one of the containers, none of which runs, is to be started again."""
+    present = compute_round(pod, observed)
+    for container, status in zip(pod.spec.containers, statuses, strict=True):
+        latest = observed.latest(container.name)
+        if latest is not None and (latest.state is not ContainerState.EXITED or read_round(latest) < present):
+            return True
+        if restarts_after(pod, container, _exit_of(status) or 0):
+            return True
+    return False
 
 
 def _is_running(status: Mapping[str, Any]) -> bool:
@@ -173,12 +183,12 @@ def _exit_of(status: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _count_init(pod: models.Pod, init_statuses: Statuses, statuses: Statuses) -> tuple[int, int]:
-    """(pending, failed) init containers."""
+def _count_init(pod: models.Pod, init_statuses: Statuses, statuses: Statuses) -> tuple[int, int, int]:
+    """Init containers: those pending, those that have failed, those that have failed for good."""
     if any(_is_running(s) or _exit_of(s) is not None for s in statuses):
         # An app container has been started: the pod was initialised, whatever its sidecars do now.
-        return 0, 0
-    pending = failed = 0
+        return 0, 0, 0
+    pending = failed = lost = 0
     for container, status in zip(pod.spec.init_containers, init_statuses, strict=True):
         code = _exit_of(status)
         if is_sidecar(container):
@@ -187,9 +197,10 @@ def _count_init(pod: models.Pod, init_statuses: Statuses, statuses: Statuses) ->
             pending += 1
         elif code != 0:
             failed += 1
+            lost += not restarts_after(pod, container, code)
         elif "terminated" not in status["state"]:
             pending += 1  # Completed once, to be run again (a new sandbox).
-    return pending, failed
+    return pending, failed, lost
 
 
 def is_terminal(status: Mapping[str, Any]) -> bool:

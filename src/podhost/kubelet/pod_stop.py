@@ -67,7 +67,8 @@ class PodStopper:
         """Stop one container of a pod that lives on."""
         where = format_field_path(pod, kill.name)
         self._context.recorder.event(document, "Normal", "Killing", kill.message, field_path=where)
-        await self._context.runtime.stop_container(kill.id, compute_grace_s(pod))
+        grace_s = compute_grace_s(pod) if kill.grace_s is None else kill.grace_s
+        await self._context.runtime.stop_container(kill.id, grace_s)
 
     async def shorten_grace(self, observed: PodRuntimeStatus, grace_s: float) -> None:
         """A second deletion with less patience."""

@@ -100,6 +100,26 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ['spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"'],
     ),
     (
+        _container(restartPolicyRules=[{"action": "Restart", "exitCodes": {"operator": "Equals", "values": [3]}}]),
+        [
+            "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+            'spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: "Equals": supported '
+            'values: "In", "NotIn"',
+        ],
+    ),
+    (
+        _container(restartPolicy="Never", restartPolicyRules=[{"action": "Stop"}, *[{"action": "Restart"}] * 20]),
+        [
+            "spec.containers[0].restartPolicyRules: Too many: 21: must have at most 20 items",
+            'spec.containers[0].restartPolicyRules[0].action: Unsupported value: "Stop": supported values: "Restart", '
+            '"RestartAllContainers"',
+            *(
+                f"spec.containers[0].restartPolicyRules[{n}].exitCodes: Required value: must be specified"
+                for n in range(21)
+            ),
+        ],
+    ),
+    (
         _container() | {"dnsPolicy": "x"},
         [
             'spec.dnsPolicy: Unsupported value: "x": supported values: "ClusterFirstWithHostNet", "ClusterFirst", '

@@ -22,6 +22,11 @@ _PULL_POLICIES = frozenset({"Always", "IfNotPresent", "Never"})
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROPAGATIONS = frozenset({"Bidirectional", "HostToContainer", "None"})
 _RECURSIVE_READ_ONLY = frozenset({"Disabled", "Enabled", "IfPossible"})
+_RESTART_POLICIES = ("Always", "Never", "OnFailure")
+_RESTART_ACTIONS = ("Restart", "RestartAllContainers")
+_EXIT_CODE_OPERATORS = ("In", "NotIn")
+_MAX_RESTART_RULES = 20
+_MAX_EXIT_CODES = 255
 _RESIZE_RESOURCES = frozenset({"cpu", "memory"})
 _RESIZE_POLICIES = frozenset({"NotRequired", "RestartContainer"})
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
@@ -34,6 +39,7 @@ _NOT_FOR_EPHEMERAL = (
     "resources",
     "resizePolicy",
     "restartPolicy",
+    "restartPolicyRules",
 )
 
 
@@ -61,15 +67,39 @@ def validate_containers(containers: list[Object], context: PodContext, path: Pat
             errors.append(at.child("name").duplicate(name))
         seen.add(name)
         errors += validate_lifecycle(container, context.grace_s, at)
-        if container.get("restartPolicy") is not None and "restartPolicyRules" not in container:
-            errors += _validate_restart_policy(container["restartPolicy"], at)
+        errors += _validate_restart(container, at)
     return errors + _validate_host_ports(containers, path)
 
 
-def _validate_restart_policy(policy: str, path: Path) -> list[FieldError]:
-    """Since 1.34 a container may have its own policy."""
-    supported = ("Always", "Never", "OnFailure")
-    return [] if policy in supported else [path.child("restartPolicy").not_supported(policy, supported)]
+def _validate_restart(container: Object, path: Path) -> list[FieldError]:
+    """A container may have its own policy since 1.34, and rules that come before it."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    errors: list[FieldError] = []
+    if policy is not None and policy not in _RESTART_POLICIES:
+        errors.append(path.child("restartPolicy").not_supported(policy, _RESTART_POLICIES))
+    if rules and policy is None:
+        errors.append(path.child("restartPolicy").required("must specify restartPolicy when restart rules are used"))
+    at = path.child("restartPolicyRules")
+    if len(rules) > _MAX_RESTART_RULES:
+        errors.append(at.too_many(len(rules), _MAX_RESTART_RULES))
+    for index, rule in enumerate(rules):
+        action = rule.get("action") or ""
+        if action not in _RESTART_ACTIONS:
+            errors.append(at.index(index).child("action").not_supported(action, _RESTART_ACTIONS))
+        errors += _validate_exit_codes(rule.get("exitCodes"), at.index(index).child("exitCodes"))
+    return errors
+
+
+def _validate_exit_codes(codes: Object | None, path: Path) -> list[FieldError]:
+    if codes is None:
+        return [path.required("must be specified")]
+    operator = codes.get("operator") or ""
+    supported = operator in _EXIT_CODE_OPERATORS
+    errors = [] if supported else [path.child("operator").not_supported(operator, _EXIT_CODE_OPERATORS)]
+    values = codes.get("values") or []
+    if len(values) > _MAX_EXIT_CODES:
+        errors.append(path.child("values").too_many(len(values), _MAX_EXIT_CODES))
+    return errors
 
 
 def validate_init_containers(
@@ -81,8 +111,7 @@ def validate_init_containers(
         at = path.index(index)
         errors += _validate_container(container, context, at)
         policy = container.get("restartPolicy")
-        if policy is not None:
-            errors += _validate_restart_policy(policy, at)
+        errors += _validate_restart(container, at)
         name = container.get("name") or ""
         if name in seen:
             errors.append(at.child("name").duplicate(name))
