@@ -56,5 +56,11 @@ class _Counter:
 def check_yaml_limits(body: bytes) -> None:
     """Raises ValueError with go-yaml's words, and YAMLError for what is not YAML."""
     counter = _Counter()
-    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
-        counter.on_event(event)
+    try:
+        for event in yaml.parse(body, Loader=yaml.CSafeLoader):
+            counter.on_event(event)
+    except yaml.scanner.ScannerError as error:
+        # libyaml since 0.2.6 has a limit of its own, which its scanner meets before we see the events.
+        if "maximum nesting depth" in str(error.problem):
+            raise ValueError(f"exceeded max depth of {MAX_DEPTH}") from error
+        raise
