@@ -4,7 +4,7 @@
 
     never created ──▶ waiting (ContainerCreating, PodInitializing, or why it cannot be started)
     CREATED       ──▶ waiting
-    RUNNING       ──▶ running
+    RUNNING       ──▶ waiting until its postStart hook has returned, then running
     EXITED        ──▶ terminated, or waiting with lastState while it backs off or cannot be started again
 """
 
@@ -97,7 +97,7 @@ def build_container_status(
         "name": container.name,
         "state": state,
         "lastState": last_state,
-        "ready": _is_ready(container, kind, latest, started),
+        "ready": _is_ready(container, kind, latest, started and latest.id not in context.view.not_ready),
         "restartCount": latest.attempt + waits_for_round,
         "image": container.image or latest.image_ref,
         "imageID": context.image_names.get(latest.image_id, str(latest.image_id)),
@@ -128,10 +128,11 @@ def _build_reset(status: ContainerStatus) -> dict[str, Any]:
     }
 
 
-def _is_ready(container: AnyContainer, kind: str, latest: ContainerStatus, started: bool) -> bool:
+def _is_ready(container: AnyContainer, kind: str, latest: ContainerStatus, passed: bool) -> bool:
+    """``passed``: it runs, has started, and its readiness probe does not deny it."""
     if kind == "init" and not (isinstance(container, models.Container) and is_sidecar(container)):
         return latest.state is ContainerState.EXITED and latest.exit_code == 0
-    return started
+    return passed
 
 
 def _build_states(
@@ -145,6 +146,8 @@ def _build_states(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """``state`` and ``lastState``."""
     before = _build_last_state(latest, history, previous, context)
+    if latest.id in context.view.in_post_start:
+        return _waiting_state(WaitingReason(default_waiting)), before
     if latest.state is ContainerState.RUNNING or latest.state is ContainerState.UNKNOWN:
         return {"running": {"startedAt": format_time(latest.started_at_ns)}}, before
     waiting = context.waiting.get(container.name)

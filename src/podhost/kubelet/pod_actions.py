@@ -45,6 +45,10 @@ class LifecycleView:
     startup_failed: frozenset[ContainerId] = frozenset()
     not_started: frozenset[ContainerId] = frozenset()
     """Running, but the startup probe or postStart hook has not succeeded yet."""
+    not_ready: frozenset[ContainerId] = frozenset()
+    """Started, but the readiness probe does not say so."""
+    in_post_start: frozenset[ContainerId] = frozenset()
+    """Running, and its postStart hook has not returned: to the user it is being created still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,15 @@ class ContainerKill:
     id: ContainerId
     name: str
     message: str
-    reason: Literal["", "Unknown", "LivenessProbe", "StartupProbe", "SpecChanged", "RestartAllContainers"] = ""
+    reason: Literal[
+        "",
+        "Unknown",
+        "LivenessProbe",
+        "StartupProbe",
+        "SpecChanged",
+        "RestartAllContainers",
+        "FailedPostStartHook",
+    ] = ""
     grace_s: float | None = None
     """Patience with it; ``None``: as the pod says."""
 
@@ -287,13 +299,14 @@ class _Decision:
         init_starts, initialised, failed = self._init_starts()
         if failed:
             return replace(actions, kill_pod=True)
+        sidecar_kills = tuple(self._sidecar_kills())
         if not initialised:
-            return replace(actions, start=init_starts + ephemeral)
+            return replace(actions, start=init_starts + ephemeral, kill=sidecar_kills)
         starts, kills, kept = self._app_actions()
         if not kept and not starts:
             # Sidecars must not keep a finished pod alive.
             return replace(actions, kill_pod=True)
-        return replace(actions, start=init_starts + starts + ephemeral, kill=kills)
+        return replace(actions, start=init_starts + starts + ephemeral, kill=sidecar_kills + kills)
 
     def _latest(self, name: str) -> ContainerStatus | None:
         """The newest of its name in this sandbox and round."""
@@ -360,6 +373,16 @@ class _Decision:
             if status is None or status.state is not ContainerState.RUNNING:
                 yield self._build_start(container, "init")
 
+    def _sidecar_kills(self) -> Iterator[ContainerKill]:
+        """Sidecars that a probe has failed; they start again when their exit is seen."""
+        for container in self.pod.spec.init_containers:
+            status = self._latest(container.name)
+            if not is_sidecar(container) or status is None or status.state is not ContainerState.RUNNING:
+                continue
+            kill = self._kill_by_probe(f"Init container {container.name}", container, status)
+            if kill is not None:
+                yield kill
+
     def _app_actions(self) -> tuple[tuple[ContainerStart, ...], tuple[ContainerKill, ...], int]:
         spec = self.pod.spec
         starts: list[ContainerStart] = []
@@ -392,13 +415,25 @@ class _Decision:
         wanted, actual = compute_spec_hash(container), status.labels.get(LABEL_SPEC_HASH)
         if actual is not None and actual != wanted:
             return ContainerKill(status.id, name, f"Container {name} definition changed", "SpecChanged"), True
+        return self._kill_by_probe(f"Container {name}", container, status), restart
+
+    def _kill_by_probe(self, title: str, container: models.Container, status: ContainerStatus) -> ContainerKill | None:
+        name = container.name
         if status.id in self.view.liveness_failed:
-            text = f"Container {name} failed liveness probe"
-            return ContainerKill(status.id, name, text, "LivenessProbe"), restart
+            grace = _probe_grace_s(self.pod, container.liveness_probe)
+            return ContainerKill(status.id, name, f"{title} failed liveness probe", "LivenessProbe", grace)
         if status.id in self.view.startup_failed:
-            text = f"Container {name} failed startup probe"
-            return ContainerKill(status.id, name, text, "StartupProbe"), restart
-        return None, False
+            grace = _probe_grace_s(self.pod, container.startup_probe)
+            return ContainerKill(status.id, name, f"{title} failed startup probe", "StartupProbe", grace)
+        return None
+
+
+def _probe_grace_s(pod: models.Pod, probe: models.Probe | None) -> float | None:
+    """Patience with a container that a probe has failed; ``None``: as with any other."""
+    own = probe.termination_grace_period_seconds if probe is not None else None
+    if own is None or pod.metadata.deletion_grace_period_seconds is not None:
+        return None
+    return float(own)
 
 
 def _split_by_time(actions: PodActions, now_ns: int, deadline_ns: int | None) -> PodActions:

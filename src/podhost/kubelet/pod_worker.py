@@ -34,6 +34,7 @@ from podhost.kubelet.node_context import Document, NodeContext, format_field_pat
 from podhost.kubelet.pod_actions import (
     SYSCTL_FORBIDDEN,
     ContainerStart,
+    LifecycleView,
     PodActions,
     PodFailure,
     compute_pod_actions,
@@ -44,6 +45,7 @@ from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
 from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
 from podhost.kubelet.status_writer import write_status
 from podhost.kubelet.termination_message import read_termination_message
+from podhost.kubelet.timers import Timers
 from podhost.store.keys import ObjectKey
 
 _log = logging.getLogger(__name__)
@@ -58,7 +60,6 @@ _FORCED_GRACE_S = 1.0
 _UNEXPECTED_RETRY_S = 10.0
 _EVICTION_GRACE_S = 1.0
 """Of a pod that is over a limit (the kubelet's immediateEvictionGracePeriodSeconds)."""
-_MIN_TIMER_S = 0.001
 
 
 class PodWorker:
@@ -84,12 +85,11 @@ class PodWorker:
         self._in_flight = InFlight(self.request_sync)
         self._prepared: asyncio.Future[PreparedPod] | None = None
         self._failures: dict[str, StartFailure] = {}
-        self._on_hold: set[str] = set()
-        self._retry_delay_s: dict[str, float] = {}
         self._messages: dict[ContainerId, str] = {}
         self._told_backoff: set[ContainerId] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers(self.request_sync)
         self._failure: PodFailure | None = None
+        self._view = LifecycleView()
         self._object_gone = False
         self._released = False
         self._grace_s: float | None = None
@@ -128,11 +128,11 @@ class PodWorker:
 
     def on_dependency(self) -> None:
         """A ConfigMap or Secret of the namespace has changed: what failed may succeed now."""
-        if self._failures or self._on_hold:
+        if self._failures or self._timers.holds_any:
             for name in list(self._failures):
                 if self._failures[name].reason == "CreateContainerConfigError":
                     self._clear_failure(name)
-            self._on_hold.discard("prepare")
+            self._timers.release("prepare")
             self.request_sync()
 
     def on_container_event(self, is_progress: bool) -> None:
@@ -156,8 +156,7 @@ class PodWorker:
 
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.cancel_all()
         await self._in_flight.cancel_all()
 
     # -- the pass -------------------------------------------------------------------------------------------
@@ -198,6 +197,7 @@ class PodWorker:
             observed,
             self._context.clock.now_ns(),
             self._context.settings.container_backoff,
+            view=self._view,
             started_at_ns=_time_ns(self._status().get("startTime")),
         )
         if actions.failure is not None and self._failure is None:
@@ -209,7 +209,7 @@ class PodWorker:
             self._finish()
             return
         self._carry_out(actions, observed)
-        self._set_timer("requeue", self._delay_until(actions.requeue_at_ns))
+        self._timers.set("requeue", self._delay_until(actions.requeue_at_ns))
         self._tell_backoffs(actions, observed)
         self._write_progress(observed)
         self._collect_garbage(observed)
@@ -230,13 +230,13 @@ class PodWorker:
 
     def _may_start(self, start: ContainerStart) -> bool:
         name = f"start:{start.name}"
-        return name not in self._in_flight and name not in self._on_hold
+        return name not in self._in_flight and not self._timers.is_held(name)
 
     def _ensure_prepared(self, actions: PodActions, observed: PodRuntimeStatus) -> bool:
         """Sandbox and volumes are there, or on their way."""
         if "prepare" in self._in_flight:
             return True
-        if "prepare" in self._on_hold:
+        if self._timers.is_held("prepare"):
             return False
         done = self._prepared
         if not actions.create_sandbox and done is not None and _has_result(done, actions):
@@ -263,7 +263,7 @@ class PodWorker:
                 attempt=actions.sandbox_attempt,
             )
         except Exception as error:
-            self._retry_later("prepare", _PREPARE_FIRST_S, _PREPARE_MAX_S)
+            self._timers.retry_later("prepare", _PREPARE_FIRST_S, _PREPARE_MAX_S)
             _log.info("%s", error, exc_info=None if isinstance(error, PodhostError) else error)
             result.set_exception(PrepareError(str(error)))
             result.exception()  # Seen, even if no container waits for it.
@@ -271,7 +271,7 @@ class PodWorker:
         except BaseException:
             result.cancel()
             raise
-        self._forget_retry("prepare")
+        self._timers.forget_retry("prepare")
         result.set_result(prepared)
 
     async def _start(self, start: ContainerStart) -> None:
@@ -292,11 +292,11 @@ class PodWorker:
     def _on_start_failure(self, name: str, failure: StartFailure) -> None:
         self._failures[name] = failure
         retry = failure.retry
-        self._hold(f"start:{name}", retry.retry_after_s)
-        self._set_timer(f"becomes:{name}", None)
+        self._timers.hold(f"start:{name}", retry.retry_after_s)
+        self._timers.set(f"becomes:{name}", None)
         if retry.becomes is not None:
-            self._timers[f"becomes:{name}"] = asyncio.get_running_loop().call_later(
-                retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
+            self._timers.call_later(
+                f"becomes:{name}", retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
             )
 
     def _on_backing_off(self, name: str, failure: StartFailure, becomes: StartFailure) -> None:
@@ -311,8 +311,8 @@ class PodWorker:
 
     def _clear_failure(self, name: str) -> None:
         self._failures.pop(name, None)
-        self._forget_retry(f"start:{name}")
-        self._set_timer(f"becomes:{name}", None)
+        self._timers.forget_retry(f"start:{name}")
+        self._timers.set(f"becomes:{name}", None)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -324,7 +324,7 @@ class PodWorker:
         self._collect_garbage(observed)
 
     def _finish(self) -> None:
-        if not self._released and "finish" not in self._in_flight and "finish" not in self._on_hold:
+        if not self._released and "finish" not in self._in_flight and not self._timers.is_held("finish"):
             self._in_flight.spawn("finish", self._run_finish())
 
     async def _run_finish(self) -> None:
@@ -341,7 +341,7 @@ class PodWorker:
         self._released = True
 
     def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
-        if "terminate" not in self._in_flight and "terminate" not in self._on_hold:
+        if "terminate" not in self._in_flight and not self._timers.is_held("terminate"):
             self._grace_s = _FORCED_GRACE_S if self._object_gone else compute_grace_s(self.pod)
             self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
         elif self._object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
@@ -363,14 +363,13 @@ class PodWorker:
         except (PodhostError, OSError) as error:
             self._on_stop_failed("terminate", error)
             return
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.cancel_all()
         self._on_end(self.uid)
 
     def _on_stop_failed(self, name: str, error: Exception) -> None:
         _log.warning("cannot stop pod %s/%s: %s", self.key.namespace, self.key.name, error)
         self._event("Warning", "FailedKillPod", f"error killing pod: {error}")
-        self._retry_later(name, _STOP_FIRST_S, _STOP_MAX_S)
+        self._timers.retry_later(name, _STOP_FIRST_S, _STOP_MAX_S)
 
     def _shorten_grace(self) -> None:
         if self.pod.metadata.deletion_timestamp and "terminate" in self._in_flight:
@@ -397,6 +396,7 @@ class PodWorker:
             backoff=context.settings.container_backoff,
             waiting={n: WaitingReason(f.reason, f.message) for n, f in self._failures.items()},
             messages=self._messages,
+            view=self._view,
             image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},
             failure=self._failure,
             is_ending=is_ending,
@@ -413,9 +413,9 @@ class PodWorker:
         wait = self._last_write_s + _PROGRESS_DELAY_S - loop.time()
         if busy and wait > 0:
             if "progress" not in self._timers:
-                self._set_timer("progress", wait)
+                self._timers.set("progress", wait)
             return
-        self._set_timer("progress", None)
+        self._timers.set("progress", None)
         is_ending = bool(self.pod.metadata.deletion_timestamp) and has_exited_only(observed)
         self._write(observed, is_ending=is_ending)
 
@@ -450,36 +450,6 @@ class PodWorker:
 
     def _delay_until(self, at_ns: int | None) -> float | None:
         return None if at_ns is None else max(0.0, (at_ns - self._context.clock.now_ns()) / 1e9)
-
-    def _set_timer(self, name: str, delay_s: float | None) -> None:
-        """One timer a name; ``None`` takes it away."""
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-        if delay_s is not None:
-            loop = asyncio.get_running_loop()
-            # A timer may fire a moment early: never so short that a pass could ask for the same one again.
-            self._timers[name] = loop.call_later(max(delay_s, _MIN_TIMER_S), self._on_timer, name)
-
-    def _on_timer(self, name: str) -> None:
-        self._timers.pop(name, None)
-        self._on_hold.discard(name.removeprefix("retry:"))
-        self.request_sync()
-
-    def _hold(self, effect: str, delay_s: float | None) -> None:
-        """Not before ``delay_s`` have passed; ``None``: not until something it depends on changes."""
-        self._on_hold.add(effect)
-        self._set_timer(f"retry:{effect}", delay_s)
-
-    def _retry_later(self, effect: str, first_s: float, max_s: float) -> None:
-        delay = min(self._retry_delay_s.get(effect, first_s / 2) * 2, max_s)
-        self._retry_delay_s[effect] = delay
-        self._hold(effect, delay)
-
-    def _forget_retry(self, effect: str) -> None:
-        self._on_hold.discard(effect)
-        self._retry_delay_s.pop(effect, None)
-        self._set_timer(f"retry:{effect}", None)
 
 
 def _has_result(task: asyncio.Future[PreparedPod], actions: PodActions) -> bool:

@@ -145,6 +145,11 @@ TABLE: list[tuple[str, Case, str]] = [
     ),
     ("image changed", Case(containers=(A, container("b", RUNNING, image="old:1"))), "kill:b"),
     ("liveness failed", Case(view=LifecycleView(liveness_failed=frozenset({B.id}))), "kill:b"),
+    ("startup failed", Case(view=LifecycleView(startup_failed=frozenset({B.id}))), "kill:b"),
+    ("liveness of all failed under Never", Case(NEVER, view=LifecycleView(liveness_failed=frozenset({A.id, B.id}))),
+     "kill-pod"),
+    ("liveness of one failed under Never", Case(NEVER, view=LifecycleView(liveness_failed=frozenset({B.id}))), "kill:b"),
+    ("not ready", Case(view=LifecycleView(not_ready=frozenset({B.id}))), ""),
     ("init: new pod", Case(INIT, (), ()), "sandbox/0 start:i/0"),
     ("init: first runs", Case(INIT, containers=(container("i", RUNNING),)), ""),
     ("init: first done", Case(INIT, containers=(container("i", EXITED),)), "start:j/0"),
@@ -167,6 +172,18 @@ TABLE: list[tuple[str, Case, str]] = [
         "sidecar: not started yet",
         Case(SIDE, containers=(container("s", RUNNING),), view=LifecycleView(not_started=frozenset({ContainerId("s-0")}))),
         "",
+    ),
+    (
+        "sidecar: startup failed before the next one",
+        Case(SIDE, containers=(container("s", RUNNING),), view=LifecycleView(
+            not_started=frozenset({ContainerId("s-0")}), startup_failed=frozenset({ContainerId("s-0")}))),
+        "kill:s",
+    ),
+    (
+        "sidecar: liveness failed while the apps run",
+        Case(SIDE, containers=(container("s", RUNNING), container("i", EXITED), A, B),
+             view=LifecycleView(liveness_failed=frozenset({ContainerId("s-0")}))),
+        "kill:s",
     ),
     (
         "sidecar: died while the next one runs",
@@ -244,3 +261,27 @@ def test_sysctl_of_the_host_has_the_pod_rejected() -> None:
 def test_created_container_is_replaced_under_the_same_attempt() -> None:
     start = Case(containers=(A, container("b", CREATED, attempt=3))).compute().start[0]
     assert (start.attempt, start.replaces) == (3, ContainerId("b-3"))
+
+
+KILLS: list[tuple[str, Case, list[str]]] = [
+    ("liveness", Case(view=LifecycleView(liveness_failed=frozenset({B.id}))),
+     ["Container b failed liveness probe, will be restarted"]),
+    ("startup", Case(view=LifecycleView(startup_failed=frozenset({B.id}))),
+     ["Container b failed startup probe, will be restarted"]),
+    ("never restarted", Case(NEVER, view=LifecycleView(liveness_failed=frozenset({B.id}))),
+     ["Container b failed liveness probe"]),
+    ("sidecar", Case(SIDE, containers=(container("s", RUNNING), A, B),
+                     view=LifecycleView(startup_failed=frozenset({ContainerId("s-0")}))),
+     ["Init container s failed startup probe"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "expected"), [row[1:] for row in KILLS], ids=[row[0] for row in KILLS])
+def test_reason_of_a_kill_reads_as_in_kubernetes(case: Case, expected: list[str]) -> None:
+    assert [kill.message for kill in case.compute().kill] == expected
+
+
+def test_grace_period_of_a_probe_overrides_that_of_the_pod() -> None:
+    spec = {"containers": [{"name": "a"}, {"name": "b", "livenessProbe": {"terminationGracePeriodSeconds": 5}}]}
+    view = LifecycleView(liveness_failed=frozenset({A.id, B.id}))
+    assert [(k.name, k.grace_s) for k in Case(spec, view=view).compute().kill] == [("a", None), ("b", 5.0)]

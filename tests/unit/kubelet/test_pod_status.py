@@ -225,6 +225,22 @@ def test_container_whose_startup_probe_has_not_succeeded_is_neither_started_nor_
     assert (entry["started"], entry["ready"]) == (False, False)
 
 
+def test_container_whose_readiness_probe_fails_is_started_but_not_ready() -> None:
+    status = Case(context={"view": LifecycleView(not_ready=frozenset({B.id}))}).generate()
+    entry = next(e for e in status["containerStatuses"] if e["name"] == "b")
+    assert (entry["started"], entry["ready"]) == (True, False)
+    conditions = {c["type"]: (c["status"], c.get("reason"), c.get("message")) for c in status["conditions"]}
+    unready = ("False", "ContainersNotReady", "containers with unready status: [b]")
+    assert conditions["ContainersReady"] == conditions["Ready"] == unready
+
+
+def test_container_is_not_shown_as_running_before_its_hook_has_returned() -> None:
+    view = LifecycleView(not_started=frozenset({B.id}), in_post_start=frozenset({B.id}))
+    entry = _entry(Case(context={"view": view}))
+    assert entry["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert (entry["started"], entry["ready"]) == (False, False)
+
+
 def test_addresses_stay_with_a_finished_pod() -> None:
     previous = {"podIPs": [{"ip": "10.0.0.9"}], "podIP": "10.0.0.9"}
     status = Case(NEVER, (sandbox(ready=False),), (container("a", EXITED),), previous).generate()
