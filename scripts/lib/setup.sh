@@ -15,6 +15,11 @@ package_of() {
     nft:*) echo nftables ;;
     ip:fedora) echo iproute ;;
     ip:*) echo iproute2 ;;
+    htpasswd:debian) echo apache2-utils ;;
+    htpasswd:fedora) echo httpd-tools ;;
+    htpasswd:arch) echo apache ;;
+    busybox:debian) echo busybox-static ;;
+    conntrack:fedora | conntrack:arch) echo conntrack-tools ;;
     docker-registry:fedora) echo docker-distribution ;;
     mmdebstrap:arch) echo debootstrap ;;
     flock:* | mountpoint:*) echo util-linux ;;

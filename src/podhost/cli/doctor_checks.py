@@ -86,7 +86,7 @@ _FAMILY = {
 }
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "nft": {"": "nftables"},
-    "catatonit": {"": "catatonit"},
+    "conntrack": {"": "conntrack-tools", "debian": "conntrack"},
     "mmdebstrap": {"": "mmdebstrap", "arch": "debootstrap"},
 }
 
@@ -374,6 +374,7 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_program("skopeo", "pulling images"),
     check_program("nft", "Services, host ports and outbound traffic"),
     check_program("catatonit", "pods with shareProcessNamespace", needed=False),
+    check_program("conntrack", "UDP Services that follow a changed endpoint at once", needed=False),
     check_program("buildah", "podhost image build", needed=False),
     check_nftables,
     check_overlayfs,

@@ -23,7 +23,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[" * 200_000, "exceeded max depth"),
+        ("[" * 200_000, "exceeded max(imum nesting)? depth"),  # newer releases of libyaml count as well
         ("- " * 200_000 + "x", "exceeded max depth"),
         ("{a: " * 300 + "1" + "}" * 300, "exceeded max depth"),
         (BOMB, "document contains excessive aliasing"),
