@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.daemon import Daemon, kubectl_binary, wait_until
 from harness.pods import find_events, wait_for_event
 
@@ -277,6 +279,26 @@ while True: signal.pause()
     assert all(problem["evidence"] for problem in seen["problems"])
 
 
+def test_a_reader_of_a_queue_that_nobody_makes_is_found_and_one_that_was_made_is_not(
+    daemon: Daemon, namespace: str
+) -> None:
+    asking = "import ctypes, time\nlibc = ctypes.CDLL(None)\nprint('ready', flush=True)\n"
+    start(
+        daemon, namespace, "lonely",
+        container("reader", asking + "while libc.msgget(0x77, 0) < 0: time.sleep(0.05)\ntime.sleep(600)"),
+        container("maker", asking + "libc.msgget(0x88, 0o1666)\nwhile libc.msgget(0x88, 0) >= 0: time.sleep(0.05)"),
+    )  # fmt: skip
+    logs_ready(daemon, namespace, "lonely", "reader", "maker")
+    assert "ipc-object-missing" not in codes(observe(daemon, namespace, "lonely"))
+    told = daemon.podhost("diagnose", "lonely", "-n", namespace, check=False)
+    assert told.returncode == 1
+    assert "again and again for the System V queue 0x00000077, which nobody has made" in " ".join(told.stdout.split())
+    assert "0x00000088" not in told.stdout
+    path = f"/apis/podhost.dev/v1alpha1/namespaces/{namespace}/podchannels/lonely?traceSeconds=11"
+    with pytest.raises(RuntimeError, match="traceSeconds must be a number from 0 to 10, not '11'"):
+        daemon.get(path)
+
+
 def test_peers_of_other_pods_are_named_also_through_a_service(daemon: Daemon, namespace: str) -> None:
     server = """
 import signal, socket
@@ -311,7 +333,10 @@ def test_a_shared_process_namespace_and_commands_run_by_exec_are_seen(daemon: Da
     argv = [kubectl_binary(), "exec", "-n", namespace, "shared", "-c", "b", "--", "python3", "-c", program]
     with subprocess.Popen(argv, env=daemon.environment(), stderr=subprocess.DEVNULL) as running:
         seen = observe_until(
-            daemon, namespace, "shared", lambda seen: len(seen["containers"][1].get("processes", ())) == 3
+            daemon,
+            namespace,
+            "shared",
+            lambda seen: {"sleep", "python3"} == {each["name"] for each in seen["containers"][1].get("processes", ())},
         )
         running.kill()
     assert [(one["container"], one["port"]) for one in seen["listeners"]] == [("b", 6000)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from podhost.errors import NotFoundError
 from podhost.store import Store
 
 Obj = dict[str, Any]
+_MAX_TRACE_S = 10.0
 _VOLATILE = ("observedAt",)
 
 
@@ -32,8 +34,9 @@ class ChannelHandlers:
         self._clock = clock
 
     async def get(self, call: Call) -> web.StreamResponse:
+        trace_s = _read_trace_s(call)
         try:
-            obj = await self._channels.observe(call.namespace, call.name)
+            obj = await self._channels.observe(call.namespace, call.name, trace_s=trace_s)
         except NotFoundError:
             raise errors.not_found(call.kind.plural, call.name, call.kind.group) from None
         shape = _negotiate(call)
@@ -147,6 +150,18 @@ class _Feed:
         except NotFoundError:
             return None
         return obj if self._selection.matches(obj) else None
+
+
+def _read_trace_s(call: Call) -> float:
+    """``?traceSeconds=``: how long to watch for what a single look cannot see."""
+    text = call.text("traceSeconds", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _MAX_TRACE_S:
+        raise errors.bad_request(f"traceSeconds must be a number from 0 to {_MAX_TRACE_S:g}, not {text!r}")
+    return seconds
 
 
 def _negotiate(call: Call) -> Representation:

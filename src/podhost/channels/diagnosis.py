@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podhost.channels.graph import Channel, Listener, Problem
+from podhost.channels.ipc_channels import format_key
 from podhost.channels.network_channels import declared_ports, resolve_port, running_containers, service_targets
 from podhost.channels.snapshot import PodSnapshot
 from podhost.channels.volume_channels import WAITS, mounts_of, open_files_of
@@ -19,6 +20,7 @@ from podhost.linux.proc import OpenFile
 
 Document = Mapping[str, Any]
 
+_AGAIN_AND_AGAIN = 2
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _IN_USE = re.compile(r"address already in use|EADDRINUSE|Only one usage of each socket address", re.IGNORECASE)
 _PORT = re.compile(r"(?::|\bport[ =:]+)(\d{1,5})\b", re.IGNORECASE)
@@ -239,6 +241,36 @@ def find_idle_queues(given: Findings) -> Iterator[Problem]:
             )
 
 
+_IPC_OBJECTS = {
+    "msgget": "System V queue",
+    "semget": "System V semaphores",
+    "shmget": "System V memory",
+    "mq_open": "POSIX queue",
+}
+
+
+def find_missing_ipc_objects(given: Findings) -> Iterator[Problem]:
+    """A process that asks again and again for what nobody has made."""
+    here = {each.name for each in given.channels}
+    for missed in given.snapshot.missed:
+        if missed.count < _AGAIN_AND_AGAIN or missed.pid not in given.snapshot.processes:
+            continue
+        container, process = given.snapshot.processes[missed.pid]
+        wanted = f"{_IPC_OBJECTS[missed.call]} {missed.name or format_key(missed.key)}"
+        if wanted in here:
+            continue  # made while we watched
+        yield Problem(
+            code="ipc-object-missing",
+            severity="warning",
+            message=f'container "{container}" asks again and again for the {wanted}, which nobody has made',
+            evidence=(
+                f"{container}: {process.name} (pid {missed.pid}) called {missed.call} {missed.count} times: ENOENT",
+            ),
+            suggestion="check that the container which is to make it runs and uses the same key or name",
+            containers=(container,),
+        )
+
+
 def find_fifos_with_one_end(given: Findings) -> Iterator[Problem]:
     """Somebody waits to open a FIFO whose other end nobody opens."""
     for channel in given.channels:
@@ -361,6 +393,7 @@ RULES: tuple[Callable[[Findings], Iterator[Problem]], ...] = (
     find_service_targets_unreachable,
     find_probes_without_listener,
     find_idle_queues,
+    find_missing_ipc_objects,
     find_fifos_with_one_end,
     find_volumes_for_nobody,
     find_files_written_twice,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -30,6 +30,7 @@ from podhost.cri.runtime import (
     SandboxState,
 )
 from podhost.errors import NotFoundError
+from podhost.linux.syscall_trace import MissedLookup, observe_missed_lookups, remove_stale_traces
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
@@ -59,6 +60,14 @@ class Recorder(Protocol):
         *,
         field_path: str = "",
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What was seen by watching for a while, or why nothing could be."""
+
+    missed: tuple[MissedLookup, ...] = ()
+    gaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,7 @@ class ChannelObserver:
             self._remember_place(pod)
         for status in self._runtime.list_containers():
             self._note_process(status)
+        self._tasks.spawn(asyncio.to_thread(remove_stale_traces), name="remove-stale-traces")
         self._undo = [self._store.subscribe("pods", self._on_pod), self._runtime.subscribe(self._on_container)]
 
     async def stop(self) -> None:
@@ -115,12 +125,13 @@ class ChannelObserver:
 
     # -- PodChannelsApi -------------------------------------------------------------------------------------
 
-    async def observe(self, namespace: str, name: str) -> dict[str, Any]:
+    async def observe(self, namespace: str, name: str, *, trace_s: float = 0.0) -> dict[str, Any]:
         """See :class:`podhost.cri.channels.PodChannelsApi`."""
         pod = self._store.find(ObjectKey("pods", namespace, name))
         if pod is None:
             raise NotFoundError(f'cannot observe pod "{namespace}/{name}": there is none')
-        return build_document(await self.observe_graph(pod), self._metadata_of(pod))
+        trace = await asyncio.to_thread(_observe_trace, trace_s) if trace_s > 0 else None
+        return build_document(await self.observe_graph(pod, trace), self._metadata_of(pod))
 
     async def observe_all(self, namespace: str | None) -> list[dict[str, Any]]:
         """See :class:`podhost.cri.channels.PodChannelsApi`."""
@@ -138,7 +149,7 @@ class ChannelObserver:
 
         return undo
 
-    async def observe_graph(self, pod: Document) -> ChannelGraph:
+    async def observe_graph(self, pod: Document, trace: _Trace | None = None) -> ChannelGraph:
         """The graph of a pod, as of now."""
         uid = PodUID(pod["metadata"]["uid"])
         attempts = self._attempts_of(uid)
@@ -149,7 +160,9 @@ class ChannelObserver:
             host_addresses=self._host_addresses,
         )
         async with self._slots:
-            graph = await asyncio.to_thread(_observe, target, pod, around, _Logs(attempts), self._now())
+            graph = await asyncio.to_thread(
+                _observe, target, pod, around, _Logs(attempts), self._now(), trace or _Trace()
+            )
         if self._places.get(uid):
             seen = {process.pid: each.name for each in graph.containers for process in each.processes}
             self._remember(uid, seen)
@@ -284,9 +297,20 @@ def _build_container(name: str, status: ContainerStatus | None) -> ContainerFact
     return ContainerFacts(name=name, state=_STATES[status.state], pid=status.pid, id=status.id)
 
 
-def _observe(target: PodTarget, pod: Document, around: Surroundings, logs: _Logs, observed_at: str) -> ChannelGraph:
+def _observe_trace(duration_s: float) -> _Trace:
+    """Blocking, for ``duration_s``."""
+    try:
+        return _Trace(missed=tuple(observe_missed_lookups(duration_s)))
+    except OSError as error:
+        return _Trace(gaps=(f"cannot observe calls for IPC objects that do not exist: {error}",))
+
+
+def _observe(
+    target: PodTarget, pod: Document, around: Surroundings, logs: _Logs, observed_at: str, trace: _Trace
+) -> ChannelGraph:
     """Blocking: reads the kernel and the logs, then computes."""
     snapshot = observe_snapshot(target)
+    snapshot = replace(snapshot, missed=trace.missed, gaps=(*snapshot.gaps, *trace.gaps))
     surroundings = Surroundings(
         pods=around.pods, services=around.services, host_addresses=around.host_addresses, logs=logs.read()
     )

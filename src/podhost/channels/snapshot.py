@@ -19,6 +19,7 @@ from podhost.linux.mount import MountInfo
 from podhost.linux.paths import open_beneath
 from podhost.linux.proc import BlockedCall, BlockedOpen, MappedFile, OpenFile, ProcessFacts
 from podhost.linux.sock_diag import InetSocket, UnixSocket, observe_inet_sockets, observe_unix_sockets
+from podhost.linux.syscall_trace import MissedLookup
 
 T = TypeVar("T")
 
@@ -96,6 +97,8 @@ class PodSnapshot:
     mappings: tuple[MappedFile, ...] = ()
     blocked: tuple[BlockedCall, ...] = ()
     opening: tuple[BlockedOpen, ...] = ()
+    missed: tuple[MissedLookup, ...] = ()
+    """Only where somebody asked to watch for a while."""
     gaps: tuple[str, ...] = ()
 
 

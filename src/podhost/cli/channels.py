@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def fetch_document(client: ApiClient, namespace: str, pod: str) -> dict[str, Any]:
-    """The ``PodChannels`` of a pod.
+def fetch_document(client: ApiClient, namespace: str, pod: str, *, trace_s: float = 0.0) -> dict[str, Any]:
+    """The ``PodChannels`` of a pod; with ``trace_s`` podhost watches so many seconds before it answers.
 
     Raises:
         HintedError: The server is not podhost.
@@ -65,7 +65,7 @@ def fetch_document(client: ApiClient, namespace: str, pod: str) -> dict[str, Any
     """
     path = resource_path(API_VERSION, "podchannels", namespace=namespace, name=pod.removeprefix("pod/"))
     try:
-        return client.get(path)
+        return client.get(path, traceSeconds=f"{trace_s:g}") if trace_s else client.get(path)
     except ApiStatusError as error:
         if error.code == 404 and not (error.status.get("details") or {}).get("name"):
             raise HintedError(
@@ -75,10 +75,10 @@ def fetch_document(client: ApiClient, namespace: str, pod: str) -> dict[str, Any
         raise
 
 
-def fetch_graph(args: argparse.Namespace) -> ChannelGraph:
+def fetch_graph(args: argparse.Namespace, *, trace_s: float = 0.0) -> ChannelGraph:
     """For the commands that show a part of it."""
     client = connect(args)
-    return read_document(fetch_document(client, namespace_of(args, client), args.pod))
+    return read_document(fetch_document(client, namespace_of(args, client), args.pod, trace_s=trace_s))
 
 
 def render(document: dict[str, Any], args: argparse.Namespace) -> tuple[str, str]:

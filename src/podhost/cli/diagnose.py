@@ -11,12 +11,14 @@ import msgspec
 from podhost.cli.channels import choose_width, fetch_graph, needs_ascii
 from podhost.cli.terminal import has_colour, say
 
+_TRACE_S = 1.0
 _EXAMPLES = """\
 exit code: 0 when nothing is wrong, 1 when there is a problem
 
 examples:
   podhost diagnose mc3
   podhost diagnose mc3 -o json | jq '.[].code'
+  podhost diagnose mc3 --trace 0           at once, without what only shows when one watches
 """
 
 
@@ -24,12 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("pod", metavar="POD")
     parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument(
+        "--trace",
+        type=float,
+        default=_TRACE_S,
+        metavar="SECONDS",
+        help="how long to watch for readers of queues that nobody made (1)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from podhost.channels.drawing import Style, draw_problems
 
-    graph = fetch_graph(args)
+    graph = fetch_graph(args, trace_s=args.trace)
     if args.output == "json":
         print(json.dumps(msgspec.to_builtins(graph.problems), indent=2, ensure_ascii=False))
     elif graph.problems:

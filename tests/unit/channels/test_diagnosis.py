@@ -12,6 +12,7 @@ from podhost.channels.diagnosis import find_wanted_port
 from podhost.channels.snapshot import ContainerFacts, VolumeFile, VolumeMount
 from podhost.linux.ipc_tables import IpcTables, SysvQueue
 from podhost.linux.proc import BlockedCall, BlockedOpen
+from podhost.linux.syscall_trace import MissedLookup
 
 QUEUE = SysvQueue(id=3, key=0x10, mode=0o600, uid=0, bytes=9, messages=2, last_sender=100, last_receiver=0)
 Arrange = Callable[[World], None]
@@ -131,10 +132,27 @@ def read_only_write(*, read_only: bool) -> Arrange:
     return arrange
 
 
+def asks(call: str, count: int, *, pid: int = 200, key: int = 0, name: str = "") -> Arrange:
+    def arrange(world: World) -> None:
+        world.change(missed=(MissedLookup(pid=pid, call=call, count=count, key=key, name=name),))
+
+    return arrange
+
+
+def asks_for_a_queue_that_was_made_meanwhile(world: World) -> None:
+    asks("msgget", 9, key=QUEUE.key)(world)
+    world.change(ipc=IpcTables(queues=(replace(QUEUE, messages=0),)))
+
+
 @pytest.mark.parametrize(
     ("arrange", "codes"),
     [
         (declared_and_served, []),
+        (asks("msgget", 9, key=0x10), ["ipc-object-missing"]),
+        (asks("mq_open", 2, name="/q"), ["ipc-object-missing"]),
+        (asks("semget", 1, key=0x10), []),
+        (asks("shmget", 9, key=0x10, pid=999), []),
+        (asks_for_a_queue_that_was_made_meanwhile, []),
         (declared_only, ["port-not-served"]),
         (declared_by_a_container_that_does_not_run, []),
         (served_by_the_other, ["port-of-another-container"]),
