@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from podhost.api.kinds import KINDS
 from podhost.api.schema import definition
+from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.api.warnings import Rule, rule_for
 
 _HEADER = """# Compatibility with Kubernetes 1.37
@@ -37,7 +38,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 def _kind_rows() -> Iterator[str]:
     yield "| API | kind | subresources |"
     yield "|---|---|---|"
-    for kind in KINDS:
+    for kind in (*KINDS, *USAGE_KINDS):
         names = ", ".join(sub.name for sub in kind.subresources) or "none"
         yield f"| {kind.group_version} | {kind.kind} | {names} |"
 

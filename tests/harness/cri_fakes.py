@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from podhost.cri.runtime import (
     RuntimeVersion,
     SandboxState,
 )
+from podhost.cri.stats import ContainerStats
 from podhost.cri.volumes import MountedVolume, VolumeError
 from podhost.errors import NotFoundError, PodhostError
 
@@ -56,6 +57,7 @@ class FakeRuntime:
         self.scripts: defaultdict[str, list[Script]] = defaultdict(lambda: [Script()])
         self.calls: list[str] = []
         self.fail: dict[str, list[PodhostError]] = defaultdict(list)
+        self.stats: Callable[[], list[ContainerStats]] = list
         self.sandbox_delay_s = 0.0
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
         self._timers: dict[ContainerId, asyncio.TimerHandle] = {}
@@ -203,6 +205,11 @@ class FakeRuntime:
         if container_id not in self.containers:
             raise NotFoundError(f"cannot find container {container_id}")
         return self.containers[container_id]
+
+    async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
+        """What a test has put into ``stats``."""
+        self._call("list_container_stats")
+        return [each for each in self.stats() if each.pod_uid in pod_uids]
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return ExecResult(exit_code=0, stdout=b"", stderr=b"")

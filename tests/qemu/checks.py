@@ -318,6 +318,11 @@ def limits_are_applied() -> None:
         assert (group / "pids.max").read_text().strip() == "max"
         inside = kubectl("exec", "limited", "--", "cat", "/sys/fs/cgroup/memory.max").strip()
         assert inside == str(64 << 20), inside
+        stats = json.loads(kubectl("get", "podstats", "limited", "-o", "json"))["containers"][0]
+        assert stats["pids"] == 1, stats
+        assert "io" in stats, stats
+        assert int(stats["memory"]["workingSetBytes"]) > 0, stats
+        assert kubectl("top", "pod", "limited", "--no-headers").split()[0] == "limited"
         # systemd rewrites the controllers of its own cgroups; ours must stay as they are.
         run("systemctl", "daemon-reload")
         run("systemd-run", "--wait", "-p", "CPUWeight=50", "-p", "MemoryMax=100M", "true")

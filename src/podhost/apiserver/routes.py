@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from podhost.api.kinds import Kind
 from podhost.api.pod_channels import POD_CHANNELS
+from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.resource_handlers import ResourceHandlers
 from podhost.apiserver.routing import Access, Handler, Route
+from podhost.apiserver.usage_handlers import UsageHandlers
 
 OWN = "/apis/podhost.dev/v1alpha1"
 
@@ -78,6 +80,15 @@ def build_channel_routes(channels: ChannelHandlers) -> Iterator[Route]:
         (item, "get", channels.get),
     ):
         yield Route(method="GET", pattern=pattern, verb=verb, handler=handler, kind=POD_CHANNELS)
+
+
+def build_usage_routes(usage: UsageHandlers) -> Iterator[Route]:
+    """``metrics.k8s.io`` and ``podstats``: measured, not stored."""
+    for kind in USAGE_KINDS:
+        everything, collection, item = _paths(kind)
+        for pattern in dict.fromkeys((everything, collection)):
+            yield Route(method="GET", pattern=pattern, verb="list", handler=usage.list, kind=kind)
+        yield Route(method="GET", pattern=item, verb="get", handler=usage.get, kind=kind)
 
 
 def _paths(kind: Kind) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from aiohttp import web
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS
 from podhost.api.pod_channels import POD_CHANNELS
+from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver import authn, routes
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
 from podhost.apiserver.call import Call, is_long_running
@@ -22,9 +23,11 @@ from podhost.apiserver.resource_handlers import ResourceHandlers
 from podhost.apiserver.routing import Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.apiserver.usage_handlers import UsageHandlers
 from podhost.cri.channels import PodChannelsApi
 from podhost.cri.images import ImageService
 from podhost.cri.node import NodeApi
+from podhost.cri.stats import UsageApi
 from podhost.store import Store
 
 _MAX_HEADER_BYTES = 1 << 20
@@ -44,6 +47,7 @@ class ApiServer:
         settings: ApiServerSettings,
         hooks: DaemonHooks,
         channels: PodChannelsApi | None = None,
+        usage: UsageApi | None = None,
     ) -> None:
         self._settings = settings
         self._streams: set[asyncio.Task[object]] = set()
@@ -56,13 +60,15 @@ class ApiServer:
         self.registry = Registry(store, clock, self.services)
         resources = ResourceHandlers(self.registry, store, clock, settings)
         pods = PodHandlers(self.registry, node, clock)
-        kinds = KINDS if channels is None else (*KINDS, POD_CHANNELS)
+        observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))
+        kinds = (*KINDS, *observed)
         self._router = Router(
             chain(
                 routes.build_meta_routes(MetaHandlers(settings, kinds)),
                 routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
                 routes.build_resource_routes(KINDS, resources, pods),
                 () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
+                () if usage is None else routes.build_usage_routes(UsageHandlers(usage, store, clock)),
             )
         )
 

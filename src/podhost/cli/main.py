@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "logs": "print the logs of a pod, of all its containers in the order of time",
     "exec": "run a command in a container",
     "channels": "draw how the containers of a pod talk, and what is wrong with it",
+    "top": "show what pods and containers use: processors, memory, bytes read and written",
     "ports": "say who listens where in a pod",
     "diagnose": "say what is wrong with the channels of a pod, and how to mend it",
     "image": "pull, load, build, list, inspect, tag, remove and prune images",

@@ -7,13 +7,14 @@ OCI runtime refuses a container.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
 
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
+from podhost.cri.stats import ContainerStats
 from podhost.errors import PodhostError
 
 
@@ -311,6 +312,9 @@ class RuntimeService(Protocol):
 
     def container_status(self, container_id: ContainerId) -> ContainerStatus:
         """Facts of one container, from memory.  Raises NotFoundError."""
+
+    async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
+        """What the running containers of these pods use, as of now; in no order."""
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         """Run a command to its end.  Raises TimeoutError; then nothing of it is left running."""

@@ -123,7 +123,7 @@ def _build_server(
         reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
     )
     node = KubeletNodeApi(engine.kubelet)
-    server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels)
+    server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)
     return server
 
 

@@ -32,6 +32,7 @@ from podhost.images.snapshotter import OverlaySnapshotter
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
+from podhost.kubelet.usage import UsageObserver
 from podhost.linux import cgroup
 from podhost.linux.netlink import RouteSocket
 from podhost.linux.pidfd import boot_id
@@ -87,6 +88,7 @@ class Engine:
     runtime: OciRuntimeService
     kubelet: Kubelet
     channels: ChannelObserver
+    usage: UsageObserver
 
     async def remove_traces(self) -> None:
         """Take away what outlives a daemon on purpose.  Only when no pod is left in the store.
@@ -189,6 +191,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
         runtime=runtime,
         kubelet=kubelet,
         channels=channels,
+        usage=UsageObserver(runtime, clock),
     )
 
 

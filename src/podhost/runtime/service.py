@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
@@ -24,6 +24,7 @@ from podhost.cri.runtime import (
     PodSandboxStatus,
     RuntimeVersion,
 )
+from podhost.cri.stats import ContainerStats
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
@@ -33,6 +34,7 @@ from podhost.runtime.conmon import REOPEN_LOG, write_control
 from podhost.runtime.container_create import create_container
 from podhost.runtime.container_exit import on_container_exit
 from podhost.runtime.container_start import start_container
+from podhost.runtime.container_stats import list_container_stats
 from podhost.runtime.container_stop import remove_container, stop_container
 from podhost.runtime.context import ImageLookup, RuntimeContext
 from podhost.runtime.exec import exec_sync, start_exec
@@ -146,6 +148,9 @@ class OciRuntimeService:
         if status is None:
             raise UnavailableError(f'cannot tell the status of container "{container_id}": its sandbox is gone')
         return status
+
+    async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
+        return await list_container_stats(self._ctx, pod_uids)
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return await exec_sync(self._ctx, container_id, command, timeout_s)
