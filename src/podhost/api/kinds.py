@@ -141,6 +141,7 @@ POD = Kind(
     subresources=(
         Subresource(name="attach", kind="PodAttachOptions", verbs=("create", "get")),
         Subresource(name="binding", kind="Binding", verbs=("create",)),
+        Subresource(name="ephemeralcontainers", kind="Pod", verbs=STATUS_VERBS),
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
         _status("Pod"),

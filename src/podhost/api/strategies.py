@@ -80,6 +80,20 @@ def prepare_pod_update(new: Object, old: Object) -> None:
     count_generation(new, old)
 
 
+def prepare_ephemeral_containers_update(new: Object, old: Object) -> None:
+    """The subresource ``ephemeralcontainers`` changes nothing but those."""
+    wanted = (new.get("spec") or {}).get("ephemeralContainers")
+    metadata = {**(old.get("metadata") or {})}
+    if version := (new.get("metadata") or {}).get("resourceVersion"):
+        metadata["resourceVersion"] = version
+    new.clear()
+    new.update({**old, "metadata": metadata, "spec": {**(old.get("spec") or {})}})
+    if wanted:
+        new["spec"]["ephemeralContainers"] = wanted
+    else:
+        new["spec"].pop("ephemeralContainers", None)
+
+
 def prepare_pod_status_update(new: Object, old: Object) -> None:
     keep_all_but_status(new, old)
     status, old_status = ensure_section(new, "status"), old.get("status") or {}

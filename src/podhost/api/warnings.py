@@ -56,7 +56,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "automountServiceAccountToken": _later("no token is mounted into the containers"),
         "serviceAccount": _harmless("shown; no token is mounted yet"),
         "serviceAccountName": _harmless("shown; no token is mounted yet"),
-        "ephemeralContainers": _later("they are not started"),
         "hostUsers": _later("the pod runs in the host's user namespace"),
         "os": _harmless("everything here is Linux"),
         "overhead": _harmless("the sandbox costs nothing that is counted"),
@@ -86,6 +85,21 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "resizePolicy": _harmless("resources are set when the container starts"),
         "volumeDevices": _later("the device is not there"),
     },
+    "EphemeralContainer": dict.fromkeys(
+        (
+            "lifecycle",
+            "livenessProbe",
+            "ports",
+            "readinessProbe",
+            "resizePolicy",
+            "resources",
+            "restartPolicy",
+            "restartPolicyRules",
+            "startupProbe",
+        ),
+        Rule("rejected", "as Kubernetes does for ephemeral containers"),
+    )
+    | {"volumeDevices": _later("the device is not there")},
     "SecurityContext": {
         "appArmorProfile": _later("the container runs without the profile"),
         "procMount": _later("/proc is mounted with the default masks"),
@@ -133,8 +147,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases "
-        "hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers nodeSelector "
-        "readinessGates restartPolicy schedulerName schedulingGates securityContext setHostnameAsFQDN "
+        "ephemeralContainers hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers "
+        "nodeSelector readinessGates restartPolicy schedulerName schedulingGates securityContext setHostnameAsFQDN "
         "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
         "Affinity": "nodeAffinity",
         "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
@@ -154,6 +168,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources "
         "restartPolicy restartPolicyRules securityContext stdin stdinOnce terminationMessagePath "
         "terminationMessagePolicy tty volumeMounts workingDir",
+        "EphemeralContainer": "args command env envFrom image imagePullPolicy name securityContext stdin stdinOnce "
+        "targetContainerName terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
         "ContainerRestartRule": "action exitCodes",
         "ContainerRestartRuleOnExitCodes": "operator values",
         "ContainerPort": "containerPort hostIP hostPort name protocol",

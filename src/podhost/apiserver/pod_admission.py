@@ -21,16 +21,25 @@ _NODE_CONDITIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreacha
 POLICY_DEFAULTED_ANNOTATION = "podhost.dev/image-pull-policy-defaulted"
 
 
-def note_defaulted_pull_policies(pod: Obj) -> None:
+def note_defaulted_pull_policies(pod: Obj, added: str = "") -> None:
     """Record, before defaulting, which containers of ``:latest`` images leave ``imagePullPolicy`` out.
 
     The kubelet uses a local image for those (docs/compat.md); an ``Always`` of the user's own pulls.
+
+    Args:
+        pod: A new pod, or one that has been there.
+        added: For the latter: the list that has got more containers; what is noted of the others stays.
     """
     metadata, spec = pod["metadata"], pod.get("spec")
     if not isinstance(spec, dict):
         return
     defaulted, always = [], False
-    for _, _, container in all_containers(spec):
+    if added:
+        noted = (metadata.get("annotations") or {}).get(POLICY_DEFAULTED_ANNOTATION)
+        defaulted, always = [name for name in (noted or "").split(",") if name], noted is not None
+    for group, _, container in all_containers(spec):
+        if added and group != added:
+            continue
         policy = container.get("imagePullPolicy")
         if policy == "Always":
             always = True

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
-from podhost.api import errors, kinds
+from podhost.api import errors, kinds, strategies
 from podhost.api.field_errors import FieldError
 from podhost.api.kinds import Kind
 from podhost.api.time import format_time
+from podhost.api.validation import pods
 from podhost.apiserver import deletion, identity
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
@@ -83,7 +84,7 @@ class Registry:
         name: str,
         change: Change,
         *,
-        subresource: Literal["", "status", "finalize"] = "",
+        subresource: Literal["", "status", "finalize", "ephemeralcontainers"] = "",
         dry_run: bool = False,
     ) -> Obj:
         """Read, change, check, write.
@@ -173,6 +174,12 @@ class Registry:
             kind.prepare_update(new, old)
             new["spec"]["finalizers"] = finalizers
             problems = []
+        elif subresource == "ephemeralcontainers":
+            strategies.prepare_ephemeral_containers_update(new, old)
+            note_defaulted_pull_policies(new, "ephemeralContainers")
+            kind.default(new)
+            strategies.count_generation(new, old)
+            problems = pods.validate_ephemeral_containers_update(new, old)
         else:
             kind.default(new)
             if kind is kinds.POD:

@@ -22,7 +22,7 @@ from podhost.apiserver.watching import EventEncoder, WatchStream, parse_version,
 from podhost.store import Store
 
 Obj = dict[str, Any]
-Subresource = Literal["", "status", "finalize"]
+Subresource = Literal["", "status", "finalize", "ephemeralcontainers"]
 
 
 class ResourceHandlers:
@@ -114,7 +114,7 @@ class ResourceHandlers:
         obj = self._registry.update(
             call.kind, call.namespace, call.name, change, subresource=subresource, dry_run=call.dry_run
         )
-        if not subresource:
+        if subresource in ("", "ephemeralcontainers"):
             call.warnings.extend(call.kind.warnings(obj))
         return await self._answer_object(call, obj)
 
@@ -199,7 +199,7 @@ async def read_delete_options(call: Call) -> DeleteOptions:
 
 def _writable_subresource(name: str) -> Subresource:
     match name:
-        case "" | "status" | "finalize":
+        case "" | "status" | "finalize" | "ephemeralcontainers":
             return name
     raise LookupError(f"subresource {name} is not written this way")
 

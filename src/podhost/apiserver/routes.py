@@ -124,6 +124,11 @@ def _subresource_routes(kind: Kind, name: str, resources: ResourceHandlers, pods
             ("PUT", "update", resources.update),
             ("PATCH", "patch", resources.patch),
         ),
+        "ephemeralcontainers": (
+            ("GET", "get", resources.get),
+            ("PUT", "update", resources.update),
+            ("PATCH", "patch", resources.patch),
+        ),
         "finalize": (("PUT", "update", resources.update),),
         "binding": (("POST", "create", pods.bind),),
         "log": (("GET", "get", pods.log),),

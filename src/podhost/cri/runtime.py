@@ -172,6 +172,8 @@ class ContainerConfig:
     security: SecurityConfig = field(default_factory=SecurityConfig)
     stop_signal: str = ""
     """Overrides the image's; empty leaves the image's or SIGTERM."""
+    pid_target: ContainerId | None = None
+    """A running container whose PID namespace this one joins (CRI's ``NamespaceMode.TARGET``)."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """podhost's own facts about the container (kind: init or app, spec hash, …), persisted with it."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from podhost.api import models
 from podhost.api.quantity import quantity_to_int
+from podhost.cri.ids import ContainerId
 from podhost.cri.images import Image
 from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig
 from podhost.kubelet.environment import ConfigError
@@ -55,6 +56,7 @@ def build_container_config(
     env: tuple[tuple[str, str], ...],
     mounts: tuple[Mount, ...],
     memory_capacity_bytes: int = 0,
+    pid_target: ContainerId | None = None,
 ) -> ContainerConfig:
     """Everything that the runtime needs to know.
 
@@ -82,6 +84,7 @@ def build_container_config(
         tty=bool(container.tty),
         resources=build_resources(pod, container, memory_capacity_bytes),
         security=build_security(pod, container),
+        pid_target=pid_target,
         stop_signal=(container.lifecycle.stop_signal if container.lifecycle else None) or "",
         labels={
             LABEL_KIND: start.kind,

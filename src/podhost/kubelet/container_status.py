@@ -130,6 +130,8 @@ def _build_reset(status: ContainerStatus) -> dict[str, Any]:
 
 def _is_ready(container: AnyContainer, kind: str, latest: ContainerStatus, passed: bool) -> bool:
     """``passed``: it runs, has started, and its readiness probe does not deny it."""
+    if kind == "ephemeral":
+        return False  # As in Kubernetes: nobody asks it.
     if kind == "init" and not (isinstance(container, models.Container) and is_sidecar(container)):
         return latest.state is ContainerState.EXITED and latest.exit_code == 0
     return passed

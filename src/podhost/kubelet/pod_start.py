@@ -21,7 +21,7 @@ import msgspec
 
 from podhost.aiokit import failpoint
 from podhost.api import models
-from podhost.cri.ids import ContainerId, SandboxId
+from podhost.cri.ids import ContainerId, PodUID, SandboxId
 from podhost.cri.images import Image
 from podhost.cri.runtime import ContainerStartError, PodSandboxStatus
 from podhost.cri.volumes import MountedVolume, VolumeError
@@ -179,6 +179,7 @@ class PodStarter:
                 env=build_environment(pod, container, self._environment_context(pod, ready)),
                 mounts=await context.volumes.container_mounts(pod, container, ready.mounted),
                 memory_capacity_bytes=context.host.memory_bytes,
+                pid_target=self._find_pid_target(pod, start),
             )
         except (ConfigError, VolumeError) as error:
             context.recorder.event(document, "Warning", "Failed", f"Error: {error}", field_path=where)
@@ -208,6 +209,17 @@ class PodStarter:
             retry = RetryPlan(0.0 if isinstance(error, ContainerStartError) else _CREATE_RETRY_S)
             raise StartFailure("RunContainerError", cause, retry) from error
         event(document, "Normal", "Started", "Container started", field_path=where)
+
+    def _find_pid_target(self, pod: models.Pod, start: ContainerStart) -> ContainerId | None:
+        """The container that an ephemeral one looks at (``kubectl debug --target``).  Raises ConfigError."""
+        found = find_container(pod, start.name)
+        name = found[0].target_container_name if found and isinstance(found[0], models.EphemeralContainer) else None
+        if not name:
+            return None
+        candidates = [c for c in self._context.runtime.list_containers(PodUID(pod.metadata.uid)) if c.name == name]
+        if not candidates:
+            raise ConfigError(f"unable to find target container {name}")
+        return max(candidates, key=lambda c: (c.attempt, c.created_at_ns)).id
 
     def _environment_context(self, pod: models.Pod, ready: PreparedPod) -> EnvironmentContext:
         context = self._context

@@ -49,7 +49,7 @@ def generate_pod_status(
 
     init = build(spec.init_containers, "initContainerStatuses", "init", default_waiting)
     apps = build(spec.containers, "containerStatuses", "app", default_waiting)
-    ephemeral = build(spec.ephemeral_containers, "ephemeralContainerStatuses", "ephemeral", "ContainerCreating")
+    ephemeral = build(spec.ephemeral_containers, "ephemeralContainerStatuses", "ephemeral", default_waiting)
     phase = compute_phase(pod, init, apps, previous, context, observed)
     status = _build_head(pod, observed, previous, context, phase)
     status["conditions"] = build_conditions(

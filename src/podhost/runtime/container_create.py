@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from podhost.cri.runtime import ContainerConfig, ContainerEventType, ContainerSt
 from podhost.errors import ConflictError, NotFoundError
 from podhost.linux import mount
 from podhost.linux.fs import remove_tree
+from podhost.linux.pidfd import identify, open_pidfd
 from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
@@ -123,6 +125,8 @@ def _write_bundle_and_record(
 ) -> None:
     mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
     seccomp = _choose_seccomp(ctx, record.config.security)
+    if record.config.pid_target is not None:
+        pin_pid_namespace(ctx, record.config.pid_target, bundle.pid_namespace)
     own = record.config.mounts
     # Beside the writable layer, and removed with it.
     volumes = ensure_image_volumes(bundle.rootfs, rootfs.upper_dir.parent / "volumes", image.config.volumes, own)
@@ -159,13 +163,16 @@ def _collect_input(
         security.run_as_group,
         security.supplemental_groups,
     )
+    view = build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id))
+    if record.config.pid_target is not None:
+        view = replace(view, pid_path=bundle.pid_namespace)
     return SpecInput(
         config=record.config,
         image=image.config,
         user=user,
         rootfs=bundle.rootfs,
         cgroup_path=ctx.paths.container_cgroup(sandbox.config.uid, record.id),
-        sandbox=build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id)),
+        sandbox=view,
         host=ctx.host,
         capabilities=seccomp.capabilities,
         seccomp=seccomp.profile,
@@ -207,7 +214,30 @@ def _read_profile(ctx: RuntimeContext, path: Path, capabilities: tuple[str, ...]
         ) from error
 
 
+def pin_pid_namespace(ctx: RuntimeContext, target_id: ContainerId, place: Path) -> None:
+    """Bind the PID namespace of a running container to a file.  Blocking.
+
+    Raises:
+        ConflictError: It does not run.
+        OSError: The mount fails.
+    """
+    target = ctx.registry.find_container(target_id)
+    process = target.record.process if target is not None else None
+    pidfd = open_pidfd(process) if process is not None else None
+    if process is None or pidfd is None:
+        raise ConflictError(f'invalid target container: container "{target_id}" is not running')
+    try:
+        place.touch(mode=0o444)
+        mount.bind_mount(Path(f"/proc/{process.pid}/ns/pid"), place, recursive=False)
+        # While the process lives, its number names no other: what was bound is its namespace.
+        if identify(process.pid) != process:
+            raise ConflictError(f'invalid target container: container "{target_id}" is not running')
+    finally:
+        os.close(pidfd)
+
+
 def remove_bundle(bundle: BundlePaths) -> None:
     """Unmount the root and delete the bundle.  Idempotent; blocking."""
+    mount.unmount(bundle.pid_namespace)
     mount.unmount(bundle.rootfs)
     remove_tree(bundle.root)

@@ -181,6 +181,11 @@ class BundlePaths:
         return self.root / "pid"
 
     @property
+    def pid_namespace(self) -> Path:
+        """That of another container, pinned while this one joins it."""
+        return self.root / "pidns"
+
+    @property
     def conmon_pid_file(self) -> Path:
         return self.root / "conmon.pid"
 

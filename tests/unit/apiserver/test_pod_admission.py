@@ -108,3 +108,14 @@ def test_defaulted_pull_policies_are_noted(containers: list[dict[str, str]], not
 def test_pod_without_a_spec_is_left_to_validation() -> None:
     admit_pod({"metadata": {"name": "p"}}, lambda *_: None)
     note_defaulted_pull_policies({"metadata": {"name": "p"}})
+
+
+def test_policies_of_added_containers_are_noted_beside_those_known() -> None:
+    containers = [{"name": "a", "image": "x:latest", "imagePullPolicy": "Always"}]
+    candidate = pod(containers=containers, ephemeralContainers=[{"name": "e", "image": "debian"}])
+    note_defaulted_pull_policies(candidate, "ephemeralContainers")
+    assert candidate["metadata"]["annotations"] == {POLICY_DEFAULTED_ANNOTATION: "e"}
+    candidate["spec"]["ephemeralContainers"].append({"name": "f", "image": "debian"})
+    note_defaulted_pull_policies(candidate, "ephemeralContainers")
+    noted = candidate["metadata"]["annotations"][POLICY_DEFAULTED_ANNOTATION]
+    assert set(noted.split(",")) == {"e", "f"}

@@ -32,7 +32,7 @@ def validate_spec_changes(new: Object, old: Object, path: Path) -> list[FieldErr
         return errors
     munged = _munge(new, old)
     if munged != old:
-        diff = "\n".join(_describe_changes(munged, old, "spec"))
+        diff = "\n".join(describe_changes(munged, old, "spec"))
         errors.append(path.forbidden(f"pod updates may not change fields other than {_UPDATABLE}\n{diff}"))
     return errors
 
@@ -104,16 +104,16 @@ def _show(value: Any) -> str:
     return go_quote(value) if isinstance(value, str) else str(value)
 
 
-def _describe_changes(new: Any, old: Any, path: str) -> Iterator[str]:
+def describe_changes(new: Any, old: Any, path: str) -> Iterator[str]:
     """Changed leaves as ``-`` and ``+`` lines.  Kubernetes prints Go's own diff here, which is not stable either."""
     if isinstance(new, dict) and isinstance(old, dict):
         for key in sorted({*new, *old}):
             if new.get(key) != old.get(key):
-                yield from _describe_changes(new.get(key), old.get(key), f"{path}.{key}")
+                yield from describe_changes(new.get(key), old.get(key), f"{path}.{key}")
     elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
         for index, (child, before) in enumerate(zip(new, old, strict=True)):
             if child != before:
-                yield from _describe_changes(child, before, f"{path}[{index}]")
+                yield from describe_changes(child, before, f"{path}[{index}]")
     else:
         if old is not None:
             yield f"- \t{path}: {_show(old)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podhost.api import names
-from podhost.api.field_errors import FieldError, Path
+from podhost.api.field_errors import FieldError, Path, go_quote
 from podhost.api.objects import Object
 from podhost.api.validation.containers import (
     PodContext,
@@ -16,13 +16,15 @@ from podhost.api.validation.containers import (
 )
 from podhost.api.validation.ips import validate_ip
 from podhost.api.validation.metadata import immutable, in_range, invalid_all, one_of, validate_labels
-from podhost.api.validation.pod_changes import validate_spec_changes
+from podhost.api.validation.pod_changes import describe_changes, validate_spec_changes
 from podhost.api.validation.resources import validate_resources
 from podhost.api.validation.scheduling import validate_scheduling
 from podhost.api.validation.security import validate_pod_security
 from podhost.api.validation.volumes import validate_volumes
 
 _SPEC = Path("spec")
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+"""On the API object that stands for a static pod; the value is the hash of that pod's configuration."""
 _MAX_INT32 = 2**31 - 1
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -48,6 +50,23 @@ def validate_pod_update(new: Object, old: Object) -> list[FieldError]:
     """A changed pod: valid in itself, and only what may change has changed."""
     errors = validate_pod_spec(new.get("spec") or {}, _SPEC)
     return errors + validate_spec_changes(new.get("spec") or {}, old.get("spec") or {}, _SPEC)
+
+
+def validate_ephemeral_containers_update(new: Object, old: Object) -> list[FieldError]:
+    """A pod that gets ephemeral containers: those that it has stay as they are."""
+    if MIRROR_ANNOTATION in ((old.get("metadata") or {}).get("annotations") or {}):
+        return [Path("").forbidden("static pods do not support ephemeral containers")]
+    errors = validate_pod_spec(new.get("spec") or {}, _SPEC)
+    at = _SPEC.child("ephemeralContainers")
+    present = {c.get("name"): c for c in (new.get("spec") or {}).get("ephemeralContainers") or ()}
+    for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
+        name = container.get("name")
+        if name not in present:
+            errors.append(at.forbidden(f"existing ephemeral containers {go_quote(name)} may not be removed\n"))
+        elif present[name] != container:
+            diff = "\n".join(describe_changes(present[name], container, str(at)))
+            errors.append(at.forbidden(f"existing ephemeral containers {go_quote(name)} may not be changed\n{diff}"))
+    return errors
 
 
 def validate_pod_spec(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
