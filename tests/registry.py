@@ -191,6 +191,9 @@ class SpoilingProxy:
         self.hold = threading.Event()
         """Cleared: blobs are held back until it is set."""
         self.hold.set()
+        self.pause_after: dict[str, int] = {}
+        """Digest of a blob: so many bytes are sent, the rest when ``go_on`` is set."""
+        self.go_on = threading.Event()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -201,6 +204,7 @@ class SpoilingProxy:
 
     def __exit__(self, *_: object) -> None:
         self.hold.set()
+        self.go_on.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -240,6 +244,12 @@ class SpoilingProxy:
                         self.send_header(key, value)
                 self.end_headers()
                 limit = proxy.break_after.get(digest) if self.command == "GET" else None
+                pause = proxy.pause_after.get(digest, 0) if self.command == "GET" else 0
+                if pause:
+                    self.wfile.write(data[:pause])
+                    self.wfile.flush()
+                    proxy.go_on.wait()
+                    data = data[pause:]
                 self.wfile.write(data if limit is None else data[:limit])
                 if limit is not None:
                     self.wfile.flush()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.daemon import Daemon
+from harness.terminal import podhost_on_terminal
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 POD = """
@@ -114,6 +115,36 @@ def test_interrupted_up_leaves_the_pod_and_says_so(daemon: Daemon, namespace: st
     assert "stays goes on running" in err
     assert "stays" in daemon.podhost("-n", namespace, "ps").stdout
     daemon.podhost("-n", namespace, "down", "stays")
+
+
+def test_up_on_a_terminal_draws_over_its_table_and_ctrl_c_leaves_the_pod(
+    daemon: Daemon, namespace: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "pod.yaml"
+    path.write_text(manifest("drawn", "echo it works; exec sleep 1000"))
+    with podhost_on_terminal(daemon.environment(), "-n", namespace, "up", str(path), columns=60) as terminal:
+        terminal.read_until(r"✓ pod/drawn  ready after [\d.]+ s\n  ● main  ready\n(.*\n)*\[drawn/main\] it works")
+        assert "\x1b[36m[drawn/main]\x1b[0m it works" in terminal.raw
+        terminal.press("\x03")
+        terminal.read_until("drawn goes on running")
+        assert terminal.wait() == 0
+    assert "drawn" in daemon.podhost("-n", namespace, "ps").stdout
+
+
+def test_up_on_a_terminal_keeps_the_table_above_the_reason_of_a_failure(
+    daemon: Daemon, namespace: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "pod.yaml"
+    path.write_text(manifest("crash", "echo last words; exit 3"))
+    environment = {**daemon.environment(), "NO_COLOR": "1"}
+    with podhost_on_terminal(environment, "-n", namespace, "up", "-d", "--rm", str(path)) as terminal:
+        assert terminal.wait(60) == 1
+    end = terminal.text[terminal.text.rindex("pod/crash  CrashLoopBackOff") :].splitlines()
+    assert end[1] == "  ✗ main  CrashLoopBackOff: exit code 3"
+    assert "cannot become ready: CrashLoopBackOff: container main: it ends again and again" in end[2] + end[3]
+    assert "    | last words" in end
+    assert "\x1b[3" not in terminal.raw
+    assert daemon.podhost("-n", namespace, "ps").stdout == ""
 
 
 def test_exec_passes_stdin_output_and_exit_code(daemon: Daemon, namespace: str) -> None:

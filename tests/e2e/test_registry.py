@@ -27,6 +27,7 @@ from harness.pods import (
     wait_for_event,
     wait_for_waiting,
 )
+from harness.terminal import podhost_on_terminal
 from registry import PASSWORD, USER, Registry, SpoilingProxy, digest_of, make_tar
 from registry import proxy as proxy
 from registry import registry as registry
@@ -313,3 +314,20 @@ def test_an_image_for_another_architecture_is_said_so(daemon: Daemon, namespace:
     registry.push_manifest(repository, "1", index)
     create_pod(daemon, namespace, build_pod("p", f"{registry.host}/{repository}:1"))
     wait_for_event(daemon, namespace, "p", "Failed", "no match for platform in manifest")
+
+
+def test_up_draws_a_bar_while_it_waits_for_an_image(
+    daemon: Daemon, namespace: str, proxy: SpoilingProxy, tmp_path: Path
+) -> None:
+    layer = big_layer()
+    name = push(proxy.target, layer)
+    blob = gzip.compress(layer, 1, mtime=0)
+    proxy.pause_after[digest_of(blob)] = len(blob) // 2
+    path = tmp_path / "pod.yaml"
+    path.write_text(build_pod("drawn", f"{proxy.host}/{name}"))
+    with podhost_on_terminal(daemon.environment(), "-n", namespace, "up", "-d", str(path)) as terminal:
+        shown = terminal.read_until(r"█+░+ +[45]\d% 1\.\d MB of 3\.\d MB")
+        assert "pod/drawn  starting" in shown
+        proxy.go_on.set()
+        terminal.read_until(r"✓ pod/drawn  ready after [\d.]+ s\n  ● c  ready\n")
+        assert terminal.wait() == 0

@@ -297,6 +297,9 @@ class FakeImages:
             raise ImagePullError(f"manifest unknown: {ref}")
         return self.add(ref)
 
+    def subscribe_pulls(self, callback: ProgressCallback) -> Callable[[], None]:
+        return lambda: None
+
     async def load_image(
         self, source: str, *, name: str | None = None, progress: ProgressCallback | None = None
     ) -> list[Image]:

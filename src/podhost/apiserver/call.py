@@ -79,4 +79,6 @@ class Call:
 
 def is_long_running(call: Call) -> bool:
     """Watch, log, exec, attach: requests that end when somebody wants them to."""
-    return call.route.subresource in ("log", "exec", "attach") or (call.route.verb == "list" and call.flag("watch"))
+    return call.route.subresource in ("log", "exec", "attach") or (
+        call.route.verb == "watch" or (call.route.verb == "list" and call.flag("watch"))
+    )

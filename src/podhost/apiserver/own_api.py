@@ -3,6 +3,9 @@
 Long work (pull, load, build) answers with one JSON object a line: ``{"progress": …}`` and ``{"output": …}`` as
 it goes, and at last ``{"image": …}`` (load: also ``images`` and the ``names`` loaded) or ``{"error": Status}``.
 A client that leaves ends the work.
+
+``GET /pulls`` shows the progress of all pulls, also of those that pods wait for: ``{"progress": …}`` lines for as
+long as somebody looks.  It starts and ends no pull.
 """
 
 from __future__ import annotations
@@ -90,6 +93,25 @@ class OwnApiHandlers:
             return {"image": image}
 
         return await _stream_work(call, work)
+
+    async def watch_pulls(self, call: Call) -> web.StreamResponse:
+        lines: asyncio.Queue[Obj] = asyncio.Queue(_MAX_PENDING_LINES)
+
+        def on_progress(progress: PullProgress) -> None:
+            if not lines.full():
+                lines.put_nowait({"progress": progress})
+
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(call.request)
+        unsubscribe = self._images.subscribe_pulls(on_progress)
+        try:
+            while True:
+                await response.write(msgspec.json.encode(await lines.get()) + b"\n")
+        except ConnectionError:
+            pass  # nobody looks any more
+        finally:
+            unsubscribe()
+        return response
 
     async def load_image(self, call: Call) -> web.StreamResponse:
         body = await _read(call, LoadBody)

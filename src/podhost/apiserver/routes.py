@@ -48,6 +48,7 @@ def build_own_routes(own: OwnApiHandlers) -> list[Route]:
     table: tuple[tuple[str, str, str, Handler], ...] = (
         ("GET", "/images", "list", own.list_images),
         ("GET", "/images/{ref}", "get", own.inspect_image),
+        ("GET", "/pulls", "watch", own.watch_pulls),
         ("DELETE", "/images/{ref}", "delete", own.remove_image),
         ("POST", "/images/pull", "create", own.pull_image),
         ("POST", "/images/load", "create", own.load_image),

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "grey": 90, "bold": 1}
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PREFIX_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
 def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def has_unicode(stream: TextIO) -> bool:
+    """Can the stream show marks and boxes?"""
+    try:
+        "✓┌●►…█".encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def is_live(stream: TextIO) -> bool:
+    """Can lines be drawn over again?"""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def paint(text: str, colour: str, *, enabled: bool) -> str:
@@ -25,11 +42,47 @@ def say(text: str, *, mark: str = "", colour: str = "") -> None:
     print(f"{shown} {text}" if mark else text, file=sys.stderr, flush=True)
 
 
+def clean_text(text: str) -> str:
+    """One line that cannot move the cursor or change colours: what others wrote may hold anything."""
+    return "".join(char if char.isprintable() else " " if char in "\n\t" else "?" for char in text.strip())
+
+
+def count_cells(text: str) -> int:
+    """Columns that a text takes on a terminal; colours take none."""
+    plain = _ESCAPES.sub("", text)
+    if plain.isascii():
+        return len(plain)
+    return sum(_cells_of(char) for char in plain)
+
+
+def _cells_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut_text(text: str, width: int, *, ascii: bool = False) -> str:
+    """At most ``width`` columns of a text without colours; the end of what was longer is marked."""
+    if count_cells(text) <= width:
+        return text
+    mark = "..." if ascii else "…"
+    kept, left = [], width - len(mark)
+    for char in text:
+        left -= _cells_of(char)
+        if left < 0:
+            break
+        kept.append(char)
+    return ("".join(kept) + mark)[: max(width, 0)]
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as kubectl draws them: three spaces between, nothing at line ends."""
     cells = [list(map(str, header)), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
-    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    widths = [max(count_cells(row[index]) for row in cells) for index in range(len(header))]
+    lines = (
+        "   ".join(cell + " " * (width - count_cells(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -78,7 +131,7 @@ class StatusLine:
         """``plain`` is for pipes: shown when it differs from the line before; nothing when empty."""
         if self._tty:
             width = os.get_terminal_size(self._stream.fileno()).columns
-            self._stream.write(f"\r\x1b[K{text[: width - 1]}")
+            self._stream.write(f"\r\x1b[K{cut_text(clean_text(text), (width or 80) - 1)}")
             self._stream.flush()
             self._last = text
             return

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from podhost.cli.apply import Applied, apply_manifest, locate
@@ -16,28 +15,39 @@ from podhost.cli.daemon_start import ensure_daemon
 from podhost.cli.down import delete_and_wait
 from podhost.cli.kinds import Resources
 from podhost.cli.log_follow import Arrived, LinePrinter, LogFollower, sources_of
+from podhost.cli.log_merge import LogLine
 from podhost.cli.manifests import Manifest, load_manifests
-from podhost.cli.pod_watch import Lost, Seen, Watcher
 from podhost.cli.session import connect, is_local, namespace_of
-from podhost.cli.terminal import StatusLine, has_colour, paint, say
-from podhost.cli.verdict import Verdict, compute_exit_code, compute_verdict
-from podhost.client import ApiClient, resource_path
-from podhost.errors import PodhostError
-
-EXIT_TIMEOUT = 124
-LOG_TAIL_LINES = 10
-SETTLE_S = 0.5
-"""With --detach: how long pods must stay ready.  A container without a probe is ready before it has failed."""
+from podhost.cli.terminal import is_live, say
+from podhost.cli.up_pods import TrackedPod, TrackedPods
+from podhost.cli.up_wait import BoardDisplay, PlainDisplay, Waiting
+from podhost.cli.verdict import compute_exit_code
+from podhost.client import ApiClient
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="manifests: files, directories, or - for stdin")
-    parser.add_argument("-d", "--detach", action="store_true", help="do not follow the logs")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="manifests: files, directories, URLs, or - for stdin")
+    parser.add_argument("-d", "--detach", "--wait", dest="detach", action="store_true", help="return when all is ready")
+    parser.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="return as soon as the objects are made; wait for nothing"
+    )
     parser.add_argument("--rm", action="store_true", help="delete everything again at the end or on Ctrl-C")
     parser.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="how long to wait (300)")
     parser.epilog = (
-        "exit codes: 0 ready or completed; the container's own for a pod that ran to its end; 1 cannot start;\n"
-        "124 not ready in time; 130 Ctrl-C while waiting"
+        "Without --detach the logs of all containers follow, in the order of time.  Ctrl-C leaves the pods as they\n"
+        "are; with --rm it removes them.\n\n"
+        "exit codes:\n"
+        "  0    ready or completed; Ctrl-C after that\n"
+        "  N    the container's own, for a pod that ran to its end and failed\n"
+        "  1    the manifest has faults, or a pod cannot start\n"
+        "  124  not ready in time\n"
+        "  130  Ctrl-C while waiting\n\n"
+        "examples:\n"
+        "  podhost up pod.yaml                      start, wait until ready, follow the logs\n"
+        "  podhost up -d --timeout 30 manifests/    for scripts: ready within 30 seconds, or a failure\n"
+        "  podhost up --rm job.yaml                 run to the end, take its exit code, leave nothing\n"
+        "  kustomize build . | podhost up -         from stdin\n"
+        "  podhost --context prod up pod.yaml       on another cluster\n"
     )
 
 
@@ -53,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     applied: list[Applied] = []
     try:
         applied = _apply_all(client, manifests, namespace_of(args, client))
-        return _Up(client, applied, args).run()
+        pods = [item.object for item in applied if item.manifest.kind == "Pod"]
+        return _watch_pods(client, pods, args) if pods and args.wait else 0
     except KeyboardInterrupt:
         if not args.rm:
             say("interrupted; what was created stays.", mark="■", colour="yellow")
@@ -81,204 +92,74 @@ def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str)
     return applied
 
 
-@dataclass(slots=True)
-class _Pod:
-    """A pod that is waited for, as the watch last showed it."""
-
-    object: dict[str, Any]
-    verdict: Verdict | None = None
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    gone: bool = False
-    told: str = ""
-
-    @property
-    def name(self) -> str:
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.object["metadata"]["namespace"])
-
-    @property
-    def has_ended(self) -> bool:
-        return self.gone or (self.object.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-    def judge(self) -> Verdict:
-        ordered = sorted(self.events.values(), key=lambda event: int(event["metadata"].get("resourceVersion") or 0))
-        self.verdict = compute_verdict(self.object, ordered)
-        return self.verdict
+def _watch_pods(client: ApiClient, objects: Sequence[dict[str, Any]], args: argparse.Namespace) -> int:
+    live = is_live(sys.stderr)
+    pods = TrackedPods(client, objects, with_pulls=live)
+    pods.start()
+    try:
+        code = Waiting(pods, args, BoardDisplay() if live else PlainDisplay()).run()
+        if code is not None:
+            return code
+        return _final_code(pods.pods) if args.detach else _Following(pods, args).run()
+    finally:
+        pods.stop()
 
 
-class _Up:
-    """State of one ``up`` after the objects are made."""
+def _final_code(pods: Sequence[TrackedPod]) -> int:
+    """The first exit code that is not 0 of pods that have run to their end."""
+    codes = [0 if pod.gone else compute_exit_code(pod.object) for pod in pods]
+    return next((code for code in codes if code), 0)
 
-    def __init__(self, client: ApiClient, applied: Sequence[Applied], args: argparse.Namespace) -> None:
-        self.client = client
-        self.args = args
-        self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        pods = [item.object for item in applied if item.manifest.kind == "Pod"]
-        self.pods = {str(pod["metadata"]["uid"]): _Pod(pod) for pod in pods}
-        self.line = StatusLine()
-        self.started = time.monotonic()
+
+class _Following:
+    """The second half: the merged logs, until the pods have ended or the person has seen enough."""
+
+    def __init__(self, pods: TrackedPods, args: argparse.Namespace) -> None:
+        self._pods = pods
+        self._args = args
+        self._follower = LogFollower(pods.client, pods.inbox, query={})
+        self._printer = LinePrinter(prefixes=True, timestamps=False)
 
     def run(self) -> int:
-        if not self.pods:
-            return 0
-        watcher = Watcher(self.client, self.inbox)
-        for namespace in sorted({pod.namespace for pod in self.pods.values()}):
-            watcher.start("Pod", resource_path("v1", "pods", namespace=namespace))
-            watcher.start("Event", resource_path("v1", "events", namespace=namespace))
-        try:
-            code = self._wait()
-            if code is not None:
-                return code
-            if self.args.detach:
-                return max((compute_exit_code(pod.object) for pod in self.pods.values()), default=0)
-            return self._follow()
-        finally:
-            watcher.stop()
-            self.line.clear()
-
-    # --- waiting ------------------------------------------------------------------------------------------------
-    def _wait(self) -> int | None:
-        """Until every pod is ready or has ended: ``None``; else the exit code of giving up."""
-        deadline = self.started + self.args.timeout
-        settled_at = None
-        while True:
-            left = min(deadline, settled_at or deadline) - time.monotonic()
-            try:
-                if left <= 0:
-                    return self._give_up() if settled_at is None else None
-                self._take(self.inbox.get(timeout=min(left, 1.0)))
-            except queue.Empty:
-                pass
-            verdicts = [(pod, pod.judge()) for pod in self.pods.values()]
-            stuck = [pod for pod, verdict in verdicts if verdict.state == "stuck" or pod.gone]
-            if stuck:
-                self.line.clear()
-                for pod in stuck:
-                    self._explain(pod)
-                return 1
-            self._announce(verdicts)
-            if any(verdict.state == "waiting" for _, verdict in verdicts):
-                settled_at = None
-                continue
-            self.line.clear()
-            if not self.args.detach or all(verdict.state != "ready" for _, verdict in verdicts):
-                return None
-            settled_at = settled_at or time.monotonic() + SETTLE_S
-
-    def _take(self, item: object) -> None:
-        if isinstance(item, Lost):
-            raise item.error
-        if not isinstance(item, Seen):
-            return
-        if item.kind == "Pod":
-            pod = self.pods.get(str(item.object["metadata"]["uid"]))
-            if pod is not None:
-                pod.object, pod.gone = item.object, item.deleted
-        elif item.kind == "Event":
-            pod = self.pods.get(str((item.object.get("involvedObject") or {}).get("uid", "")))
-            if pod is not None:
-                pod.events[str(item.object["metadata"]["name"])] = item.object
-
-    def _announce(self, verdicts: Sequence[tuple[_Pod, Verdict]]) -> None:
-        waiting = []
-        for pod, verdict in verdicts:
-            if verdict.state == "waiting":
-                waiting.append(f"{pod.name}: {verdict.text}")
-            elif pod.told != verdict.state:
-                pod.told = verdict.state
-                self.line.clear()
-                took = f"after {time.monotonic() - self.started:.1f} s"
-                mark, colour = ("✗", "red") if verdict.state == "failed" else ("✓", "green")
-                say(f"pod/{pod.name} {verdict.text} {took}", mark=mark, colour=colour)
-                if verdict.state == "failed" and self.args.detach:
-                    self._show_log(pod, verdict)
-        if waiting:
-            seconds = int(time.monotonic() - self.started)
-            self.line.show(f"… {'; '.join(waiting)} ({seconds}s)", plain=f"… {'; '.join(waiting)}")
-
-    def _give_up(self) -> int:
-        self.line.clear()
-        for pod in self.pods.values():
-            verdict = pod.judge()
-            if verdict.state == "waiting":
-                text = f"pod/{pod.name} is not ready after {self.args.timeout:.0f} s: {verdict.text}"
-                say(text, mark="✗", colour="red")
-                say(f"  → look closer: kubectl describe pod {pod.name} -n {pod.namespace}")
-        return EXIT_TIMEOUT
-
-    def _explain(self, pod: _Pod) -> None:
-        if pod.gone:
-            say(f"pod/{pod.name} was deleted while podhost waited for it", mark="✗", colour="red")
-            return
-        verdict = pod.verdict
-        assert verdict is not None
-        say(f"pod/{pod.name} cannot become ready: {verdict.text}", mark="✗", colour="red")
-        self._show_log(pod, verdict)
-        if verdict.next_step:
-            say(f"  → {verdict.next_step}")
-        if not self.args.rm:
-            say("  → the pod stays and is tried again; remove it: podhost down " + " ".join(self.args.files))
-
-    def _show_log(self, pod: _Pod, verdict: Verdict) -> None:
-        if not verdict.container:
-            return
-        try:
-            lines = list(
-                self.client.stream_log(
-                    pod.namespace, pod.name, verdict.container, tailLines=LOG_TAIL_LINES, previous=verdict.previous_log
-                )
-            )
-        except PodhostError:
-            return
-        if lines:
-            say(f"    last lines of {pod.name}/{verdict.container}:")
-        for line in lines:
-            say(paint(f"    | {line.decode(errors='replace')}", "grey", enabled=has_colour(sys.stderr)))
-
-    # --- following ----------------------------------------------------------------------------------------------
-    def _follow(self) -> int:
-        follower = LogFollower(self.client, self.inbox, query={})
-        printer = LinePrinter(prefixes=True, timestamps=False)
+        merger = self._follower.merger
         try:
             while True:
-                for pod in self.pods.values():
+                for pod in self._pods.pods:
                     for source in [] if pod.gone else sources_of(pod.object):
-                        follower.follow(source)
+                        self._follower.follow(source)
                     self._tell_changes(pod)
-                if all(pod.has_ended for pod in self.pods.values()) and follower.open_streams == 0:
-                    self._print(follower, printer, follower.merger.flush())
-                    return self._finish()
-                self._print(follower, printer, follower.merger.pop_ready(time.monotonic()))
-                self._receive(follower)
+                if all(pod.has_ended for pod in self._pods.pods) and self._follower.open_streams == 0:
+                    self._print(merger.flush())
+                    return _final_code(self._pods.pods)
+                self._print(merger.pop_ready(time.monotonic()))
+                self._receive()
         except KeyboardInterrupt:
-            self._print(follower, printer, follower.merger.flush())
+            self._print(merger.flush())
             self._say_goodbye()
             return 0
 
-    def _receive(self, follower: LogFollower) -> None:
+    def _receive(self) -> None:
         """Wait for something, then take all that is there."""
+        inbox = self._pods.inbox
         try:
-            item = self.inbox.get(timeout=follower.merger.wait_s(time.monotonic()))
+            item = inbox.get(timeout=self._follower.merger.wait_s(time.monotonic()))
             while True:
                 if isinstance(item, Arrived):
-                    follower.accept(item)
+                    self._follower.accept(item)
                 else:
-                    self._take(item)
-                item = self.inbox.get_nowait()
+                    self._pods.take(item)
+                item = inbox.get_nowait()
         except queue.Empty:
             return
 
-    def _print(self, follower: LogFollower, printer: LinePrinter, lines: Sequence[Any]) -> None:
+    def _print(self, lines: Sequence[LogLine]) -> None:
         for line in lines:
-            source = follower.source(line.source)
-            printer.write(line, f"{source.pod}/{source.container}")
+            source = self._follower.source(line.source)
+            self._printer.write(line, f"{source.pod}/{source.container}")
         if lines:
-            printer.flush()
+            self._printer.flush()
 
-    def _tell_changes(self, pod: _Pod) -> None:
+    def _tell_changes(self, pod: TrackedPod) -> None:
         """Say once when a pod that was ready gets into trouble or ends."""
         verdict = pod.judge()
         state = "gone" if pod.gone else f"{verdict.state} {verdict.reason}"
@@ -289,22 +170,20 @@ class _Up:
             say(f"pod/{pod.name} was deleted", mark="■", colour="yellow")
         elif verdict.state == "stuck":
             say(f"pod/{pod.name} {verdict.text}", mark="✗", colour="red")
+            if verdict.next_step and verdict.next_step not in pod.hinted:
+                pod.hinted.add(verdict.next_step)
+                say(f"  → {verdict.next_step}")
         elif verdict.state == "failed":
             say(f"pod/{pod.name} failed: {verdict.text}", mark="✗", colour="red")
         elif verdict.state == "completed":
             say(f"pod/{pod.name} completed", mark="✓", colour="green")
 
-    def _finish(self) -> int:
-        codes = [0 if pod.gone else compute_exit_code(pod.object) for pod in self.pods.values()]
-        return next((code for code in codes if code), 0)
-
     def _say_goodbye(self) -> None:
-        if self.args.rm:
+        if self._args.rm:
             return
-        names = " ".join(pod.name for pod in self.pods.values())
+        pods = self._pods.pods
+        names = " ".join(pod.name for pod in pods)
         say("")
-        say(
-            f"{names} goes on running." if len(self.pods) == 1 else f"{names} go on running.", mark="■", colour="yellow"
-        )
-        say(f"  → see the logs: podhost logs -f {next(iter(self.pods.values())).name}")
-        say(f"  → remove: podhost down {' '.join(self.args.files)}")
+        say(f"{names} {'goes' if len(pods) == 1 else 'go'} on running.", mark="■", colour="yellow")
+        say(f"  → see the logs: podhost logs -f {pods[0].name}")
+        say(f"  → remove: podhost down {' '.join(self._args.files)}")

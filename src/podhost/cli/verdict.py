@@ -39,10 +39,12 @@ _STUCK_WAITING = {
     "StartError": "check the container's command: it must exist in the image and be executable",
     "PostStartHookError": "check the container's postStart hook",
 }
+STUCK_REASONS = frozenset(_STUCK_WAITING)
+"""Waiting reasons that do not pass by themselves."""
 _STUCK_EVENTS = {
     "FailedMount": "check the pod's volumes: what they name must exist",
     "FailedCreatePodSandBox": "check this machine: podhost doctor",
-    "FailedScheduling": "see what the pod asks for: kubectl describe pod {pod}",
+    "FailedScheduling": "see what the pod asks for: podhost describe {pod}",
     "NetworkNotReady": "check this machine: podhost doctor",
 }
 _LOG_EXPLAINS = ("CrashLoopBackOff",)

@@ -77,7 +77,7 @@ class PullProgress:
     """State of a running pull, as often as it changes.  ``total_bytes`` is 0 while unknown."""
 
     ref: str
-    phase: Literal["resolving", "downloading", "unpacking", "done"]
+    phase: Literal["resolving", "downloading", "unpacking", "done", "failed"]
     done_bytes: int = 0
     total_bytes: int = 0
     layers_done: int = 0
@@ -106,6 +106,12 @@ class ImageService(Protocol):
 
         Raises:
             ImagePullError: With the registry's own words.
+        """
+
+    def subscribe_pulls(self, callback: ProgressCallback) -> Callable[[], None]:
+        """Tell the state of every running pull now and whenever it changes, whoever asked for the image.
+
+        Returns what ends it.  ``failed`` is told here only: who asked for the pull gets the error.
         """
 
     async def load_image(

@@ -63,6 +63,7 @@ class ImageStore:
         self._settings = settings
         self._tasks = Tasks()
         self._pulls: dict[tuple[ImageRef, tuple[AuthConfig, ...]], _SharedPull] = {}
+        self._pull_watchers: list[ProgressCallback] = []
         self._pull_slots = asyncio.Semaphore(settings.max_parallel_pulls)
         self._unpacking: dict[str, asyncio.Lock] = {}
         self._collect_later = False
@@ -128,10 +129,15 @@ class ImageStore:
         return await self._join(shared, progress)
 
     def _start_pull(self, key: tuple[ImageRef, tuple[AuthConfig, ...]]) -> _SharedPull:
+        def on_progress(state: PullProgress) -> None:
+            shared.on_progress(state)
+            self._tell_watchers(state)
+
         async def run() -> Image | ImagePullError:
             try:
-                return await self._run_pull(*key, lambda state: shared.on_progress(state))
+                return await self._run_pull(*key, on_progress)
             except ImagePullError as error:
+                self._tell_watchers(PullProgress(ref=str(key[0]), phase="failed"))
                 return error  # raised to every waiter; the task itself has not failed
             finally:
                 if self._pulls.get(key) is shared:
@@ -140,6 +146,17 @@ class ImageStore:
         shared = _SharedPull(self._tasks.spawn(run(), name=f"pull {key[0]}"))
         self._pulls[key] = shared
         return shared
+
+    def subscribe_pulls(self, callback: ProgressCallback) -> Callable[[], None]:
+        self._pull_watchers.append(callback)
+        for shared in self._pulls.values():
+            if shared.last is not None:
+                callback(shared.last)
+        return lambda: self._pull_watchers.remove(callback)
+
+    def _tell_watchers(self, state: PullProgress) -> None:
+        for callback in list(self._pull_watchers):
+            callback(state)
 
     async def _join(self, shared: _SharedPull, progress: ProgressCallback | None) -> Image:
         if progress is not None:

@@ -10,7 +10,7 @@ import shutil
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,6 +149,7 @@ class FakeImages:
 
     def __init__(self) -> None:
         self.images: dict[str, Image] = {}
+        self.watchers: list[ProgressCallback] = []
 
     def image_status(self, ref: str) -> Image | None:
         return self.images.get(ref)
@@ -165,6 +166,11 @@ class FakeImages:
             progress(PullProgress(ref=ref, phase="downloading", done_bytes=1, total_bytes=5))
         self.images[ref] = image(ref)
         return self.images[ref]
+
+    def subscribe_pulls(self, callback: ProgressCallback) -> Callable[[], None]:
+        self.watchers.append(callback)
+        callback(PullProgress(ref="already/running", phase="unpacking"))
+        return lambda: self.watchers.remove(callback)
 
     async def load_image(
         self, source: str, *, name: str | None = None, progress: ProgressCallback | None = None

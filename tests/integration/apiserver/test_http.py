@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import yaml
 
+from podhost.cri.images import PullProgress
 from podhost.store import ObjectKey
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -421,6 +422,18 @@ async def test_images_are_pulled_with_progress(api: Any, http: aiohttp.ClientSes
     status = await fails(http, 404, "DELETE", f"{OWN}/images/nginx")
     assert status["message"] == 'cannot remove image "nginx": no such image'
     await fails(http, 404, "GET", f"{OWN}/images/docker.io%2Flibrary%2Fnginx")
+
+
+async def test_progress_of_all_pulls_can_be_watched(api: Any, http: aiohttp.ClientSession) -> None:
+    async with http.get(f"{OWN}/pulls") as response:
+        assert json.loads(await response.content.readline())["progress"]["ref"] == "already/running"
+        (tell,) = api.images.watchers
+        tell(PullProgress(ref="nginx", phase="downloading", done_bytes=3, total_bytes=9))
+        line = json.loads(await response.content.readline())
+        assert line["progress"]["done_bytes"] == 3
+    async with asyncio.timeout(5):
+        while api.images.watchers:
+            await asyncio.sleep(0)
 
 
 async def test_failed_pull_ends_with_its_reason(http: aiohttp.ClientSession) -> None:

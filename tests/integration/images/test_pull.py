@@ -238,6 +238,23 @@ async def test_layer_that_is_not_what_the_configuration_says_is_refused(store: I
     assert store.workspace.content.list_snapshots() == set()
 
 
+async def test_who_watches_pulls_sees_those_of_others_and_their_end(store: ImageStore, registry: Registry) -> None:
+    _push(registry, "watched", b"watched")
+    seen: list[PullProgress] = []
+    unsubscribe = store.subscribe_pulls(seen.append)
+    ref = f"{registry.host}/watched:1"
+    await store.pull_image(ref)
+    assert {state.ref for state in seen} == {ref}
+    assert seen[-1].phase == "done"
+    with pytest.raises(ImagePullError):
+        await store.pull_image(f"{registry.host}/nobody:1")
+    assert (seen[-1].ref, seen[-1].phase) == (f"{registry.host}/nobody:1", "failed")
+    unsubscribe()
+    count = len(seen)
+    await store.pull_image(ref)
+    assert len(seen) == count
+
+
 async def test_concurrent_pulls_share_the_work_and_cancelling_one_leaves_the_other(
     store: ImageStore, proxy: SpoilingProxy
 ) -> None:
