@@ -70,6 +70,15 @@ def conflict(resource: str, name: str, group: str = "", detail: str = OPTIMISTIC
     return ApiError(409, "Conflict", message, _details(resource, group, name))
 
 
+def apply_conflict(message: str, conflicts: Sequence[tuple[str, str]]) -> ApiError:
+    """``conflicts``: (manager, path)."""
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
+        for manager, path in conflicts
+    ]
+    return ApiError(409, "Conflict", message, {"causes": causes})
+
+
 def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> ApiError:
     """422 with all causes.  ``kind`` is the kind (``Pod``), not the resource."""
     causes = [{"reason": error.type.value, "message": error.body, "field": error.field} for error in errors]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import yaml
@@ -14,6 +14,7 @@ from podhost.api.kinds import Kind, kind_of
 from podhost.api.structure import check_structure
 from podhost.apiserver import protobuf
 from podhost.apiserver.call import Call
+from podhost.apiserver.write_options import FieldValidation
 from podhost.apiserver.yaml_limits import check_yaml_limits
 
 Obj = dict[str, Any]
@@ -79,7 +80,7 @@ async def parse_yaml(body: bytes) -> Any:
     return _parse_yaml(body)
 
 
-async def read_object(call: Call, kind: Kind) -> Obj:
+async def read_object(call: Call, kind: Kind, validation: FieldValidation) -> Obj:
     """A new or replaced object: known fields only; warnings for the others go to the call.
 
     Raises:
@@ -91,23 +92,24 @@ async def read_object(call: Call, kind: Kind) -> Obj:
             f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
             "json parse error: unexpected end of JSON input"
         )
-    return decode_object(call, document, kind)
+    return decode_object(call, document, kind, validation)
 
 
-def decode_object(call: Call, document: Obj, kind: Kind) -> Obj:
+def decode_object(call: Call, document: Obj, kind: Kind, validation: FieldValidation) -> Obj:
     """Check a document against its kind.  Raises ApiError (400)."""
-    _check_kind(document, kind)
+    check_kind(document, kind)
     result = check_structure(document, kind.schema)
     if result.type_errors:
         raise errors.cannot_be_handled(kind.kind, kind.group_version, ", ".join(result.type_errors))
-    _report_unknown(call, kind, result.unknown_fields)
+    _report_unknown(call, kind, result.unknown_fields, validation)
     obj = result.document
     obj["apiVersion"], obj["kind"] = kind.group_version, kind.kind
     obj.setdefault("metadata", {})
     return obj
 
 
-def _check_kind(document: Obj, kind: Kind) -> None:
+def check_kind(document: Obj, kind: Kind) -> None:
+    """A body without ``apiVersion`` and ``kind`` is taken for what the URL says.  Raises ApiError (400)."""
     version, name = document.get("apiVersion") or kind.group_version, document.get("kind") or kind.kind
     if (version, name) == (kind.group_version, kind.kind):
         return
@@ -122,29 +124,13 @@ def _check_kind(document: Obj, kind: Kind) -> None:
     )
 
 
-def _report_unknown(call: Call, kind: Kind, unknown: list[str]) -> None:
-    validation = field_validation(call)
+def _report_unknown(call: Call, kind: Kind, unknown: list[str], validation: FieldValidation) -> None:
     if not unknown or validation == "Ignore":
         return
     if validation == "Warn":
         call.warnings.extend(dict.fromkeys(unknown))
         return
     raise errors.cannot_be_handled(kind.kind, kind.group_version, errors.strict_decoding_error(unknown))
-
-
-def field_validation(call: Call) -> Literal["Ignore", "Warn", "Strict"]:
-    """Raises ApiError (400) for any other word."""
-    match call.text("fieldValidation"):
-        case "" | "Warn":
-            return "Warn"
-        case "Ignore":
-            return "Ignore"
-        case "Strict":
-            return "Strict"
-        case other:
-            raise errors.bad_request(
-                f'fieldValidation: Unsupported value: "{other}": supported values: "Ignore", "Strict", "Warn"'
-            )
 
 
 def _parse_yaml(body: bytes) -> Any:

@@ -17,7 +17,6 @@ _MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
 _SERVER_FIELDS = (
     "resourceVersion",
     "selfLink",
-    "managedFields",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "generation",
@@ -64,6 +63,14 @@ def check_name(metadata: Obj, name: str) -> None:
         )
 
 
+def check_uid_of_missing(kind: Kind, config: Obj, name: str) -> None:
+    """Whoever applies with a uid means an object that is there.  Raises ApiError (409)."""
+    uid = (config.get("metadata") or {}).get("uid")
+    if uid:
+        detail = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise errors.conflict(kind.plural, name, kind.group, detail)
+
+
 def check_update(kind: Kind, new: Obj, old: Obj) -> None:
     """Optimistic locking.  Raises ApiError (409, 422)."""
     name = old["name"]
@@ -87,8 +94,7 @@ def keep_system_metadata(new: Obj, old: Obj) -> None:
             new[field] = old[field]
         else:
             new.pop(field, None)
-    for field in ("selfLink", "managedFields"):
-        new.pop(field, None)
+    new.pop("selfLink", None)
     new["resourceVersion"] = old["resourceVersion"]
 
 

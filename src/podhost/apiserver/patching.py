@@ -8,6 +8,7 @@ from typing import Any
 from podhost.api import errors
 from podhost.api.patches import apply_json_patch, apply_merge_patch, apply_strategic_merge_patch
 from podhost.apiserver import bodies
+from podhost.apiserver.applying import APPLY_PATCH
 from podhost.apiserver.call import Call
 
 Obj = dict[str, Any]
@@ -15,11 +16,11 @@ Obj = dict[str, Any]
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 
 async def read_patch(call: Call) -> Callable[[Obj], Obj]:
-    """The patch of a request, as a function of the object's present state.
+    """The patch of a request (but for apply), as a function of the object's present state.
 
     Raises:
         ApiError: 415 for an unknown type, 400 for a body that is not JSON.

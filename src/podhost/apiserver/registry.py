@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors, kinds, strategies
+from podhost.api.apply import Writer, apply_config, keep_times, record_update
 from podhost.api.field_errors import FieldError
 from podhost.api.kinds import Kind
 from podhost.api.time import format_time
@@ -30,6 +31,7 @@ Change = Callable[[Obj], Obj]
 
 _PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 _GENERATE_NAME_ATTEMPTS = 8
+Subresource = Literal["", "status", "finalize", "ephemeralcontainers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,12 @@ class Registry:
             raise errors.not_found(kind.plural, name, kind.group)
         return found
 
-    def create(self, kind: Kind, namespace: str, body: Obj, *, dry_run: bool = False) -> Obj:
+    def create(
+        self, kind: Kind, namespace: str, body: Obj, *, writer: Writer | None = None, dry_run: bool = False
+    ) -> Obj:
         """Complete, check and store a new object.  Takes ``body`` over.
+
+        ``writer`` comes to manage its fields; without one it has its managers already, or none.
 
         Raises:
             ApiError: It is invalid, exists, or its namespace cannot take it.
@@ -69,7 +75,7 @@ class Registry:
         for attempt in range(_GENERATE_NAME_ATTEMPTS):
             obj = copy(body) if generated else body
             identity.assign(obj["metadata"], now=format_time(self._clock.now()), uid=str(uuid4()))
-            self._prepare_new(kind, obj)
+            self._prepare_new(kind, obj, writer)
             try:
                 return self._store_new(kind, namespace, obj, dry_run=dry_run)
             except ExistsError as error:
@@ -84,10 +90,11 @@ class Registry:
         name: str,
         change: Change,
         *,
-        subresource: Literal["", "status", "finalize", "ephemeralcontainers"] = "",
+        writer: Writer | None = None,
+        subresource: Subresource = "",
         dry_run: bool = False,
     ) -> Obj:
-        """Read, change, check, write.
+        """Read, change, check, write.  Without a ``writer``, ``change`` has set ``managedFields`` itself.
 
         Raises:
             ApiError: Not found, conflict, invalid, or what ``change`` raises.
@@ -96,7 +103,8 @@ class Registry:
         new = change(copy(old))
         identity.check_update(kind, new["metadata"], old["metadata"])
         identity.keep_system_metadata(new["metadata"], old["metadata"])
-        self._prepare_changed(kind, new, old, subresource)
+        self._prepare_changed(kind, new, old, subresource, writer)
+        keep_times(old, new)
         key = _key(kind, namespace, name)
         if deletion.is_released(kind.plural, new) and not deletion.is_released(kind.plural, old):
             return new if dry_run else self._store.delete(key)
@@ -106,6 +114,39 @@ class Registry:
             return self._store.update(key, new, expected_rv=old["metadata"]["resourceVersion"])
         except ConflictError as error:
             raise errors.conflict(kind.plural, name, kind.group) from error
+
+    def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        config: Obj,
+        writer: Writer,
+        decode: Change,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Obj, bool]:
+        """Server-side apply: the object, and whether it is new.  ``decode`` checks a merged document.
+
+        Raises:
+            ApiError: As :meth:`create` and :meth:`update`.
+            ApplyConflict: Others manage fields that would change.
+            TypedError: The configuration does not fit the schema.
+        """
+        now = format_time(self._clock.now())
+        if self._store.find(_key(kind, namespace, name)) is None:
+            if writer.subresource:
+                raise errors.not_found(kind.plural, name, kind.group)
+            identity.check_uid_of_missing(kind, config, name)
+            applied = apply_config(None, config, writer, kind.schema, now, force=force)
+            return self.create(kind, namespace, decode(applied), dry_run=dry_run), True
+
+        def change(current: Obj) -> Obj:
+            return decode(apply_config(current, config, writer, kind.schema, now, force=force))
+
+        subresource = writable_subresource(writer.subresource)
+        return self.update(kind, namespace, name, change, subresource=subresource, dry_run=dry_run), False
 
     def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Deleted:
         """Delete, or begin to.
@@ -151,13 +192,14 @@ class Registry:
         """Make a namespace that the system needs.  Idempotent."""
         if self._store.find(ObjectKey("namespaces", "", name)) is None:
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            self.create(kinds.NAMESPACE, "", namespace)
+            self.create(kinds.NAMESPACE, "", namespace, writer=Writer("kube-apiserver"))
 
-    def _prepare_new(self, kind: Kind, obj: Obj) -> None:
+    def _prepare_new(self, kind: Kind, obj: Obj, writer: Writer | None) -> None:
         kind.prepare_create(obj)
         if kind is kinds.POD:
             note_defaulted_pull_policies(obj)
         kind.default(obj)
+        self._record(kind, None, obj, writer)
         if kind is kinds.POD:
             admit_pod(obj, self._find_service_account)
         problems = kinds.validate(kind, obj)
@@ -165,12 +207,14 @@ class Registry:
             problems = self._services.allocate(obj)
         self._raise_if(problems, kind, obj)
 
-    def _prepare_changed(self, kind: Kind, new: Obj, old: Obj, subresource: str) -> None:
+    def _prepare_changed(self, kind: Kind, new: Obj, old: Obj, subresource: str, writer: Writer | None) -> None:
         if subresource == "status":
+            self._record(kind, old, new, writer)
             kind.prepare_status_update(new, old)
             problems = kinds.validate_status_update(kind, new, old)
         elif subresource == "finalize":
             finalizers = new.get("spec", {}).get("finalizers") or []
+            self._record(kind, old, new, writer)
             kind.prepare_update(new, old)
             new["spec"]["finalizers"] = finalizers
             problems = []
@@ -178,10 +222,12 @@ class Registry:
             strategies.prepare_ephemeral_containers_update(new, old)
             note_defaulted_pull_policies(new, "ephemeralContainers")
             kind.default(new)
+            self._record(kind, old, new, writer)
             strategies.count_generation(new, old)
             problems = pods.validate_ephemeral_containers_update(new, old)
         else:
             kind.default(new)
+            self._record(kind, old, new, writer)
             if kind is kinds.POD:
                 admit_pod_update(new, old)
             kind.prepare_update(new, old)
@@ -189,6 +235,10 @@ class Registry:
             if kind is kinds.SERVICE and not problems:
                 problems = self._services.allocate(new)
         self._raise_if(problems, kind, new)
+
+    def _record(self, kind: Kind, old: Obj | None, new: Obj, writer: Writer | None) -> None:
+        if writer is not None:
+            record_update(old, new, writer, kind.schema, format_time(self._clock.now()))
 
     def _store_new(self, kind: Kind, namespace: str, obj: Obj, *, dry_run: bool) -> Obj:
         key = _key(kind, namespace, obj["metadata"]["name"])
@@ -220,6 +270,14 @@ class Registry:
     def _raise_if(problems: list[FieldError], kind: Kind, obj: Obj) -> None:
         if problems:
             raise errors.invalid(kind.kind, kind.group, obj["metadata"].get("name", ""), problems)
+
+
+def writable_subresource(name: str) -> Subresource:
+    """Raises LookupError for one that is not written like an object."""
+    match name:
+        case "" | "status" | "finalize" | "ephemeralcontainers":
+            return name
+    raise LookupError(f"subresource {name} is not written this way")
 
 
 def _key(kind: Kind, namespace: str, name: str) -> ObjectKey:

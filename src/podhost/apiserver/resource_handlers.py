@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -10,19 +10,20 @@ from aiohttp import web
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.apiserver import answers, bodies, identity, negotiation
+from podhost.apiserver.applying import APPLY_PATCH, apply_object
 from podhost.apiserver.call import Call
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.listing import Page, paginate
 from podhost.apiserver.negotiation import Representation, View, negotiate
 from podhost.apiserver.patching import read_patch
-from podhost.apiserver.registry import Registry
+from podhost.apiserver.registry import Change, Registry, writable_subresource
 from podhost.apiserver.selection import read_selection
 from podhost.apiserver.settings import ApiServerSettings
 from podhost.apiserver.watching import EventEncoder, WatchStream, parse_version, read_watch_request
+from podhost.apiserver.write_options import WriteOptions, read_write_options
 from podhost.store import Store
 
 Obj = dict[str, Any]
-Subresource = Literal["", "status", "finalize", "ephemeralcontainers"]
 
 
 class ResourceHandlers:
@@ -55,27 +56,33 @@ class ResourceHandlers:
         return await self._answer(call, self._shape_list(call, page, shape), shape)
 
     async def create(self, call: Call) -> web.StreamResponse:
-        body = await bodies.read_object(call, call.kind)
-        obj = self._registry.create(call.kind, call.namespace, body, dry_run=call.dry_run)
+        options = read_write_options(call, "CreateOptions")
+        body = await bodies.read_object(call, call.kind, options.validation)
+        obj = self._registry.create(call.kind, call.namespace, body, writer=options.writer, dry_run=options.dry_run)
         call.warnings.extend(call.kind.warnings(obj))
         return await self._answer_object(call, obj, code=201)
 
     async def update(self, call: Call) -> web.StreamResponse:
-        body = await bodies.read_object(call, call.kind)
+        options = read_write_options(call, "UpdateOptions")
+        body = await bodies.read_object(call, call.kind, options.validation)
         identity.check_name(body["metadata"], call.name)
         identity.check_namespace(call.kind, body["metadata"], call.namespace)
-        return await self._change(call, lambda _: body)
+        return await self._change(call, lambda _: body, options)
 
     async def patch(self, call: Call) -> web.StreamResponse:
+        if bodies.media_type(call.request) == APPLY_PATCH:
+            obj, created = await apply_object(call, self._registry)
+            return await self._answer_written(call, obj, code=201 if created else 200)
+        options = read_write_options(call, "PatchOptions")
         patch = await read_patch(call)
 
         def change(current: Obj) -> Obj:
-            patched = bodies.decode_object(call, patch(current), call.kind)
+            patched = bodies.decode_object(call, patch(current), call.kind, options.validation)
             identity.check_name(patched["metadata"], call.name)
             identity.check_namespace(call.kind, patched["metadata"], call.namespace)
             return patched
 
-        return await self._change(call, change)
+        return await self._change(call, change, options)
 
     async def delete(self, call: Call) -> web.StreamResponse:
         options = await read_delete_options(call)
@@ -109,14 +116,22 @@ class ResourceHandlers:
         )
         return await stream.run()
 
-    async def _change(self, call: Call, change: Any) -> web.StreamResponse:
-        subresource = _writable_subresource(call.route.subresource)
+    async def _change(self, call: Call, change: Change, options: WriteOptions) -> web.StreamResponse:
         obj = self._registry.update(
-            call.kind, call.namespace, call.name, change, subresource=subresource, dry_run=call.dry_run
+            call.kind,
+            call.namespace,
+            call.name,
+            change,
+            writer=options.writer,
+            subresource=writable_subresource(call.route.subresource),
+            dry_run=options.dry_run,
         )
-        if subresource in ("", "ephemeralcontainers"):
+        return await self._answer_written(call, obj)
+
+    async def _answer_written(self, call: Call, obj: Obj, *, code: int = 200) -> web.StreamResponse:
+        if call.route.subresource in ("", "ephemeralcontainers"):
             call.warnings.extend(call.kind.warnings(obj))
-        return await self._answer_object(call, obj)
+        return await self._answer_object(call, obj, code=code)
 
     def _delete_one(self, call: Call, metadata: Obj, options: DeleteOptions) -> bool:
         try:
@@ -195,13 +210,6 @@ async def read_delete_options(call: Call) -> DeleteOptions:
         propagation_policy=body.propagation_policy or call.text("propagationPolicy") or None,
         dry_run=call.dry_run or body.dry_run == ["All"],
     )
-
-
-def _writable_subresource(name: str) -> Subresource:
-    match name:
-        case "" | "status" | "finalize" | "ephemeralcontainers":
-            return name
-    raise LookupError(f"subresource {name} is not written this way")
 
 
 def _deleted_status(call: Call, obj: Obj) -> Obj:

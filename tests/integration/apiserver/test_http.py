@@ -228,11 +228,23 @@ async def test_body_that_is_too_large_is_refused(http: aiohttp.ClientSession) ->
 
 
 async def test_apply_patch_is_refused_in_kubernetes_words(http: aiohttp.ClientSession) -> None:
-    await make(http, CM, config("a"))
-    status = await fails(
-        http, 415, "PATCH", f"{CM}/a", data=b"{}", headers={"Content-Type": "application/apply-patch+yaml"}
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    status = await fails(http, 422, "PATCH", f"{CM}/a", data=b"{}", headers=headers)
+    assert status["message"] == (
+        'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
     )
-    assert status["message"].startswith("the body of the request was in an unknown format - accepted media types")
+    status = await fails(http, 400, "PATCH", f"{CM}/a?fieldManager=x", data=b"apiVersion: v2", headers=headers)
+    assert status["message"] == (
+        "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1"
+    )
+    await make(http, CM, config("a"))
+    merge = {"Content-Type": "application/merge-patch+json"}
+    status = await fails(http, 422, "PATCH", f"{CM}/a?force=true&fieldManager=%07", data=b"{}", headers=merge)
+    assert status["message"] == (
+        'PatchOptions.meta.k8s.io "" is invalid: '
+        '[fieldManager: Invalid value: "\\u0007": invalid character U+0007 (at position 0), '
+        "force: Forbidden: may not be specified for non-apply patch]"
+    )
 
 
 async def test_unknown_paths_methods_and_names(http: aiohttp.ClientSession) -> None:
@@ -337,8 +349,8 @@ async def test_warnings_are_headers(http: aiohttp.ClientSession) -> None:
         assert response.status == 201
         assert '299 - "unknown field \\"metadata.colour\\""' in response.headers.getall("Warning")
     await fails(http, 400, "POST", f"{PODS}?fieldValidation=Strict", json=body)
-    await fails(http, 400, "POST", f"{PODS}?fieldValidation=Sometimes", json=body)
-    await fails(http, 400, "POST", f"{PODS}?dryRun=Some", json=body)
+    await fails(http, 422, "POST", f"{PODS}?fieldValidation=Sometimes", json=body)
+    await fails(http, 422, "POST", f"{PODS}?dryRun=Some", json=body)
 
 
 async def test_metadata_only_and_tables(http: aiohttp.ClientSession) -> None:
