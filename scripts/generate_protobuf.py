@@ -30,6 +30,7 @@ ROOTS = (
     *(f"{CORE}.{kind}" for kind in ("Event", "ServiceAccount", "Binding")),
     "k8s.io/api/discovery/v1.EndpointSlice",
     "k8s.io/api/coordination/v1.Lease",
+    "k8s.io/api/node/v1.RuntimeClass",
     f"{META}.DeleteOptions",
 )
 SPECIAL = {

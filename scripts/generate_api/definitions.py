@@ -23,6 +23,7 @@ ROOTS = (
     "io.k8s.api.discovery.v1.EndpointSlice",
     "io.k8s.api.events.v1.Event",
     "io.k8s.api.coordination.v1.Lease",
+    "io.k8s.api.node.v1.RuntimeClass",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector",

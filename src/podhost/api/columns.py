@@ -368,6 +368,19 @@ def service_account_row(account: Object, now: datetime) -> list[Any]:
     return [_name(account), len(account.get("secrets") or ()), _age(account, now)]
 
 
+RUNTIME_CLASS_COLUMNS = (
+    _NAME,
+    Column("Handler", description="handler specifies the underlying runtime and configuration that the CRI "
+           "implementation will use to handle pods of this class. The possible values are specific to the node & CRI "
+           "configuration."),
+    _AGE,
+)  # fmt: skip
+
+
+def runtime_class_row(runtime_class: Object, now: datetime) -> list[Any]:
+    return [_name(runtime_class), runtime_class.get("handler") or "", _age(runtime_class, now)]
+
+
 LEASE_COLUMNS = (_NAME, Column("Holder", description="The identity of the holder of the lease."), _AGE)
 
 

@@ -15,7 +15,7 @@ from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
 from podhost.api.field_errors import FieldError
 from podhost.api.objects import Object
-from podhost.api.validation import core, discovery, metadata, nodes, pods, services
+from podhost.api.validation import core, discovery, metadata, nodes, pods, runtime_classes, services
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 STATUS_VERBS = ("get", "patch", "update")
@@ -293,6 +293,19 @@ SERVICE_ACCOUNT = Kind(
     columns=tables.SERVICE_ACCOUNT_COLUMNS,
     row=tables.service_account_row,
 )
+RUNTIME_CLASS = Kind(
+    kind="RuntimeClass",
+    group="node.k8s.io",
+    version="v1",
+    plural="runtimeclasses",
+    singular="runtimeclass",
+    schema="io.k8s.api.node.v1.RuntimeClass",
+    namespaced=False,
+    validate_create=runtime_classes.validate_runtime_class,
+    validate_update=runtime_classes.validate_runtime_class_update,
+    columns=tables.RUNTIME_CLASS_COLUMNS,
+    row=tables.runtime_class_row,
+)
 LEASE = Kind(
     kind="Lease",
     group="coordination.k8s.io",
@@ -318,6 +331,7 @@ KINDS: tuple[Kind, ...] = (
     EVENT,
     SERVICE_ACCOUNT,
     LEASE,
+    RUNTIME_CLASS,
 )
 
 _BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}

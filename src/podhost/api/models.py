@@ -1488,6 +1488,24 @@ class Lease(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     spec: LeaseSpec = LeaseSpec()
 
 
+class Overhead(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    pod_fixed: dict[str, str | int | float] = {}
+
+
+class Scheduling(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+
+
+class RuntimeClass(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    api_version: str | None = None
+    handler: str
+    kind: str | None = None
+    metadata: ObjectMeta = ObjectMeta()
+    overhead: Overhead | None = None
+    scheduling: Scheduling | None = None
+
+
 class StatusCause(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     field: str | None = None
     message: str | None = None

@@ -58,10 +58,8 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "serviceAccountName": _harmless("shown; no token is mounted yet"),
         "hostUsers": _later("the pod runs in the host's user namespace"),
         "os": _harmless("everything here is Linux"),
-        "overhead": _harmless("the sandbox costs nothing that is counted"),
         "resourceClaims": _later("no device is allocated"),
         "resources": _later("limits of the whole pod are not applied; those of its containers are"),
-        "runtimeClassName": _later("the default runtime is used"),
     },
     "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
     "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _harmless("there is one node")},
@@ -148,8 +146,9 @@ HONOURED: Mapping[str, frozenset[str]] = {
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases "
         "ephemeralContainers hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers "
-        "nodeSelector readinessGates restartPolicy schedulerName schedulingGates securityContext setHostnameAsFQDN "
-        "shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        "nodeSelector overhead readinessGates restartPolicy runtimeClassName schedulerName schedulingGates "
+        "securityContext setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
+        "tolerations volumes",
         "Affinity": "nodeAffinity",
         "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
         "NodeSelector": "nodeSelectorTerms",
@@ -211,7 +210,6 @@ _DEFAULTS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("PodSpec", "hostUsers"): (True,),
     ("SecurityContext", "procMount"): ("Default",),
     ("PodSecurityContext", "supplementalGroupsPolicy"): ("Merge",),
-    ("PodSpec", "runtimeClassName"): ("",),
 }
 
 

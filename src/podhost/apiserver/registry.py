@@ -20,6 +20,7 @@ from podhost.api.validation import pods
 from podhost.apiserver import deletion, identity
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
+from podhost.apiserver.runtime_class_admission import admit_runtime_class
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.errors import ConflictError, ExistsError
 from podhost.store import ObjectKey, Store
@@ -202,6 +203,7 @@ class Registry:
         self._record(kind, None, obj, writer)
         if kind is kinds.POD:
             admit_pod(obj, self._find_service_account)
+            admit_runtime_class(obj, self._find_runtime_class)
         problems = kinds.validate(kind, obj)
         if kind is kinds.SERVICE and not problems:
             problems = self._services.allocate(obj)
@@ -262,6 +264,9 @@ class Registry:
             }
             error.details = {**(error.details or {}), "causes": [cause]}
             raise error
+
+    def _find_runtime_class(self, name: str) -> Obj | None:
+        return self._store.find(ObjectKey(kinds.RUNTIME_CLASS.resource_key, "", name))
 
     def _find_service_account(self, namespace: str, name: str) -> Obj | None:
         return self._store.find(ObjectKey("serviceaccounts", namespace, name))

@@ -260,6 +260,7 @@ def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
         crun_path=_program("crun"),
         runc_path=_program("runc"),
         conmon_path=_program("conmon", "/usr/libexec/podman/conmon") or Path("/usr/bin/conmon"),
+        handlers=settings.runtime_handlers,
         catatonit_path=_program("catatonit", "/usr/libexec/podman/catatonit"),
     )
 
@@ -283,6 +284,7 @@ def _kubelet_settings(settings: DaemonSettings, host_ips: tuple[str, ...]) -> Ku
         housekeeping_interval_s=settings.housekeeping_interval_s,
         log_max_size_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
+        runtime_handlers=tuple(sorted(_runtime_settings(settings).all_handlers())),
     )
 
 

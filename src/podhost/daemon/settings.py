@@ -10,7 +10,8 @@ import argparse
 import os
 import re
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from podhost.api.quantity import quantity_to_int
@@ -21,6 +22,8 @@ DEFAULT_RUN_ROOT = Path("/run/podhost")
 DEFAULT_API_PORT = 6443
 
 _INSTANCE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+
+_HANDLER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class DaemonSettings:
     container_log_max_bytes: int = 10 << 20
     container_log_max_files: int = 5
     housekeeping_interval_s: float = 60.0
+    runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
+    """OCI runtimes beside crun and runc, by the handler's name."""
 
     @property
     def data_dir(self) -> Path:
@@ -89,6 +94,13 @@ def _file_count(text: str) -> int:
     return int(text)
 
 
+def _handler(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not _HANDLER_NAME.fullmatch(name) or not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a program such as gvisor=/usr/local/bin/runsc")
+    return name, Path(path).absolute()
+
+
 def default_node_name() -> str:
     """The host's name as a Node may be called (a DNS subdomain)."""
     name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
@@ -117,6 +129,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--container-log-max-files", type=_file_count, default=5, metavar="N", help="files kept of a log; 5"
     )
+    parser.add_argument(
+        "--runtime-handler", type=_handler, action="append", default=[], metavar="NAME=PATH",
+        help="an OCI runtime that a RuntimeClass can name; crun and runc are known where they are installed",
+    )  # fmt: skip
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
@@ -152,4 +168,5 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         container_log_max_bytes=args.container_log_max_size,
         container_log_max_files=args.container_log_max_files,
         housekeeping_interval_s=args.housekeeping_interval,
+        runtime_handlers=dict(args.runtime_handler),
     )

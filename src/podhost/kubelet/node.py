@@ -84,6 +84,10 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "capacity": capacity,
         "conditions": _build_conditions(context, previous),
         "nodeInfo": _build_node_info(context),
+        "runtimeHandlers": [
+            {"name": name, "features": {"recursiveReadOnlyMounts": True, "userNamespaces": False}}
+            for name in settings.runtime_handlers
+        ],
     }
 
 

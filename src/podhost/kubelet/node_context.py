@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from podhost.api import models
 from podhost.cri.images import ImageService
 from podhost.cri.runtime import DnsConfig, RuntimeService
 from podhost.cri.volumes import PodVolumes
+from podhost.errors import NotFoundError
 from podhost.kubelet.pod_actions import AnyContainer
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
@@ -62,6 +64,15 @@ class NodeContext:
     def read_object(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """A ConfigMap or Secret."""
         return self.store.find(ObjectKey(_RESOURCES[kind], namespace, name))
+
+    def find_runtime_handler(self, class_name: str) -> str:
+        """Name of the OCI runtime that a RuntimeClass stands for.  Raises NotFoundError."""
+        if not class_name:
+            return ""
+        found = self.store.find(ObjectKey("runtimeclasses.node.k8s.io", "", class_name))
+        if found is None:
+            raise NotFoundError(f"runtimeclass.node.k8s.io {json.dumps(class_name)} not found")
+        return str(found.get("handler") or "")
 
     def list_services(self, namespace: str) -> tuple[Mapping[str, Any], ...]:
         """Services that a pod of the namespace hears of by its environment."""

@@ -101,7 +101,13 @@ class PodStarter:
         if not create and ready is not None:
             return ready
         try:
-            config = build_sandbox_config(pod, self._context.settings, attempt=attempt, host_dns=self._context.host.dns)
+            config = build_sandbox_config(
+                pod,
+                self._context.settings,
+                attempt=attempt,
+                host_dns=self._context.host.dns,
+                runtime_handler=self._context.find_runtime_handler(pod.spec.runtime_class_name or ""),
+            )
             await asyncio.to_thread(fs.ensure_directory, config.log_directory)
             sandbox = await self._context.runtime.run_pod_sandbox(config)
         except (PodhostError, OSError) as error:

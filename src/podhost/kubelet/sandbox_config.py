@@ -21,9 +21,9 @@ _PROTOCOLS: dict[str, Literal["TCP", "UDP", "SCTP"]] = {"TCP": "TCP", "UDP": "UD
 
 
 def build_sandbox_config(
-    pod: models.Pod, settings: KubeletSettings, *, attempt: int, host_dns: DnsConfig
+    pod: models.Pod, settings: KubeletSettings, *, attempt: int, host_dns: DnsConfig, runtime_handler: str = ""
 ) -> PodSandboxConfig:
-    """What the pod's containers share."""
+    """What the pod's containers share; ``runtime_handler`` is that of the pod's RuntimeClass."""
     spec = pod.spec
     security = spec.security_context
     hostname, fqdn = compute_hostname(pod, settings)
@@ -45,7 +45,7 @@ def build_sandbox_config(
         sysctls={s.name: s.value for s in security.sysctls} if security else {},
         shm_size_bytes=compute_shm_size_bytes(pod),
         resources=build_pod_resources(pod),
-        runtime_handler=spec.runtime_class_name or "",
+        runtime_handler=runtime_handler,
         labels=dict(pod.metadata.labels),
     )
 

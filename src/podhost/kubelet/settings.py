@@ -39,6 +39,8 @@ class KubeletSettings:
     memory_bytes: int = 0
     max_pods: int = 1000
     kubelet_version: str = "v1.37.1"
+    runtime_handlers: tuple[str, ...] = ()
+    """OCI runtimes that a RuntimeClass can name; shown in the node's status."""
     oci_runtime: str = "0.1.0"
     """Version shown as the container runtime's."""
     os_image: str = "Linux"

@@ -12,9 +12,9 @@ from pathlib import Path
 from podhost.errors import UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.runtime.descriptors import Descriptors, read_to_end
-from podhost.runtime.oci_runtime import build_global_args, oci_path
+from podhost.runtime.oci_runtime import build_global_args
 from podhost.runtime.records import ContainerRecord
-from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+from podhost.runtime.settings import OciRuntime, RuntimePaths, RuntimeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class ConmonReport:
     message: str = ""
 
 
-def build_conmon_argv(settings: RuntimeSettings, paths: RuntimePaths, record: ContainerRecord) -> list[str]:
+def build_conmon_argv(
+    settings: RuntimeSettings, runtime: OciRuntime, paths: RuntimePaths, record: ContainerRecord
+) -> list[str]:
     """conmon's command line for a container."""
     bundle = paths.bundle(record.id)
     argv = [
@@ -34,8 +36,8 @@ def build_conmon_argv(settings: RuntimeSettings, paths: RuntimePaths, record: Co
         f"--cid={record.id}",
         f"--cuuid={record.id}",
         f"--name={record.config.name}",
-        f"--runtime={oci_path(settings)}",
-        *(f"--runtime-arg={arg}" for arg in build_global_args(settings, paths)),
+        f"--runtime={runtime.path}",
+        *(f"--runtime-arg={arg}" for arg in build_global_args(runtime, paths)),
         f"--bundle={bundle.root}",
         f"--container-pidfile={bundle.pid_file}",
         f"--conmon-pidfile={bundle.conmon_pid_file}",

@@ -38,7 +38,7 @@ from podhost.runtime.seccomp import (
     resolve_custom_profile,
     resolve_default_profile,
 )
-from podhost.runtime.settings import BundlePaths
+from podhost.runtime.settings import BundlePaths, OciRuntime
 from podhost.runtime.undo import UndoStack
 from podhost.runtime.users import read_user
 
@@ -124,7 +124,7 @@ def _write_bundle_and_record(
     image: Image,
 ) -> None:
     mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
-    seccomp = _choose_seccomp(ctx, record.config.security)
+    seccomp = _choose_seccomp(ctx, ctx.runtime_of(record), record.config.security)
     if record.config.pid_target is not None:
         pin_pid_namespace(ctx, record.config.pid_target, bundle.pid_namespace)
     own = record.config.mounts
@@ -181,7 +181,7 @@ def _collect_input(
     )
 
 
-def _choose_seccomp(ctx: RuntimeContext, security: SecurityConfig) -> _Seccomp:
+def _choose_seccomp(ctx: RuntimeContext, runtime: OciRuntime, security: SecurityConfig) -> _Seccomp:
     host = ctx.host
     capabilities = compute_capabilities(
         security.capabilities_add,
@@ -195,9 +195,9 @@ def _choose_seccomp(ctx: RuntimeContext, security: SecurityConfig) -> _Seccomp:
         profile = resolve_default_profile(capabilities, host.architecture, host.kernel)
     else:
         profile = _read_profile(ctx, Path(security.seccomp_profile), capabilities)
-    if ctx.settings.oci_kind != "crun" or "listenerPath" in profile:
+    if runtime.kind != "crun" or "listenerPath" in profile:
         return _Seccomp(capabilities, profile, {})
-    key = compute_cache_key(profile, host.runtime_identity, host.architecture)
+    key = compute_cache_key(profile, runtime.read_identity(), host.architecture)
     compiled = ctx.filters.find(key)
     if compiled is None:
         return _Seccomp(capabilities, profile, {}, key)

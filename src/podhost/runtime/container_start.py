@@ -77,7 +77,7 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> Conm
     record, bundle = entry.record, ctx.paths.bundle(entry.record.id)
     try:
         report = await run_conmon(
-            build_conmon_argv(ctx.settings, ctx.paths, record),
+            build_conmon_argv(ctx.settings, ctx.runtime_of(record), ctx.paths, record),
             cgroup_path=ctx.paths.monitor_cgroup,
             stderr_path=bundle.root / "conmon.log",
             timeout_s=ctx.settings.create_timeout_s,
@@ -88,7 +88,7 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> Conm
         ) from error
     if report.pid < 0:
         command = await asyncio.to_thread(_read_command, ctx, record.id)
-        raise build_start_error(ctx.settings, report.message, command)
+        raise build_start_error(ctx.runtime_of(record), report.message, command)
     return report
 
 
@@ -100,7 +100,7 @@ def _start_created(ctx: RuntimeContext, record: ContainerRecord, report: ConmonR
         ctx.filters.learn(key, ctx.paths.oci_state(record.id) / "seccomp.bpf")
     failpoint.hit(_CREATED)
     started = _build_started_record(ctx, record, report)
-    if ctx.settings.oci_kind != "crun" or not open_start_fifo(ctx.paths.oci_state(record.id) / "exec.fifo"):
+    if ctx.runtime_of(record).kind != "crun" or not open_start_fifo(ctx.paths.oci_state(record.id) / "exec.fifo"):
         return None
     failpoint.hit(_STARTED)
     ctx.registry.files.save_container(started)
@@ -127,10 +127,11 @@ def open_start_fifo(fifo: Path) -> bool:
 
 async def _start_by_command(ctx: RuntimeContext, record: ContainerRecord, report: ConmonReport) -> ContainerRecord:
     started = await asyncio.to_thread(_build_started_record, ctx, record, report)
-    completed = await spawn.run(build_argv(ctx.settings, ctx.paths, "start", record.id), check=False)
+    runtime = ctx.runtime_of(record)
+    completed = await spawn.run(build_argv(runtime, ctx.paths, "start", record.id), check=False)
     if completed.returncode != 0:
         text = completed.stderr.decode(errors="replace")
-        raise build_start_error(ctx.settings, text, await asyncio.to_thread(_read_command, ctx, record.id))
+        raise build_start_error(runtime, text, await asyncio.to_thread(_read_command, ctx, record.id))
     failpoint.hit(_STARTED)
     await asyncio.to_thread(ctx.registry.files.save_container, started)
     failpoint.hit(_RECORD)

@@ -11,9 +11,10 @@ from podhost.cri.images import Image, Snapshotter
 from podhost.cri.network import PodNetwork
 from podhost.runtime.exit_monitor import ExitMonitor
 from podhost.runtime.host_facts import HostFacts
+from podhost.runtime.records import ContainerRecord
 from podhost.runtime.registry import Registry
 from podhost.runtime.seccomp import FilterCache
-from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+from podhost.runtime.settings import OciRuntime, RuntimePaths, RuntimeSettings
 
 ImageLookup = Callable[[str], Image | None]
 
@@ -33,3 +34,7 @@ class RuntimeContext:
     monitor: ExitMonitor
     tasks: Tasks
     host: HostFacts
+
+    def runtime_of(self, record: ContainerRecord) -> OciRuntime:
+        """The OCI runtime of a container's pod.  Raises NotFoundError, UnavailableError."""
+        return self.settings.runtime(self.registry.sandbox(record.sandbox_id).record.config.runtime_handler)

@@ -38,11 +38,12 @@ from podhost.runtime.exec_streams import InputWriter, OutputReader, StreamName
 from podhost.runtime.oci_runtime import build_argv, clean_message, describe_command_failure, remove_cgroup
 from podhost.runtime.records import compute_container_state
 from podhost.runtime.registry import ContainerEntry
+from podhost.runtime.settings import OciRuntime
 
 _log = logging.getLogger(__name__)
 
 _MAX_OUTPUT_BYTES = 16 << 20
-_RUNTIME_FAILED = {"crun": 255, "runc": 255}
+_RUNTIME_FAILED = 255
 _numbers = itertools.count(1)
 
 
@@ -58,6 +59,7 @@ class _Prepared:
     cgroup_path: str
     cgroup_name: str
     problem: tuple[str, int] | None
+    runtime: OciRuntime
 
     @property
     def process_file(self) -> Path:
@@ -116,7 +118,7 @@ class ContainerExec:
             termios.tcsetwinsize(self._terminal_fd, (height, width))
         except termios.error:
             return  # it has ended
-        if self._process is not None and self._ctx.settings.oci_kind == "runc":
+        if self._process is not None and self._prepared.runtime.kind == "runc":
             self._process.send_signal(signal.SIGWINCH)
 
     async def wait(self) -> int:
@@ -149,7 +151,7 @@ class ContainerExec:
         self._output.finish()
         code = returncode if returncode >= 0 else 128 - returncode
         failure = await asyncio.to_thread(_read_failure, self._prepared, self._command)
-        if failure is not None and code == _RUNTIME_FAILED[self._ctx.settings.oci_kind]:
+        if failure is not None and code == _RUNTIME_FAILED:
             message, code = failure
             self._output.push("stdout" if self._terminal_fd is not None else "stderr", message.encode() + b"\n")
         self._finish(code)
@@ -229,7 +231,7 @@ async def _start_with_pipes(
         stderr_read, stderr_write = fds.pipe()
         stdin_read, stdin_write = fds.pipe() if stdin else (spawn.DEVNULL, -1)
         argv = _build_exec_argv(ctx, container_id, prepared)
-        if ctx.settings.oci_kind == "runc":
+        if prepared.runtime.kind == "runc":
             argv = _build_detached_argv(argv, prepared)
         process = await spawn.start(argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write)
         names: dict[int, StreamName] = {fds.release(stdout_read): "stdout", fds.release(stderr_read): "stderr"}
@@ -244,7 +246,7 @@ async def _start_with_terminal(
 ) -> ContainerExec:
     argv = _build_exec_argv(ctx, container_id, prepared)
     with Descriptors() as fds:
-        if ctx.settings.oci_kind == "crun":
+        if prepared.runtime.kind == "crun":
             process, master = await _start_with_console_socket(ctx.tasks, argv, prepared, fds)
         else:
             master, slave = (fds.own(fd) for fd in pty.openpty())
@@ -299,7 +301,7 @@ def _open_log(prepared: _Prepared, fds: Descriptors) -> int:
 
 
 def _build_exec_argv(ctx: RuntimeContext, container_id: ContainerId, prepared: _Prepared) -> list[str]:
-    argv = build_argv(ctx.settings, ctx.paths, "exec")
+    argv = build_argv(prepared.runtime, ctx.paths, "exec")
     argv[1:1] = ["--log", str(prepared.log_file)]
     return [
         *argv,
@@ -333,6 +335,7 @@ def _prepare(ctx: RuntimeContext, entry: ContainerEntry, command: tuple[str, ...
         cgroup_path,
         name,
         find_command_problem(Path(f"/proc/{pid}/root"), command[0], process["env"], process["cwd"]),
+        ctx.runtime_of(entry.record),
     )
     prepared.directory.mkdir(parents=True, exist_ok=True)
     try:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from podhost.cri.runtime import ContainerStartError
-from podhost.errors import UnavailableError
 from podhost.linux import cgroup
 from podhost.linux.fs import remove_tree
-from podhost.runtime.settings import RuntimePaths, RuntimeSettings
+from podhost.runtime.settings import OciRuntime, RuntimePaths
 
 _NOT_FOUND = re.compile(
     r"executable file [`'\"]?(?P<crun>[^`'\"\s]*)[`'\"]? not found"
@@ -23,24 +21,17 @@ _LOGRUS = re.compile(r'^time="[^"]*" level=\w+ msg=(?P<quoted>"(?:[^"\\]|\\.)*")
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?:?\s*")
 
 
-def build_global_args(settings: RuntimeSettings, paths: RuntimePaths) -> list[str]:
+def build_global_args(runtime: OciRuntime, paths: RuntimePaths) -> list[str]:
     """Arguments before the verb."""
     args = ["--root", str(paths.oci_root)]
-    if settings.oci_kind == "crun":
+    if runtime.kind == "crun":
         args += ["--cgroup-manager", "cgroupfs"]
     return args
 
 
-def oci_path(settings: RuntimeSettings) -> Path:
-    """Raises UnavailableError when neither crun nor runc is installed."""
-    if settings.oci_path is None:
-        raise UnavailableError("cannot run containers: neither crun nor runc is installed")
-    return settings.oci_path
-
-
-def build_argv(settings: RuntimeSettings, paths: RuntimePaths, *args: str) -> list[str]:
+def build_argv(runtime: OciRuntime, paths: RuntimePaths, *args: str) -> list[str]:
     """A whole command line of the OCI runtime."""
-    return [str(oci_path(settings)), *build_global_args(settings, paths), *args]
+    return [str(runtime.path), *build_global_args(runtime, paths), *args]
 
 
 def clean_message(text: str) -> str:
@@ -70,10 +61,10 @@ def describe_command_failure(text: str, command: str) -> tuple[str, int] | None:
     return None
 
 
-def build_start_error(settings: RuntimeSettings, text: str, command: str) -> ContainerStartError:
+def build_start_error(runtime: OciRuntime, text: str, command: str) -> ContainerStartError:
     """What a kubelet on containerd reports of a container that the runtime refused: StartError, 128."""
-    text = clean_message(text).removeprefix(f"{settings.oci_kind} create failed: ")
-    prefix = f"OCI runtime create failed: {settings.oci_kind} create failed: "
+    text = clean_message(text).removeprefix(f"{runtime.kind} create failed: ")
+    prefix = f"OCI runtime create failed: {runtime.kind} create failed: "
     known = describe_command_failure(text, command)
     cause = f"unable to start container process: {known[0]}" if known else text or "no message"
     return ContainerStartError(prefix + cause)

@@ -21,7 +21,9 @@ from podhost.runtime.oci_runtime import build_argv, remove_runtime_traces
 from podhost.runtime.oci_spec import SandboxView, build_holder_spec
 
 
-async def start_holder(ctx: RuntimeContext, sandbox_id: SandboxId, uid: PodUID, view: SandboxView) -> ProcessId:
+async def start_holder(
+    ctx: RuntimeContext, sandbox_id: SandboxId, uid: PodUID, view: SandboxView, handler: str
+) -> ProcessId:
     """Start it and pin its PID namespace at the sandbox's ``pidns``.
 
     Raises:
@@ -42,7 +44,7 @@ async def start_holder(ctx: RuntimeContext, sandbox_id: SandboxId, uid: PodUID, 
     pid_file = paths.holder / "pid"
     await asyncio.to_thread(_write_bundle, paths.holder, spec)
     argv = build_argv(
-        ctx.settings,
+        ctx.settings.runtime(handler),
         ctx.paths,
         "run",
         "--detach",

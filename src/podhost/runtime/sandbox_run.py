@@ -54,8 +54,10 @@ async def run_pod_sandbox(ctx: RuntimeContext, sandbox_id: SandboxId, config: Po
 
     Raises:
         InvalidError: Settings that exclude each other.
+        UnavailableError: No OCI runtime has the name of the handler.
         PodhostError: A step failed.
     """
+    ctx.settings.runtime(config.runtime_handler)
     if config.host_pid and config.share_process_namespace:
         raise InvalidError("cannot run sandbox: hostPID and shareProcessNamespace exclude each other")
     undo = UndoStack(f"sandbox {sandbox_id}")
@@ -87,7 +89,8 @@ async def _run_steps(
     failpoint.hit(_FILES)
     if config.share_process_namespace:
         undo.push(lambda: stop_holder(ctx, sandbox_id, config.uid))
-        made.holder = await run_to_end(start_holder(ctx, sandbox_id, config.uid, build_sandbox_view(config, paths)))
+        view = build_sandbox_view(config, paths)
+        made.holder = await run_to_end(start_holder(ctx, sandbox_id, config.uid, view, config.runtime_handler))
     failpoint.hit(_HOLDER)
     record = SandboxRecord(
         id=sandbox_id,

@@ -40,7 +40,7 @@ from podhost.runtime.context import ImageLookup, RuntimeContext
 from podhost.runtime.exec import exec_sync, start_exec
 from podhost.runtime.exit_monitor import ExitFact, ExitMonitor, wait_process
 from podhost.runtime.host_facts import HostFacts, read_host_facts
-from podhost.runtime.oci_runtime import oci_path, remove_empty_cgroup
+from podhost.runtime.oci_runtime import remove_empty_cgroup
 from podhost.runtime.records import (
     RecordFiles,
     compute_container_state,
@@ -59,11 +59,12 @@ _log = logging.getLogger(__name__)
 
 def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     """The monitors' cgroup, and what the host offers: which limits work can be seen in there."""
+    settings.runtime()
     cgroup.create(paths.monitor_cgroup)
     controllers = cgroup.usable_controllers(paths.monitor_cgroup)
     if missing := {"cpu", "memory", "pids"} - controllers:
         _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))
-    return read_host_facts(oci_path(settings), cgroup.detect().version, controllers)
+    return read_host_facts(cgroup.detect().version, controllers)
 
 
 class OciRuntimeService:
@@ -104,11 +105,11 @@ class OciRuntimeService:
 
     async def version(self) -> RuntimeVersion:
         if self._version is None:
-            settings = self._ctx.settings
-            completed = await spawn.run([str(oci_path(settings)), "--version"], check=False)
+            runtime = self._ctx.settings.runtime()
+            completed = await spawn.run([str(runtime.path), "--version"], check=False)
             found = re.search(rb"version\s+(\S+)", completed.stdout)
             text = found[1].decode(errors="replace") if found else "unknown"
-            self._version = RuntimeVersion(runtime_name=settings.oci_kind, runtime_version=text)
+            self._version = RuntimeVersion(runtime_name=runtime.kind, runtime_version=text)
         return self._version
 
     async def run_pod_sandbox(self, config: PodSandboxConfig) -> PodSandboxStatus:

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from podhost.cri.ids import ContainerId, PodUID, SandboxId
+from podhost.errors import UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class OciRuntime:
+    """A program that creates containers."""
+
+    path: Path
+
+    @property
+    def kind(self) -> Literal["crun", "runc"]:
+        """Whose conventions it has: crun's (or one that calls itself so), else runc's, as youki and runsc do."""
+        return "crun" if "crun" in self.path.name else "runc"
+
+    def read_identity(self) -> str:
+        """Changes when the program does.  Blocking; raises OSError."""
+        binary = self.path.stat()
+        return f"{self.path}:{binary.st_size}:{binary.st_mtime_ns}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +51,29 @@ class RuntimeSettings:
     exec_drain_s: float = 0.5
     """How long output of an exec is still read when its process has exited but something holds the pipe."""
 
-    @property
-    def oci_path(self) -> Path | None:
-        """The OCI runtime: crun, else runc."""
-        return self.crun_path or self.runc_path
+    handlers: Mapping[str, Path] = field(default_factory=dict)
+    """More OCI runtimes, by the name that a RuntimeClass has for them; ``crun`` and ``runc`` may be replaced."""
 
-    @property
-    def oci_kind(self) -> Literal["crun", "runc"]:
-        return "crun" if self.crun_path is not None else "runc"
+    def all_handlers(self) -> dict[str, OciRuntime]:
+        """What a RuntimeClass can name, and what ``""`` stands for: crun, else runc."""
+        installed = {"crun": self.crun_path, "runc": self.runc_path}
+        paths = {name: path for name, path in installed.items() if path is not None}
+        found = {name: OciRuntime(path) for name, path in {**paths, **self.handlers}.items()}
+        default = self.crun_path or self.runc_path
+        return {"": OciRuntime(default), **found} if default is not None else found
+
+    def runtime(self, handler: str = "") -> OciRuntime:
+        """The OCI runtime of a handler.
+
+        Raises:
+            UnavailableError: There is none, with containerd's words for an unknown handler.
+        """
+        found = self.all_handlers().get(handler)
+        if found is not None:
+            return found
+        if handler:
+            raise UnavailableError(f'no runtime for "{handler}" is configured')
+        raise UnavailableError("cannot run containers: neither crun nor runc is installed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,6 @@ def test_fields_without_effect_are_named_with_their_path(make_pod: MakePod) -> N
         "spec.containers[0].lifecycle.preStop: not honoured by podhost yet",
         "spec.containers[0].securityContext.seLinuxOptions: not honoured by podhost",
         "spec.affinity.podAffinity: not honoured by podhost",
-        "spec.runtimeClassName: not honoured by podhost yet",
     ]
 
 

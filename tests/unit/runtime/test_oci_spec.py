@@ -32,7 +32,6 @@ HOST = HostFacts(
     cgroup_version=2,
     controllers=frozenset({"cpu", "memory", "pids"}),
     can_limit_swap=True,
-    runtime_identity="crun",
 )
 CONFIG = ContainerConfig(
     name="c", attempt=0, image_id=ImageId("sha256:1"), image_ref="i", log_path=Path("/log/0.log"), command=("run",)

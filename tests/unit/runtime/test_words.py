@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ PATHS = RuntimePaths(Path("/d"), Path("/r"), "/podhost/i")
     ],
 )
 def test_refusal_is_told_in_the_fields_words(text: str, command: str, wanted: str) -> None:
-    error = build_start_error(SETTINGS, text, command)
+    error = build_start_error(SETTINGS.runtime(), text, command)
     assert str(error).endswith(wanted)
     assert (error.exit_code, error.reason) == (128, "StartError")
 
@@ -67,14 +68,23 @@ def test_log_format_is_taken_from_messages() -> None:
 def test_missing_runtime_is_told() -> None:
     settings = RuntimeSettings(instance="i", data_dir=Path("/d"), run_dir=Path("/r"), cgroup_parent="/p")
     with pytest.raises(UnavailableError, match="neither crun nor runc"):
-        build_argv(settings, PATHS, "start")
+        settings.runtime()
 
 
 def test_runc_gets_no_flags_of_crun() -> None:
     settings = RuntimeSettings(
         instance="i", data_dir=Path("/d"), run_dir=Path("/r"), cgroup_parent="/p", runc_path=Path("/usr/bin/runc")
     )
-    assert build_argv(settings, PATHS, "start", "x") == ["/usr/bin/runc", "--root", "/r/oci", "start", "x"]
+    assert build_argv(settings.runtime(), PATHS, "start", "x") == ["/usr/bin/runc", "--root", "/r/oci", "start", "x"]
+
+
+def test_handlers_are_those_installed_and_those_configured() -> None:
+    settings = replace(SETTINGS, runc_path=Path("/usr/bin/runc"), handlers={"gvisor": Path("/opt/runsc")})
+    found = {name: str(runtime.path) for name, runtime in settings.all_handlers().items()}
+    assert found == {"": "/usr/bin/crun", "crun": "/usr/bin/crun", "runc": "/usr/bin/runc", "gvisor": "/opt/runsc"}
+    assert [settings.runtime(name).kind for name in ("", "runc", "gvisor")] == ["crun", "runc", "runc"]
+    with pytest.raises(UnavailableError, match=r'^no runtime for "kata" is configured$'):
+        settings.runtime("kata")
 
 
 def config(**changes: object) -> PodSandboxConfig:
