@@ -4,19 +4,20 @@ Decisions are pure functions in ``endpoints`` and ``scheduling``; the loops are 
 start()`` and ``async stop()``.
 """
 
+from podhost.controllers.builtin_services import BuiltinServiceController, build_api_service, build_dns_service
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
-from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServiceController
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 
 __all__ = [
-    "ApiEndpoint",
+    "BuiltinServiceController",
     "EndpointSliceController",
     "GarbageCollector",
-    "KubernetesServiceController",
     "NamespaceController",
     "Scheduler",
     "ServiceAccountController",
+    "build_api_service",
+    "build_dns_service",
 ]

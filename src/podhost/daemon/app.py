@@ -19,7 +19,16 @@ from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
 from podhost.daemon import listeners
-from podhost.daemon.engine import Engine, build_plan, remove_cgroups, start_controllers, start_engine
+from podhost.daemon.engine import (
+    API_HOST,
+    DNS_HOST,
+    Engine,
+    build_plan,
+    remove_cgroups,
+    start_controllers,
+    start_dns,
+    start_engine,
+)
 from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
 from podhost.daemon.machine_stop import is_machine_stopping, stop_containers
@@ -51,7 +60,9 @@ async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: As
     shutdown = Shutdown()
     server = _build_server(settings, engine, listening, shutdown, clock)
     ca_pem = listening.pki.ca.certificate.read_text()
-    await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, api_port=listening.port)
+    await start_dns(engine, stack, *listening.dns)
+    ports = {"api_port": listening.port, "dns_port": listening.dns[0].getsockname()[1]}
+    await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, **ports)
     runner = server.build_runner()
     stack.push_async_callback(runner.cleanup)
     unix = listeners.bind_unix(settings.socket_path, socket_group_id())
@@ -81,11 +92,12 @@ async def _leave(engine: Engine) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Listening:
-    """The API's TLS sockets and the certificates that they show."""
+    """The API's TLS sockets with the certificates that they show, and the name server's two."""
 
     tcp: list[socket.socket]
     port: int
     pki: Pki
+    dns: tuple[socket.socket, socket.socket]
 
     @property
     def address(self) -> str:
@@ -98,11 +110,12 @@ async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan) -> _Liste
     port = loopback.getsockname()[1]
     gateway = listeners.bind_tcp(str(plan.gateway), port)
     names = (
-        *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[1])),
+        *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[API_HOST])),
         *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
     )
     pki = await asyncio.to_thread(lambda: ensure_pki(settings.data_dir / "pki", server_names=names))
-    return _Listening([loopback, gateway], port, pki)
+    dns = listeners.bind_dns(str(plan.gateway), settings.data_dir / "dns-port")
+    return _Listening([loopback, gateway], port, pki, dns)
 
 
 def _build_server(
@@ -120,7 +133,7 @@ def _build_server(
         service_cidr=str(plan.service_cidr),
         node_port_range=plan.node_ports,
         server_addresses=(address,),
-        reserved_cluster_ips=(str(plan.service_cidr[1]), str(plan.service_cidr[10])),
+        reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
     node = KubeletNodeApi(engine.kubelet)
     server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -18,18 +19,21 @@ from typing import Any
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS, kind_by_gvk
 from podhost.channels.observer import ChannelObserver
+from podhost.controllers.builtin_services import BuiltinServiceController, build_api_service, build_dns_service
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
-from podhost.controllers.kubernetes_service import ApiEndpoint, KubernetesServiceController
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.cri.ids import SandboxId
 from podhost.daemon.settings import DaemonSettings
+from podhost.dns.server import DnsServer
+from podhost.dns.settings import DnsSettings
 from podhost.images.service import ImageStore
 from podhost.images.settings import ImageSettings
 from podhost.images.snapshotter import OverlaySnapshotter
 from podhost.kubelet.kubelet import Kubelet
+from podhost.kubelet.node_context import read_resolv_conf
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.usage import UsageObserver
@@ -49,6 +53,8 @@ from podhost.store.store import Store
 from podhost.volumes.manager import VolumeManager
 from podhost.volumes.settings import VolumeSettings
 
+API_HOST, DNS_HOST = 1, 10
+"""Which address of the service network API and name server have, as everywhere."""
 _READABLE = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
 
@@ -161,7 +167,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     volumes = VolumeManager(_volume_settings(settings), StoreReader(store))
     host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
     kubelet = Kubelet(
-        _kubelet_settings(settings, host_ips),
+        _kubelet_settings(settings, plan, host_ips),
         store,
         runtime,
         images,
@@ -195,14 +201,38 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     )
 
 
+async def start_dns(engine: Engine, stack: AsyncExitStack, udp: socket.socket, tcp: socket.socket) -> None:
+    """The name server of pods, on sockets at the gateway."""
+    plan = engine.plan
+    server = DnsServer(
+        engine.store,
+        DnsSettings(
+            cluster_ip=plan.service_cidr[DNS_HOST],
+            networks=(plan.pod_cidr, plan.service_cidr),
+            read_upstreams=lambda: read_resolv_conf(Path("/etc/resolv.conf")).servers,
+        ),
+    )
+    await server.start(udp, tcp)
+    stack.push_async_callback(server.stop)
+
+
 async def start_controllers(
-    engine: Engine, settings: DaemonSettings, clock: Clock, stack: AsyncExitStack, *, ca_pem: str, api_port: int
+    engine: Engine,
+    settings: DaemonSettings,
+    clock: Clock,
+    stack: AsyncExitStack,
+    *,
+    ca_pem: str,
+    api_port: int,
+    dns_port: int,
 ) -> None:
-    """The control loops; they need to know where the API listens."""
+    """The control loops; they need to know where API and name server listen."""
     store = engine.store
     resources = tuple(kind.resource_key for kind in KINDS)
     namespaced = tuple(kind.resource_key for kind in KINDS if kind.namespaced)
-    endpoint = ApiEndpoint(cluster_ip=str(engine.plan.service_cidr[1]), address=str(engine.plan.gateway), port=api_port)
+    services, gateway = engine.plan.service_cidr, str(engine.plan.gateway)
+    api = build_api_service(cluster_ip=str(services[API_HOST]), address=gateway, port=api_port)
+    dns = build_dns_service(cluster_ip=str(services[DNS_HOST]), address=gateway, port=dns_port)
 
     def resolve(api_version: str, kind: str) -> tuple[str, bool] | None:
         group, _, version = api_version.rpartition("/")
@@ -212,7 +242,7 @@ async def start_controllers(
     for controller in (
         NamespaceController(store, clock, namespaced),
         ServiceAccountController(store, clock, ca_pem),
-        KubernetesServiceController(store, clock, endpoint),
+        BuiltinServiceController(store, clock, api, dns),
         Scheduler(store, clock, settings.node_name, _recorder(store, clock, settings, "default-scheduler")),
         EndpointSliceController(store, clock),
         GarbageCollector(store, clock, resources, resolve),
@@ -273,12 +303,13 @@ def _volume_settings(settings: DaemonSettings) -> VolumeSettings:
     )
 
 
-def _kubelet_settings(settings: DaemonSettings, host_ips: tuple[str, ...]) -> KubeletSettings:
+def _kubelet_settings(settings: DaemonSettings, plan: NetworkPlan, host_ips: tuple[str, ...]) -> KubeletSettings:
     return KubeletSettings(
         node_name=settings.node_name,
         log_dir=settings.data_dir / "logs",
         state_dir=settings.data_dir / "kubelet",
         host_ips=host_ips,
+        cluster_dns=(str(plan.service_cidr[DNS_HOST]),),
         boot_id=boot_id(),
         instance=settings.instance,
         housekeeping_interval_s=settings.housekeeping_interval_s,

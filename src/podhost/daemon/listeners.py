@@ -15,6 +15,7 @@ from podhost.errors import ConflictError
 from podhost.linux.fs import write_atomic
 
 _BACKLOG = 1024
+_DNS_TRIES = 8
 
 
 def build_tls_context(pki: Pki) -> ssl.SSLContext:
@@ -69,6 +70,32 @@ def bind_api_port(wish: int, record: Path) -> socket.socket:
         sock = bind_tcp("127.0.0.1", 0)
     write_atomic(record, f"{sock.getsockname()[1]}\n".encode())
     return sock
+
+
+def bind_dns(address: str, record: Path) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets of one port for the name server: the port in ``record``, or else a free one.
+
+    Pods ask at port 53 of a cluster address that leads here; the host's own port 53 may belong to somebody.
+
+    Raises:
+        ConflictError: No port was free for both.
+    """
+    try:
+        wish = int(record.read_text())
+    except (FileNotFoundError, ValueError):
+        wish = 0
+    for port in (wish, *([0] * _DNS_TRIES)):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind((address, port))
+            tcp = bind_tcp(address, udp.getsockname()[1])
+        except (OSError, ConflictError):
+            udp.close()
+            continue
+        udp.setblocking(False)
+        write_atomic(record, f"{udp.getsockname()[1]}\n".encode())
+        return udp, tcp
+    raise ConflictError(f"cannot listen on {address} for names: no port is free for both UDP and TCP")
 
 
 def bind_unix(path: Path, group_id: int | None) -> socket.socket:

@@ -88,11 +88,13 @@ def read_host_facts(settings: KubeletSettings) -> HostFacts:
     return HostFacts(
         cpu_millis=settings.cpu_millis or (os.cpu_count() or 1) * 1000,
         memory_bytes=settings.memory_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        dns=choose_host_dns(_read_dns(settings.resolv_conf), lambda: _read_dns(settings.upstream_resolv_conf)),
+        dns=choose_host_dns(
+            read_resolv_conf(settings.resolv_conf), lambda: read_resolv_conf(settings.upstream_resolv_conf)
+        ),
     )
 
 
-def _read_dns(path: Path) -> DnsConfig:
+def read_resolv_conf(path: Path) -> DnsConfig:
     try:
         return parse_resolv_conf(path.read_text(errors="replace"))
     except OSError:

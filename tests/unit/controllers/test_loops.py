@@ -11,13 +11,14 @@ import pytest
 
 from podhost.aiokit.clock import SystemClock
 from podhost.controllers import (
-    ApiEndpoint,
+    BuiltinServiceController,
     EndpointSliceController,
     GarbageCollector,
-    KubernetesServiceController,
     NamespaceController,
     Scheduler,
     ServiceAccountController,
+    build_api_service,
+    build_dns_service,
 )
 from podhost.controllers.namespaces import build_namespace
 from podhost.store.events import EventRecorder
@@ -25,6 +26,7 @@ from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
 SLICES = "endpointslices.discovery.k8s.io"
+DNS = ObjectKey("services", "kube-system", "kube-dns")
 SKIP = {"endpointslice.kubernetes.io/skip-mirror": "true"}
 RESOURCES = ("pods", "services", "endpoints", SLICES, "configmaps", "serviceaccounts", "secrets", "events")
 
@@ -324,21 +326,27 @@ async def test_orphan_deletion_leaves_the_dependents(world: World) -> None:
     assert "ownerReferences" not in world.get("configmaps", "child")["metadata"]
 
 
-async def test_service_of_the_api_is_there_and_is_mended(world: World) -> None:
-    endpoint = ApiEndpoint(cluster_ip="10.200.128.1", address="10.200.0.1", port=6443)
-    controller = KubernetesServiceController(world.store, world.clock, endpoint)
+async def test_services_of_the_instance_itself_are_there_and_are_mended(world: World) -> None:
+    api = build_api_service(cluster_ip="10.200.128.1", address="10.200.0.1", port=6443)
+    dns = build_dns_service(cluster_ip="10.200.128.10", address="10.200.0.1", port=5301)
+    controller = BuiltinServiceController(world.store, world.clock, api, dns)
     await world.run(controller)
     assert world.get("services", "kubernetes")["spec"]["clusterIP"] == "10.200.128.1"
     assert world.get(SLICES, "kubernetes")["endpoints"][0]["addresses"] == ["10.200.0.1"]
+    assert [port["targetPort"] for port in world.store.get(DNS)["spec"]["ports"]] == [5301, 5301]
     world.store.delete(ObjectKey("services", "default", "kubernetes"))
     world.store.delete(ObjectKey("endpoints", "default", "kubernetes"))
+    world.store.delete(DNS)
     await world.settle()
-    assert world.names("services") == world.names("endpoints") == ["kubernetes"]
+    assert world.store.find(DNS) is not None
+    assert "kubernetes" in world.names("services")
+    assert "kubernetes" in world.names("endpoints")
     version = world.store.current_rv()
-    controller.reconcile("kubernetes")
+    for service in (api, dns):
+        controller.reconcile(service.place)
     assert world.store.current_rv() == version
     await controller.stop()
-    moved = ApiEndpoint(cluster_ip="10.200.128.1", address="10.200.0.1", port=7443)
-    await world.run(KubernetesServiceController(world.store, world.clock, moved))
+    moved = build_api_service(cluster_ip="10.200.128.1", address="10.200.0.1", port=7443)
+    await world.run(BuiltinServiceController(world.store, world.clock, moved))
     assert world.get("services", "kubernetes")["spec"]["ports"][0]["targetPort"] == 7443
     assert world.get("endpoints", "kubernetes")["subsets"][0]["ports"][0]["port"] == 7443
