@@ -144,6 +144,7 @@ POD = Kind(
         Subresource(name="ephemeralcontainers", kind="Pod", verbs=STATUS_VERBS),
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
+        Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
         _status("Pod"),
     ),
     default=defaulting.default_pod,

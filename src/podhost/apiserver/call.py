@@ -13,6 +13,7 @@ from podhost.apiserver.routing import Route
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
+_STREAMS = frozenset({"log", "exec", "attach", "portforward"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,6 @@ class Call:
 
 
 def is_long_running(call: Call) -> bool:
-    """Watch, log, exec, attach: requests that end when somebody wants them to."""
-    return call.route.subresource in ("log", "exec", "attach") or (
-        call.route.verb == "watch" or (call.route.verb == "list" and call.flag("watch"))
-    )
+    """Watch, log, exec, attach, port-forward: requests that end when somebody wants them to."""
+    verb = call.route.verb
+    return call.route.subresource in _STREAMS or verb == "watch" or (verb == "list" and call.flag("watch"))

@@ -36,6 +36,12 @@ def choose_container(pod: Obj, wanted: str) -> str:
     raise errors.bad_request(message)
 
 
+def check_host_assigned(pod: Obj) -> None:
+    """Raises ApiError (400) for a pod that is on no node yet."""
+    if not (pod.get("spec") or {}).get("nodeName"):
+        raise errors.bad_request(f"pod {pod['metadata']['name']} does not have a host assigned")
+
+
 def _names(spec: Obj, group: str) -> list[str]:
     return [container["name"] for container in spec.get(group) or ()]
 

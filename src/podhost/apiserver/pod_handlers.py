@@ -1,4 +1,4 @@
-"""Handlers of the pods' own subresources: log, exec, attach, binding."""
+"""Handlers of the pods' own subresources: log, exec, attach, port-forward, binding."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from podhost.apiserver import answers, bodies
 from podhost.apiserver.call import Call
 from podhost.apiserver.pod_logs import stream_log
 from podhost.apiserver.pod_streams import serve_attach, serve_exec
+from podhost.apiserver.port_forward import serve_port_forward
 from podhost.apiserver.registry import Registry
 from podhost.cri.node import NodeApi
 
@@ -45,6 +46,9 @@ class PodHandlers:
 
     async def attach(self, call: Call) -> web.StreamResponse:
         return await serve_attach(call, self._pod(call), self._node)
+
+    async def port_forward(self, call: Call) -> web.StreamResponse:
+        return await serve_port_forward(call, self._pod(call), self._node)
 
     async def bind(self, call: Call) -> web.StreamResponse:
         document = await bodies.read_document(call)

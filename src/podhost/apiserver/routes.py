@@ -135,6 +135,7 @@ def _subresource_routes(kind: Kind, name: str, resources: ResourceHandlers, pods
         "log": (("GET", "get", pods.log),),
         "exec": (("GET", "get", pods.exec), ("POST", "create", pods.exec)),
         "attach": (("GET", "get", pods.attach), ("POST", "create", pods.attach)),
+        "portforward": (("GET", "get", pods.port_forward), ("POST", "create", pods.port_forward)),
     }
     pattern = f"{_paths(kind)[2]}/{name}"
     for method, verb, handler in tables[name]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from itertools import chain
 
 from aiohttp import web
@@ -28,11 +30,35 @@ from podhost.cri.channels import PodChannelsApi
 from podhost.cri.images import ImageService
 from podhost.cri.node import NodeApi
 from podhost.cri.stats import UsageApi
+from podhost.linux.hangup import HangupWatch
 from podhost.store import Store
 
 _MAX_HEADER_BYTES = 1 << 20
 """A command given to exec travels in the URL; Kubernetes' limit is the same."""
 _SHUTDOWN_TIMEOUT_S = 2.0
+_HANGUP_GRACE_S = 5.0
+
+
+@contextlib.contextmanager
+def _ended_by_hangup(transport: asyncio.Transport | None) -> Iterator[None]:
+    """A client that has gone ends its stream, also while nothing is read from it because of backpressure.
+
+    What it sent before may still be on its way for a moment.
+    """
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if transport is None or sock is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    # asyncio lends out a look-alike of the socket, whose descriptor is the real one.
+    watch = HangupWatch(sock, lambda: timers.append(loop.call_later(_HANGUP_GRACE_S, transport.abort)))
+    try:
+        yield
+    finally:
+        watch.close()
+        for timer in timers:
+            timer.cancel()
 
 
 class ApiServer:
@@ -101,7 +127,8 @@ class ApiServer:
         assert task is not None
         self._streams.add(task)
         try:
-            return await call.route.handler(call)
+            with _ended_by_hangup(call.request.transport):
+                return await call.route.handler(call)
         finally:
             self._streams.discard(task)
 

@@ -28,13 +28,16 @@ class ByteStream(Protocol):
     """A connection into a pod."""
 
     async def read(self) -> bytes:
-        """Next bytes; empty at the end."""
+        """Next bytes; empty at the end.  Raises ConnectionError when the pod's side broke off."""
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Waits while the pod's side does not read.  Raises ConnectionError when it has gone."""
 
-    async def write_eof(self) -> None: ...
+    async def write_eof(self) -> None:
+        """Half-close: the pod's side may go on sending."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Idempotent."""
 
 
 class NodeApi(Protocol):
@@ -53,4 +56,7 @@ class NodeApi(Protocol):
     async def attach(self, namespace: str, pod: str, container: str, *, tty: bool, stdin: bool) -> ExecSession: ...
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> ByteStream:
-        """Connect to a port on the pod's loopback, from inside its network namespace."""
+        """Connect to a port on the pod's loopback, from inside its network namespace.
+
+        Raises UnavailableError, in the kubelet's words, when nobody takes the connection.
+        """

@@ -16,13 +16,13 @@ from podhost.cri.runtime import (
     ExecSession,
     RuntimeService,
 )
-from podhost.errors import NotFoundError, PodhostError
+from podhost.errors import NotFoundError, PodhostError, UnavailableError
 from podhost.kubelet.container_status import ID_PREFIX
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.log_reader import LogReader, LogSource
 from podhost.kubelet.pod_worker import PodWorker
-from podhost.kubelet.port_forward import connect_in_namespace
+from podhost.kubelet.port_forward import NobodyListensError, connect_in_namespace
 from podhost.store.keys import ObjectKey
 
 _TERMINAL = ("Succeeded", "Failed")
@@ -90,12 +90,13 @@ class KubeletNodeApi:
         netns = None if sandbox.host_network else sandbox.netns_path
         try:
             return await connect_in_namespace(netns, port)
-        except OSError as error:
-            text = (
-                f"failed to connect to localhost:{port} inside namespace {quote(str(netns or 'host'))}: "
-                f"dial tcp4 127.0.0.1:{port}: connect: {(error.strerror or str(error)).lower()}"
-            )
-            raise errors.internal_error(text) from error
+        except NobodyListensError as error:
+            where = quote(str(netns or "host"))
+            raise UnavailableError(
+                f"error forwarding port {port} to pod {sandbox.id}, uid : failed to execute portforward in network "
+                f"namespace {where}: failed to connect to localhost:{port} inside namespace {quote(sandbox.id)}, "
+                f"IPv4: {error.causes[0]} IPv6 {error.causes[1]} "
+            ) from error
 
     # -- finding --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
@@ -30,7 +31,8 @@ from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
 from podhost.cri.node import ByteStream, LogOptions
 from podhost.cri.runtime import ExecSession
-from podhost.errors import NotFoundError, PodhostError
+from podhost.errors import NotFoundError, PodhostError, UnavailableError
+from podhost.kubelet.port_forward import NobodyListensError, SocketStream, connect_in_namespace
 from podhost.store import ObjectKey, Store
 
 KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") or "kubectl"
@@ -94,6 +96,7 @@ class FakeNode:
     follow: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     log_calls: list[LogOptions] = field(default_factory=list)
     sessions: list[HostSession] = field(default_factory=list)
+    connections: list[SocketStream] = field(default_factory=list)
     followers: int = 0
     error: PodhostError | ApiError | None = None
 
@@ -128,7 +131,13 @@ class FakeNode:
         return await self.exec(namespace, pod, container, ("echo", "attached"), tty=tty, stdin=stdin)
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> ByteStream:
-        raise NotImplementedError
+        """As to a pod on the host's network."""
+        try:
+            stream = await connect_in_namespace(None, port)
+        except NobodyListensError as error:
+            raise UnavailableError(f"error forwarding port {port}: {error}") from error
+        self.connections.append(stream)
+        return stream
 
 
 def image(name: str) -> Image:
@@ -327,6 +336,13 @@ def _kubeconfig(pki: Path, port: int, user: str) -> str:
             "current-context": "x",
         }
     )
+
+
+@pytest.fixture
+async def http(api: Api) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(str(api.socket))
+    async with aiohttp.ClientSession("http://podhost", connector=connector) as session:
+        yield session
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ CM = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 OWN = "/apis/podhost.dev/v1alpha1"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
-
-
-@pytest.fixture
-async def http(api: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.UnixConnector(str(api.socket))
-    async with aiohttp.ClientSession("http://podhost", connector=connector) as session:
-        yield session
 
 
 def config(name: str, **labels: str) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from podhost.kubelet.port_forward import connect_in_namespace
+from podhost.kubelet.port_forward import NobodyListensError, connect_in_namespace
 from podhost.linux.namespaces import pin_namespaces, run_in_namespace, unpin_namespaces
 from podhost.linux.netlink import RouteSocket, build_up
 
@@ -58,5 +59,21 @@ async def test_connects_to_the_loopback_of_the_pod(netns: Path, family: socket.A
 
 
 async def test_refused_connection_is_an_error(netns: Path) -> None:
-    with pytest.raises(ConnectionRefusedError):
+    wanted = (
+        "dial tcp4 127.0.0.1:8081: connect: connection refused IPv6 dial tcp6 [::1]:8081: connect: connection refused"
+    )
+    with pytest.raises(NobodyListensError) as caught:
         await connect_in_namespace(netns, 8081)
+    assert wanted in str(caught.value)
+
+
+async def test_connection_that_the_pod_breaks_off_is_no_clean_end(netns: Path) -> None:
+    server = run_in_namespace(netns, "net", lambda: _listen(socket.AF_INET, "127.0.0.1"))
+    stream = await connect_in_namespace(netns, 8080)
+    peer, _ = await asyncio.get_running_loop().sock_accept(server)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    with pytest.raises(ConnectionResetError):
+        await stream.read()
+    await stream.close()
+    server.close()
