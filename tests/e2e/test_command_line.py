@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -145,6 +146,78 @@ def test_up_on_a_terminal_keeps_the_table_above_the_reason_of_a_failure(
     assert "    | last words" in end
     assert "\x1b[3" not in terminal.raw
     assert daemon.podhost("-n", namespace, "ps").stdout == ""
+
+
+TALKS = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: talk}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {{name: a, image: debian, command: [sh, -c, "echo out-{name}; echo err-{name} >&2; exec sleep 1000"]}}
+  - {{name: b, image: debian, command: [sh, -c, "echo quiet; exec sleep 1000"]}}
+"""
+
+
+def test_pods_are_chosen_shown_and_described(daemon: Daemon, namespace: str) -> None:
+    def podhost(*args: str, check: bool = True) -> str:
+        done = daemon.podhost("-n", namespace, *args, check=check)
+        return done.stdout + done.stderr
+
+    text = "---".join(TALKS.format(name=name) for name in ("one", "two"))
+    daemon.podhost("-n", namespace, "up", "-d", "-", stdin=text)
+
+    assert podhost("ps", "-l", "app=talk", "-o", "name") == "pod/one\npod/two\n"
+    assert json.loads(podhost("ps", "one", "-o", "json"))["kind"] == "Pod"
+    assert "app=talk" in podhost("ps", "two", "-o", "wide", "--show-labels")
+    assert "cannot find the pod 'three'" in podhost("ps", "three", check=False)
+
+    assert sorted(podhost("logs", "-l", "app=talk", "--stream", "stderr").splitlines()) == [
+        "[one/a] err-one",
+        "[two/a] err-two",
+    ]
+    assert podhost("logs", "one", "-c", "a", "--stream", "stdout", "--tail", "5") == "out-one\n"
+    assert "cannot find a pod with the labels 'app=none'" in podhost("logs", "-l", "app=none", check=False)
+
+    described = podhost("describe", "one")
+    assert described.startswith("pod/one  ready\n")
+    assert "Container started" in described
+    assert "Reason" not in described
+    assert "data:" in podhost("describe", "configmap/kube-root-ca.crt", "-o", "yaml")
+    assert "pod/one" not in podhost("events", "two")
+    assert {item["reason"] for item in json.loads(podhost("events", "pod/two", "-o", "json"))["items"]} >= {"Started"}
+
+
+def test_restart_makes_the_pod_anew_or_leaves_it_alone(daemon: Daemon, namespace: str) -> None:
+    daemon.podhost("-n", namespace, "up", "-d", "-", stdin=TALKS.format(name="again"))
+    daemon.kubectl("-n", namespace, "label", "pod", "again", "later=yes")
+    before = daemon.pod("again", namespace)
+    done = daemon.podhost("-n", namespace, "restart", "again", "--now")
+    assert "pod/again ready after" in done.stderr
+    after = daemon.pod("again", namespace)
+    assert before["metadata"]["uid"] != after["metadata"]["uid"]
+    assert after["metadata"]["labels"] == {"app": "talk", "later": "yes"}
+    assert after["spec"] == {**before["spec"]}
+    service = daemon.podhost("-n", namespace, "restart", "again", "configmap/kube-root-ca.crt", check=False)
+    assert service.returncode == 1
+    assert "cannot restart configmap/kube-root-ca.crt: it runs nothing" in service.stderr
+    assert daemon.pod("again", namespace)["metadata"]["uid"] == after["metadata"]["uid"]
+
+
+def test_followed_logs_bring_pods_of_the_selector_that_come_later(daemon: Daemon, namespace: str) -> None:
+    environment = {**daemon.environment(), "NO_COLOR": "1"}
+    with (
+        podhost_on_terminal(environment, "-n", namespace, "logs", "-f", "-l", "app=talk") as logs,
+        podhost_on_terminal(environment, "-n", namespace, "events", "-f") as events,
+    ):
+        daemon.podhost("-n", namespace, "up", "-d", "-", stdin=TALKS.format(name="first"))
+        logs.read_until(r"\[first/a\] out-first\n")
+        daemon.podhost("-n", namespace, "up", "-d", "-", stdin=TALKS.format(name="second"))
+        logs.read_until(r"\[second/a\] err-second\n")
+        events.read_until(r"\d\d:\d\d:\d\d +Normal +Started +pod/second/b +Container started\n")
+        logs.press("\x03")
+        assert logs.wait() == 130
 
 
 def test_exec_passes_stdin_output_and_exit_code(daemon: Daemon, namespace: str) -> None:

@@ -70,6 +70,26 @@ class Resources:
                 )
 
 
+def find_resource(client: ApiClient, word: str) -> tuple[Resource, str] | None:
+    """Resource and kind of ``deployment``, ``deploy``, ``deployments.apps`` … by any name that the server knows."""
+    core = core_resource(word)
+    if core is not None:
+        kind = next(kind for kind, (plural, _) in _CORE.items() if plural == core.plural)
+        return core, kind
+    name, _, group = word.lower().partition(".")
+    versions = ["v1"] if not group else []
+    groups = [entry for entry in client.get("/apis").get("groups") or [] if group in ("", entry["name"])]
+    versions += [str((entry.get("preferredVersion") or entry["versions"][0])["groupVersion"]) for entry in groups]
+    for version in versions:
+        listed = client.get(f"{'/api' if '/' not in version else '/apis'}/{version}")
+        for found in listed.get("resources") or []:
+            names = (found["name"], found.get("singularName"), found["kind"].lower(), *(found.get("shortNames") or ()))
+            if "/" not in found["name"] and name in names:
+                namespaced = bool(found.get("namespaced"))
+                return Resource(api_version=version, plural=found["name"], namespaced=namespaced), str(found["kind"])
+    return None
+
+
 def core_resource(word: str) -> Resource | None:
     """``pod``, ``pods``, ``po``, ``Pod`` …: a core resource by any of its names."""
     lower = _SHORT.get(word.lower(), word.lower())

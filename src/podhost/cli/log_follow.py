@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from podhost.cli.log_merge import LogLine, LogMerger
@@ -24,6 +24,11 @@ class LogSource:
     pod: str
     container: str
     container_id: str = ""
+    stream: str = ""
+    """``Stdout`` or ``Stderr``; empty for both as they were written."""
+
+    def split(self) -> tuple[LogSource, LogSource]:
+        return replace(self, stream="Stdout"), replace(self, stream="Stderr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class Arrived:
     source: int
     line: bytes | None
     error: str = ""
+
+
+_RED = b"\x1b[31m%s\x1b[0m"
 
 
 class LogFollower:
@@ -79,7 +87,13 @@ class LogFollower:
         error = ""
         try:
             lines = self._client.stream_log(
-                source.namespace, source.pod, source.container, follow=True, timestamps=True, **query
+                source.namespace,
+                source.pod,
+                source.container,
+                follow=True,
+                timestamps=True,
+                stream=source.stream or None,
+                **query,
             )
             for line in lines:
                 self._inbox.put(Arrived(index, line))
@@ -98,13 +112,13 @@ class LinePrinter:
         self._colour = out is None and has_colour(sys.stdout)
         self._names: dict[str, bytes] = {}
 
-    def write(self, line: LogLine, name: str) -> None:
+    def write(self, line: LogLine, name: str, stream: str = "") -> None:
         parts = []
         if self._prefixes:
             parts.append(self._prefix(name))
         if self._timestamps and line.timestamp:
             parts.append(line.timestamp)
-        parts.append(line.text)
+        parts.append(_RED % line.text if self._colour and stream == "Stderr" else line.text)
         self._out.write(b" ".join(parts) + b"\n")
 
     def flush(self) -> None:

@@ -7,50 +7,53 @@ import queue
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from podhost.cli.failure import HintedError
 from podhost.cli.log_follow import Arrived, LinePrinter, LogFollower, LogSource, sources_of
-from podhost.cli.log_merge import merge_sorted
+from podhost.cli.log_merge import LogLine, merge_sorted
 from podhost.cli.pod_watch import Lost, Seen, Watcher
-from podhost.cli.session import connect, namespace_of
+from podhost.cli.session import connect, is_local, namespace_of, serves_podhost
+from podhost.cli.terminal import has_colour, say
 from podhost.client import ApiClient, ApiStatusError, resource_path
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_STREAMS = {"stdout": "Stdout", "stderr": "Stderr"}
+_EXAMPLES = """\
+On a terminal what came from stderr is red.  Another cluster tells the streams apart only where its feature
+gate PodLogsQuerySplitStreams is on.
+
+examples:
+  podhost logs web                         all containers, in the order of time
+  podhost logs web -c app -f               one container, and go on
+  podhost logs web db -f --tail 5          several pods
+  podhost logs -l app=shop -f              pods by label, also those that come later
+  podhost logs web -c app --previous       the run before the last restart
+  podhost logs web --since 10m --timestamps
+  podhost logs web --stream stderr         only what went to stderr
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pods", nargs="+", metavar="POD", help="one pod, or several")
+    parser.epilog = _EXAMPLES
+    parser.add_argument("pods", nargs="*", metavar="POD", help="one pod, or several")
+    parser.add_argument("-l", "--selector", metavar="LABELS", help="pods with these labels")
     parser.add_argument("-c", "--container", metavar="NAME", help="only this container")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
     parser.add_argument("-p", "--previous", action="store_true", help="the container's run before this one")
     parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines of each container")
     parser.add_argument("--since", metavar="TIME", help="only lines since then: 30s, 5m, 2h, or an RFC 3339 time")
+    parser.add_argument("--stream", choices=tuple(_STREAMS), help="only what went there")
     parser.add_argument("--timestamps", action="store_true", help="begin each line with its time")
 
 
 def run(args: argparse.Namespace) -> int:
-    client = connect(args)
-    namespace = namespace_of(args, client)
-    query: dict[str, Any] = {"tailLines": args.tail, "previous": args.previous or None, **since_query(args.since)}
-    pods = [_get_pod(client, namespace, name.removeprefix("pod/")) for name in args.pods]
-    sources = [source for pod in pods for source in _sources(pod, args.container)]
-    if len(sources) == 1 and not args.follow:
-        return _copy(client, sources[0], {**query, "timestamps": args.timestamps or None})
-    names = [source.container if len(pods) == 1 else f"{source.pod}/{source.container}" for source in sources]
-    printer = LinePrinter(prefixes=len(sources) > 1, timestamps=args.timestamps)
-    if args.follow:
-        return _follow(client, pods, sources, names, query, printer)
-    streams, refused = _open_all(client, sources, query)
-    for line in merge_sorted(streams):
-        printer.write(line, names[line.source])
-    printer.flush()
-    if len(refused) == len(sources):
-        raise refused[0]
-    for error in refused:
-        print(f"podhost: {error}", file=sys.stderr)
-    return 0
+    if bool(args.pods) == bool(args.selector):
+        raise HintedError("cannot choose pods: give names, or labels with -l", "see all: podhost ps --show-labels")
+    return _Logs(connect(args), args).run()
 
 
 def since_query(text: str | None) -> dict[str, str | int]:
@@ -66,121 +69,200 @@ def since_query(text: str | None) -> dict[str, str | int]:
     )
 
 
-def _get_pod(client: ApiClient, namespace: str, name: str) -> dict[str, Any]:
-    try:
-        return client.get(resource_path("v1", "pods", namespace=namespace, name=name))
-    except ApiStatusError as error:
-        if error.code == 404:
-            raise HintedError(
-                f"cannot find the pod '{name}' in the namespace '{namespace}'", "see all: podhost ps -A"
-            ) from error
-        raise
+class _Logs:
+    """One call of the command."""
 
+    def __init__(self, client: ApiClient, args: argparse.Namespace) -> None:
+        self._client = client
+        self._args = args
+        self._namespace = namespace_of(args, client)
+        self._apart = self._tells_streams_apart()
+        self._query: dict[str, Any] = {"previous": args.previous or None, **since_query(args.since)}
+        self._keep_last: int | None = None
+        if args.tail is not None and args.stream:
+            if args.follow:
+                raise HintedError(
+                    "cannot follow the end of one stream: the API knows no --tail with --stream",
+                    "say since when instead: --since 1m",
+                )
+            self._keep_last = args.tail
+        else:
+            self._query["tailLines"] = args.tail
 
-def _sources(pod: Mapping[str, Any], container: str | None) -> list[LogSource]:
-    spec = pod.get("spec") or {}
-    names = [str(c["name"]) for key in ("initContainers", "containers") for c in spec.get(key) or []]
-    if container is not None:
-        if container not in names:
-            raise HintedError(
-                f"cannot find the container '{container}' in the pod '{pod['metadata']['name']}'",
-                f"it has: {', '.join(names)}",
+    def run(self) -> int:
+        pods = self._find_pods()
+        sources = [source for pod in pods for source in self._sources(pod)]
+        several = bool(self._args.selector) or len(pods) > 1
+        containers = {(source.pod, source.container) for source in sources}
+        if len(sources) == 1 and not self._args.follow and self._keep_last is None:
+            return self._copy(sources[0])
+        printer = LinePrinter(prefixes=several or len(containers) > 1, timestamps=self._args.timestamps)
+        if self._args.follow:
+            return _Following(self._client, self._args, printer, self._query, self._parts).run(
+                self._namespace, pods, several=several
             )
-        names = [container]
-    metadata = pod["metadata"]
-    return [LogSource(namespace=metadata["namespace"], pod=metadata["name"], container=name) for name in names]
+        return self._print_all(sources, printer, several=several)
 
+    def _tells_streams_apart(self) -> bool:
+        """By colour: so only where there is colour, and where the server can."""
+        if self._args.stream:
+            if not is_local(self._args) and not serves_podhost(self._args, self._client):
+                say("this server tells stdout and stderr apart only with its feature gate PodLogsQuerySplitStreams")
+            return False
+        return self._args.tail is None and has_colour(sys.stdout) and serves_podhost(self._args, self._client)
 
-def _copy(client: ApiClient, source: LogSource, query: Mapping[str, Any]) -> int:
-    out = sys.stdout.buffer
-    lines = client.stream_log(source.namespace, source.pod, source.container, **query)
-    batch: list[bytes] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) >= 4096:
-            out.write(b"\n".join(batch) + b"\n")
-            batch.clear()
-    if batch:
-        out.write(b"\n".join(batch) + b"\n")
-    out.flush()
-    return 0
+    def _find_pods(self) -> list[dict[str, Any]]:
+        if not self._args.selector:
+            return [self._get_pod(name.removeprefix("pod/")) for name in self._args.pods]
+        path = resource_path("v1", "pods", namespace=self._namespace)
+        found: list[dict[str, Any]] = self._client.list(path, labelSelector=self._args.selector)["items"]
+        if not found and not self._args.follow:
+            raise HintedError(
+                f"cannot find a pod with the labels '{self._args.selector}' in the namespace '{self._namespace}'",
+                "see what there is: podhost ps -A --show-labels",
+            )
+        return found
 
-
-def _open_all(
-    client: ApiClient, sources: Sequence[LogSource], query: Mapping[str, Any]
-) -> tuple[list[Any], list[ApiStatusError]]:
-    """Streams of all sources; one that the server refuses (a container that has not started) is empty."""
-    streams: list[Any] = []
-    refused = []
-    for source in sources:
+    def _get_pod(self, name: str) -> dict[str, Any]:
         try:
-            streams.append(client.stream_log(source.namespace, source.pod, source.container, timestamps=True, **query))
+            return self._client.get(resource_path("v1", "pods", namespace=self._namespace, name=name))
         except ApiStatusError as error:
-            refused.append(error)
-            streams.append(())
-    return streams, refused
+            if error.code == 404:
+                raise HintedError(
+                    f"cannot find the pod '{name}' in the namespace '{self._namespace}'", "see all: podhost ps -A"
+                ) from error
+            raise
+
+    def _sources(self, pod: Mapping[str, Any]) -> list[LogSource]:
+        spec, metadata = pod.get("spec") or {}, pod["metadata"]
+        sections = ("initContainers", "containers", "ephemeralContainers")
+        names = [str(c["name"]) for key in sections for c in spec.get(key) or []]
+        if self._args.container is not None:
+            if self._args.container not in names:
+                raise HintedError(
+                    f"cannot find the container '{self._args.container}' in the pod '{metadata['name']}'",
+                    f"it has: {', '.join(names)}",
+                )
+            names = [self._args.container]
+        whole = [LogSource(namespace=metadata["namespace"], pod=metadata["name"], container=name) for name in names]
+        return [part for source in whole for part in self._parts(source)]
+
+    def _parts(self, source: LogSource) -> tuple[LogSource, ...]:
+        if self._args.stream:
+            return (replace(source, stream=_STREAMS[self._args.stream]),)
+        return source.split() if self._apart else (source,)
+
+    def _read(self, source: LogSource, **query: Any) -> Iterable[bytes]:
+        return self._client.stream_log(
+            source.namespace, source.pod, source.container, stream=source.stream or None, **self._query, **query
+        )
+
+    def _copy(self, source: LogSource) -> int:
+        """As fast as it comes: nothing is merged or marked."""
+        out = sys.stdout.buffer
+        batch: list[bytes] = []
+        for line in self._read(source, timestamps=self._args.timestamps or None):
+            batch.append(line)
+            if len(batch) >= 4096:
+                out.write(b"\n".join(batch) + b"\n")
+                batch.clear()
+        if batch:
+            out.write(b"\n".join(batch) + b"\n")
+        out.flush()
+        return 0
+
+    def _print_all(self, sources: Sequence[LogSource], printer: LinePrinter, *, several: bool) -> int:
+        """All logs to their ends; a container that the server refuses (it has not started) is told at the end."""
+        streams: list[Iterable[bytes]] = []
+        refused: dict[tuple[str, str], ApiStatusError] = {}
+        for source in sources:
+            try:
+                lines = self._read(source, timestamps=True)
+                streams.append(lines if self._keep_last is None else deque(lines, maxlen=self._keep_last))
+            except ApiStatusError as error:
+                refused[source.pod, source.container] = error
+                streams.append(())
+        for line in merge_sorted(streams):
+            source = sources[line.source]
+            printer.write(line, _label(source, several=several), source.stream)
+        printer.flush()
+        if len(refused) == len({(source.pod, source.container) for source in sources}):
+            raise next(iter(refused.values()))
+        for refusal in refused.values():
+            print(f"podhost: {refusal}", file=sys.stderr)
+        return 0
 
 
-def _follow(
-    client: ApiClient,
-    pods: Sequence[Mapping[str, Any]],
-    sources: Sequence[LogSource],
-    names: Sequence[str],
-    query: Mapping[str, Any],
-    printer: LinePrinter,
-) -> int:
-    """Follow every run of the containers, also those that start later, until the pods have ended."""
-    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-    follower = LogFollower(client, inbox, query={})
-    wanted = {(source.pod, source.container): name for source, name in zip(sources, names, strict=True)}
-    alive = {str(pod["metadata"]["uid"]) for pod in pods}
-    watcher = Watcher(client, inbox)
-    watcher.start("Pod", resource_path("v1", "pods", namespace=pods[0]["metadata"]["namespace"]))
-    begun: set[str] = set()
-    while alive or follower.open_streams:
-        try:
-            item = inbox.get(timeout=follower.merger.wait_s(time.monotonic()))
-        except queue.Empty:
-            item = None
+def _label(source: LogSource, *, several: bool) -> str:
+    return f"{source.pod}/{source.container}" if several else source.container
+
+
+class _Following:
+    """Every run of the containers, also those that start later, until the pods have ended."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        args: argparse.Namespace,
+        printer: LinePrinter,
+        query: Mapping[str, Any],
+        parts: Any,
+    ) -> None:
+        self._client = client
+        self._args = args
+        self._printer = printer
+        self._query = dict(query)
+        self._parts = parts
+        self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._follower = LogFollower(client, self._inbox, query={})
+        self._several = False
+        self._alive: set[str] = set()
+        self._begun: set[str] = set()
+
+    def run(self, namespace: str, pods: Sequence[Mapping[str, Any]], *, several: bool) -> int:
+        self._several = several
+        self._alive = {str(pod["metadata"]["uid"]) for pod in pods}
+        watcher = Watcher(self._client, self._inbox)
+        path = resource_path("v1", "pods", namespace=namespace)
+        watcher.start("Pod", path, labelSelector=self._args.selector)
+        merger = self._follower.merger
+        # With a selector, the first answer may bring pods that were not there before.
+        while self._alive or self._follower.open_streams or (self._args.selector and not self._begun):
+            try:
+                self._take(self._inbox.get(timeout=merger.wait_s(time.monotonic())))
+            except queue.Empty:
+                pass
+            self._print(merger.pop_ready(time.monotonic()))
+        watcher.stop()
+        self._print(merger.flush())
+        return 0
+
+    def _take(self, item: object) -> None:
         if isinstance(item, Arrived):
-            follower.accept(item)
+            self._follower.accept(item)
         elif isinstance(item, Lost):
             raise item.error
         elif isinstance(item, Seen):
-            _on_pod(item, alive, wanted, follower, {} if _uid(item) in begun else query)
-            begun.add(_uid(item))
-        _print(follower, printer, wanted, follower.merger.pop_ready(time.monotonic()))
-    watcher.stop()
-    _print(follower, printer, wanted, follower.merger.flush())
-    return 0
+            self._on_pod(item)
 
+    def _on_pod(self, seen: Seen) -> None:
+        uid = str(seen.object["metadata"]["uid"])
+        if self._args.selector and uid not in self._begun and not seen.deleted:
+            self._alive.add(uid)
+        if uid not in self._alive:
+            return
+        query = {} if uid in self._begun else self._query
+        self._begun.add(uid)
+        for source in [] if seen.deleted else sources_of(seen.object):
+            if self._args.container in (None, source.container):
+                for part in self._parts(source):
+                    self._follower.follow(part, **query)
+        if seen.deleted or (seen.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            self._alive.discard(uid)
 
-def _uid(seen: Seen) -> str:
-    return str(seen.object["metadata"]["uid"])
-
-
-def _on_pod(
-    seen: Seen,
-    alive: set[str],
-    wanted: Mapping[tuple[str, str], str],
-    follower: LogFollower,
-    query: Mapping[str, Any],
-) -> None:
-    uid = _uid(seen)
-    if uid not in alive:
-        return
-    for source in [] if seen.deleted else sources_of(seen.object):
-        if (source.pod, source.container) in wanted:
-            follower.follow(source, **query)
-    if seen.deleted or (seen.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        alive.discard(uid)
-
-
-def _print(
-    follower: LogFollower, printer: LinePrinter, wanted: Mapping[tuple[str, str], str], lines: Sequence[Any]
-) -> None:
-    for line in lines:
-        source = follower.source(line.source)
-        printer.write(line, wanted[source.pod, source.container])
-    if lines:
-        printer.flush()
+    def _print(self, lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            source = self._follower.source(line.source)
+            self._printer.write(line, _label(source, several=self._several), source.stream)
+        if lines:
+            self._printer.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,18 +39,19 @@ class Watcher:
     inbox: queue.SimpleQueue[object]
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def start(self, kind: str, path: str) -> None:
-        threading.Thread(target=self._run, args=(kind, path), name=f"watch-{kind}", daemon=True).start()
+    def start(self, kind: str, path: str, **query: str | None) -> None:
+        """Everything of a collection, or what ``labelSelector`` and ``fieldSelector`` choose."""
+        threading.Thread(target=self._run, args=(kind, path, query), name=f"watch-{kind}", daemon=True).start()
 
     def stop(self) -> None:
         self.stopped.set()
 
-    def _run(self, kind: str, path: str) -> None:
+    def _run(self, kind: str, path: str, query: Mapping[str, str | None]) -> None:
         known: dict[str, dict[str, Any]] = {}
         failures = 0
         while not self.stopped.is_set():
             try:
-                for seen in self._observe(kind, path, known):
+                for seen in self._observe(kind, path, query, known):
                     failures = 0
                     if self.stopped.is_set():
                         return
@@ -70,8 +71,10 @@ class Watcher:
                 self.inbox.put(Lost(error))
                 return
 
-    def _observe(self, kind: str, path: str, known: dict[str, dict[str, Any]]) -> Iterator[Seen]:
-        listed = self.client.list(path)
+    def _observe(
+        self, kind: str, path: str, query: Mapping[str, str | None], known: dict[str, dict[str, Any]]
+    ) -> Iterator[Seen]:
+        listed = self.client.list(path, **query)
         here = {str(item["metadata"]["uid"]): item for item in listed["items"]}
         for uid in [uid for uid in known if uid not in here]:
             yield Seen(kind, known.pop(uid), deleted=True)
@@ -79,7 +82,7 @@ class Watcher:
             known[uid] = item
             yield Seen(kind, item)
         version = listed["metadata"]["resourceVersion"]
-        for event in self.client.watch(path, resourceVersion=version, allowWatchBookmarks=True):
+        for event in self.client.watch(path, resourceVersion=version, allowWatchBookmarks=True, **query):
             item = event.get("object") or {}
             uid = str((item.get("metadata") or {}).get("uid", ""))
             if event.get("type") == "DELETED":

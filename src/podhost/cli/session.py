@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podhost.cli.failure import HintedError
-from podhost.client import ApiClient, Endpoint, kubeconfig_paths, load_kubeconfig, resolve_endpoint
+from podhost.client import ApiClient, ApiStatusError, Endpoint, kubeconfig_paths, load_kubeconfig, resolve_endpoint
 from podhost.errors import InvalidError
 
 OWN_API = "/apis/podhost.dev/v1alpha1"
@@ -107,6 +107,17 @@ def connect(args: argparse.Namespace) -> ApiClient:
     from podhost import __version__
 
     return ApiClient(endpoint_for(args), user_agent=f"podhost/{__version__}")
+
+
+def serves_podhost(args: argparse.Namespace, client: ApiClient) -> bool:
+    """Is the server podhost?  Asked only where another cluster's may be meant."""
+    if is_local(args):
+        return True
+    try:
+        client.get(OWN_API)
+    except ApiStatusError:
+        return False
+    return True
 
 
 def namespace_of(args: argparse.Namespace, client: ApiClient) -> str:

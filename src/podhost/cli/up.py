@@ -17,10 +17,10 @@ from podhost.cli.kinds import Resources
 from podhost.cli.log_follow import Arrived, LinePrinter, LogFollower, sources_of
 from podhost.cli.log_merge import LogLine
 from podhost.cli.manifests import Manifest, load_manifests
-from podhost.cli.session import connect, is_local, namespace_of
-from podhost.cli.terminal import is_live, say
+from podhost.cli.session import connect, is_local, namespace_of, serves_podhost
+from podhost.cli.terminal import has_colour, is_live, say
 from podhost.cli.up_pods import TrackedPod, TrackedPods
-from podhost.cli.up_wait import BoardDisplay, PlainDisplay, Waiting
+from podhost.cli.up_wait import BoardDisplay, Display, PlainDisplay, Waiting, WaitOptions
 from podhost.cli.verdict import compute_exit_code
 from podhost.client import ApiClient
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         applied = _apply_all(client, manifests, namespace_of(args, client))
         pods = [item.object for item in applied if item.manifest.kind == "Pod"]
-        return _watch_pods(client, pods, args) if pods and args.wait else 0
+        return _wait_and_follow(client, pods, args) if pods and args.wait else 0
     except KeyboardInterrupt:
         if not args.rm:
             say("interrupted; what was created stays.", mark="■", colour="yellow")
@@ -92,17 +92,34 @@ def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str)
     return applied
 
 
-def _watch_pods(client: ApiClient, objects: Sequence[dict[str, Any]], args: argparse.Namespace) -> int:
+def wait_for_pods(client: ApiClient, objects: Sequence[dict[str, Any]], options: WaitOptions) -> int:
+    """Show how they start; the exit code."""
+    pods, display = _track(client, objects)
+    try:
+        code = Waiting(pods, options, display).run()
+        return _final_code(pods.pods) if code is None else code
+    finally:
+        pods.stop()
+
+
+def _wait_and_follow(client: ApiClient, objects: Sequence[dict[str, Any]], args: argparse.Namespace) -> int:
+    removal = "" if args.rm else f"podhost down {' '.join(args.files)}"
+    options = WaitOptions(timeout_s=args.timeout, detach=args.detach, removal=removal)
+    if args.detach:
+        return wait_for_pods(client, objects, options)
+    pods, display = _track(client, objects)
+    try:
+        code = Waiting(pods, options, display).run()
+        return _Following(pods, args).run() if code is None else code
+    finally:
+        pods.stop()
+
+
+def _track(client: ApiClient, objects: Sequence[dict[str, Any]]) -> tuple[TrackedPods, Display]:
     live = is_live(sys.stderr)
     pods = TrackedPods(client, objects, with_pulls=live)
     pods.start()
-    try:
-        code = Waiting(pods, args, BoardDisplay() if live else PlainDisplay()).run()
-        if code is not None:
-            return code
-        return _final_code(pods.pods) if args.detach else _Following(pods, args).run()
-    finally:
-        pods.stop()
+    return pods, BoardDisplay() if live else PlainDisplay()
 
 
 def _final_code(pods: Sequence[TrackedPod]) -> int:
@@ -119,6 +136,8 @@ class _Following:
         self._args = args
         self._follower = LogFollower(pods.client, pods.inbox, query={})
         self._printer = LinePrinter(prefixes=True, timestamps=False)
+        # Colour tells stdout and stderr apart; without it both are read as they were written.
+        self._apart = has_colour(sys.stdout) and serves_podhost(args, pods.client)
 
     def run(self) -> int:
         merger = self._follower.merger
@@ -126,7 +145,8 @@ class _Following:
             while True:
                 for pod in self._pods.pods:
                     for source in [] if pod.gone else sources_of(pod.object):
-                        self._follower.follow(source)
+                        for part in source.split() if self._apart else (source,):
+                            self._follower.follow(part)
                     self._tell_changes(pod)
                 if all(pod.has_ended for pod in self._pods.pods) and self._follower.open_streams == 0:
                     self._print(merger.flush())
@@ -155,7 +175,7 @@ class _Following:
     def _print(self, lines: Sequence[LogLine]) -> None:
         for line in lines:
             source = self._follower.source(line.source)
-            self._printer.write(line, f"{source.pod}/{source.container}")
+            self._printer.write(line, f"{source.pod}/{source.container}", source.stream)
         if lines:
             self._printer.flush()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import queue
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from podhost.cli.board import BoardStyle, PodRows, compute_rows, draw_board
@@ -104,12 +104,23 @@ class BoardDisplay:
         return draw_board(rows, style)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitOptions:
+    """What is waited for."""
+
+    timeout_s: float
+    detach: bool
+    """Nobody follows the logs afterwards: ready must last a moment, and a failure shows its last lines."""
+    removal: str = ""
+    """The command that removes what cannot start."""
+
+
 class Waiting:
     """Waits, shows, and explains what cannot become ready."""
 
-    def __init__(self, pods: TrackedPods, args: argparse.Namespace, display: Display) -> None:
+    def __init__(self, pods: TrackedPods, options: WaitOptions, display: Display) -> None:
         self._pods = pods
-        self._args = args
+        self._options = options
         self._display = display
 
     def run(self) -> int | None:
@@ -120,7 +131,7 @@ class Waiting:
             self._display.clear()
 
     def _run(self) -> int | None:
-        pods, deadline = self._pods, self._pods.started + self._args.timeout
+        pods, deadline = self._pods, self._pods.started + self._options.timeout_s
         settled_at: float | None = None
         while True:
             left = (settled_at or deadline) - time.monotonic()
@@ -133,7 +144,7 @@ class Waiting:
             self._display.show(pods)
             if any(verdict.state == "waiting" for _, verdict in verdicts):
                 settled_at = None
-            elif not self._args.detach or all(verdict.state != "ready" for _, verdict in verdicts):
+            elif not self._options.detach or all(verdict.state != "ready" for _, verdict in verdicts):
                 return self._end()
             else:
                 settled_at = settled_at or time.monotonic() + SETTLE_S
@@ -158,7 +169,7 @@ class Waiting:
 
     def _end(self) -> int | None:
         self._display.finish(self._pods)
-        if self._args.detach:
+        if self._options.detach:
             for pod in self._pods.pods:
                 if pod.verdict is not None and pod.verdict.state == "failed":
                     self._show_log(pod, pod.verdict)
@@ -170,7 +181,7 @@ class Waiting:
         for pod in self._pods.pods:
             verdict = pod.judge()
             if verdict.state == "waiting":
-                text = f"pod/{pod.name} is not ready after {self._args.timeout:.0f} s: {verdict.text}"
+                text = f"pod/{pod.name} is not ready after {self._options.timeout_s:.0f} s: {verdict.text}"
                 say(text, mark="✗", colour="red")
                 say(f"  → look closer: podhost describe {pod.name} -n {pod.namespace}")
         return EXIT_TIMEOUT
@@ -190,8 +201,8 @@ class Waiting:
         self._show_log(pod, verdict)
         if verdict.next_step:
             say(f"  → {verdict.next_step}")
-        if not self._args.rm:
-            say("  → the pod stays and is tried again; remove it: podhost down " + " ".join(self._args.files))
+        if self._options.removal:
+            say(f"  → the pod stays and is tried again; remove it: {self._options.removal}")
 
     def _show_log(self, pod: TrackedPod, verdict: Verdict) -> None:
         lines = self._read_tail(pod, verdict) if verdict.container else []

@@ -124,7 +124,8 @@ def _stuck_container(
     last = (entry.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" and last:
         restarts = entry.get("restartCount") or 0
-        message = f"it ends again and again ({restarts} restarts), last with exit code {last.get('exitCode')}"
+        count = f"{restarts} {'restart' if restarts == 1 else 'restarts'}"
+        message = f"it ends again and again ({count}), last with exit code {last.get('exitCode')}"
         if last.get("reason") not in (None, "Error", "Completed"):
             message += f" ({last['reason']})"
         if last.get("message"):
