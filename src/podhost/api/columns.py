@@ -12,7 +12,7 @@ from podhost.api.pod_summary import summarize_pod
 from podhost.api.time import format_age
 
 if TYPE_CHECKING:
-    from podhost.api.kinds import Kind
+    from podhost.api.kind import Kind
 
 _LIST_MAX = 3
 _ROLE_PREFIX = "node-role.kubernetes.io/"

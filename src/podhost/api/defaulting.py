@@ -9,7 +9,7 @@ from podhost.api.image_refs import default_pull_policy
 from podhost.api.objects import Object, all_containers, ensure_section
 
 if TYPE_CHECKING:
-    from podhost.api.kinds import Kind
+    from podhost.api.kind import Kind
 
 _VOLUME_MODE = 0o644
 

@@ -5,128 +5,14 @@ Adding a kind means adding a ``Kind`` to ``KINDS`` (and its definition to the ge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from podhost.api import columns as tables
 from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
-from podhost.api.field_errors import FieldError
-from podhost.api.objects import Object
-from podhost.api.validation import core, discovery, metadata, nodes, pods, runtime_classes, services
-
-ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-STATUS_VERBS = ("get", "patch", "update")
-
-Validate = Callable[[Object], list[FieldError]]
-ValidateUpdate = Callable[[Object, Object], list[FieldError]]
-
-
-def _ignore(_obj: Object) -> None:
-    return None
-
-
-def _ignore_old(_new: Object, _old: Object) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subresource:
-    """``pods/log`` and the like.  ``kind`` with group and version is what discovery shows."""
-
-    name: str
-    kind: str
-    verbs: tuple[str, ...]
-    group: str = ""
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What the API server needs to know about one kind of object.
-
-    The order at creation: ``check_structure`` (schema.py), ``prepare_create``, ``default``, ``validate_create``;
-    at update: ``check_structure``, ``default``, ``prepare_update(new, old)``, ``validate_update(new, old)``.
-    """
-
-    kind: str
-    version: str
-    plural: str
-    singular: str
-    schema: str
-    """Full name of the definition in the facts table."""
-    group: str = ""
-    short_names: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    namespaced: bool = True
-    verbs: tuple[str, ...] = ALL_VERBS
-    subresources: tuple[Subresource, ...] = ()
-    stored_as: str = ""
-    """Store resource when it differs from this one's own: two API versions of one storage."""
-    check_name: names.NameCheck = names.check_dns_subdomain
-    default: Callable[[Object], None] = _ignore
-    prepare_create: Callable[[Object], None] = _ignore
-    prepare_update: Callable[[Object, Object], None] = _ignore_old
-    """Give back to the old object what this request may not change; count ``generation``."""
-    prepare_status_update: Callable[[Object, Object], None] = strategies.keep_all_but_status
-    validate_create: Validate = metadata.nothing_more
-    """Errors of everything but metadata, which ``validate`` adds."""
-    validate_update: ValidateUpdate = metadata.nothing_changed
-    validate_status_update: ValidateUpdate = metadata.nothing_changed
-    columns: tuple[tables.Column, ...] = tables.DEFAULT_COLUMNS
-    row: Callable[[Object, datetime], list[Any]] = tables.default_row
-    table_order: Callable[[Object], str] | None = None
-    """Sort key of the rows of a table; ``None``: by namespace and name, as listed."""
-    selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]] = selectors.metadata_fields
-    """Values for field selectors; the keys are those that a client may ask for."""
-    warnings: Callable[[Object], list[str]] = messages.no_warnings
-    graceful: bool = False
-    """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
-    unconditional_update: bool = True
-    """An update without resourceVersion overwrites."""
-
-    @property
-    def group_version(self) -> str:
-        """``v1`` or ``group/version``: the ``apiVersion`` of its objects."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def resource(self) -> str:
-        """``pods``, ``endpointslices.discovery.k8s.io``."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
-    def resource_key(self) -> str:
-        """Resource in the store."""
-        return self.stored_as or self.resource
-
-    def subresource(self, name: str) -> Subresource | None:
-        return next((sub for sub in self.subresources if sub.name == name), None)
-
-
-def validate(kind: Kind, obj: Object) -> list[FieldError]:
-    """All errors of a new object."""
-    errors = metadata.validate_metadata(obj.get("metadata") or {}, kind.namespaced, kind.check_name)
-    return errors + kind.validate_create(obj)
-
-
-def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
-    """All errors of a changed object."""
-    errors = metadata.validate_metadata_update(new.get("metadata") or {}, old.get("metadata") or {})
-    return errors + kind.validate_update(new, old)
-
-
-def validate_status_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
-    """All errors of an object whose status was written."""
-    errors = metadata.validate_metadata_update(new.get("metadata") or {}, old.get("metadata") or {})
-    return errors + kind.validate_status_update(new, old)
-
-
-def _status(kind: str) -> Subresource:
-    return Subresource(name="status", kind=kind, verbs=STATUS_VERBS)
-
+from podhost.api.kind import ALL_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
+from podhost.api.validation import core, discovery, nodes, pods, runtime_classes, services
 
 _CORE = "io.k8s.api.core.v1."
 
@@ -145,7 +31,7 @@ POD = Kind(
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
         Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
-        _status("Pod"),
+        status_subresource("Pod"),
     ),
     default=defaulting.default_pod,
     prepare_create=strategies.prepare_pod_create,
@@ -168,7 +54,7 @@ SERVICE = Kind(
     schema=_CORE + "Service",
     short_names=("svc",),
     categories=("all",),
-    subresources=(_status("Service"),),
+    subresources=(status_subresource("Service"),),
     check_name=names.check_dns1035_label,
     default=defaulting.default_service,
     prepare_create=strategies.prepare_service_create,
@@ -216,7 +102,7 @@ NAMESPACE = Kind(
     short_names=("ns",),
     namespaced=False,
     verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
-    subresources=(Subresource(name="finalize", kind="Namespace", verbs=("update",)), _status("Namespace")),
+    subresources=(Subresource(name="finalize", kind="Namespace", verbs=("update",)), status_subresource("Namespace")),
     check_name=names.check_dns_label,
     default=defaulting.default_namespace,
     prepare_create=strategies.prepare_namespace_create,
@@ -234,7 +120,7 @@ NODE = Kind(
     schema=_CORE + "Node",
     short_names=("no",),
     namespaced=False,
-    subresources=(_status("Node"),),
+    subresources=(status_subresource("Node"),),
     prepare_update=strategies.keep_status,
     validate_create=nodes.validate_node,
     validate_update=nodes.validate_node_update,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from podhost.api.columns import Column
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.api.objects import Object
 
 _COLUMNS = (

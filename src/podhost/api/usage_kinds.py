@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from podhost.api.columns import Column
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.api.objects import Object
 from podhost.api.quantity import format_quantity, parse_quantity
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podhost.api import errors
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.apiserver.routing import Access, Route
 
 MASTERS = "system:masters"

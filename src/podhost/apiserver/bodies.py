@@ -10,7 +10,8 @@ import yaml
 from aiohttp import web
 
 from podhost.api import errors
-from podhost.api.kinds import Kind, kind_of
+from podhost.api.kind import Kind
+from podhost.api.kinds import kind_of
 from podhost.api.structure import check_structure
 from podhost.apiserver import protobuf
 from podhost.apiserver.call import Call

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from podhost.api import errors
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.apiserver.authn import User
 from podhost.apiserver.routing import Route
 

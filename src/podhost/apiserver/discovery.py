@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from podhost.api.kinds import Kind, Subresource
+from podhost.api.kind import Kind, Subresource
 
 Obj = dict[str, Any]
 

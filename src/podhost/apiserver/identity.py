@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import errors
 from podhost.api.field_errors import Path
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 
 Obj = dict[str, Any]
 

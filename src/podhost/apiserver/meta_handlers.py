@@ -7,7 +7,8 @@ import platform
 from aiohttp import web
 
 from podhost.api import errors
-from podhost.api.kinds import KINDS, Kind
+from podhost.api.kind import Kind
+from podhost.api.kinds import KINDS
 from podhost.apiserver import answers, discovery, openapi
 from podhost.apiserver.call import Call
 from podhost.apiserver.settings import ApiServerSettings

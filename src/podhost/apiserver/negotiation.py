@@ -10,7 +10,7 @@ from typing import Any
 
 from podhost.api import errors
 from podhost.api.columns import table_columns, table_row
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 
 Obj = dict[str, Any]
 

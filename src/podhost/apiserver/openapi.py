@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from podhost.api import schema
-from podhost.api.kinds import KINDS, Kind
+from podhost.api.kind import Kind
+from podhost.api.kinds import KINDS
 from podhost.apiserver import patching
 from podhost.apiserver.discovery import group_versions
 

@@ -14,7 +14,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api import errors, kinds, strategies
 from podhost.api.apply import Writer, apply_config, keep_times, record_update
 from podhost.api.field_errors import FieldError
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind, validate, validate_status_update, validate_update
 from podhost.api.time import format_time
 from podhost.api.validation import pods
 from podhost.apiserver import deletion, identity
@@ -204,7 +204,7 @@ class Registry:
         if kind is kinds.POD:
             admit_pod(obj, self._find_service_account)
             admit_runtime_class(obj, self._find_runtime_class)
-        problems = kinds.validate(kind, obj)
+        problems = validate(kind, obj)
         if kind is kinds.SERVICE and not problems:
             problems = self._services.allocate(obj)
         self._raise_if(problems, kind, obj)
@@ -213,7 +213,7 @@ class Registry:
         if subresource == "status":
             self._record(kind, old, new, writer)
             kind.prepare_status_update(new, old)
-            problems = kinds.validate_status_update(kind, new, old)
+            problems = validate_status_update(kind, new, old)
         elif subresource == "finalize":
             finalizers = new.get("spec", {}).get("finalizers") or []
             self._record(kind, old, new, writer)
@@ -233,7 +233,7 @@ class Registry:
             if kind is kinds.POD:
                 admit_pod_update(new, old)
             kind.prepare_update(new, old)
-            problems = kinds.validate_update(kind, new, old)
+            problems = validate_update(kind, new, old)
             if kind is kinds.SERVICE and not problems:
                 problems = self._services.allocate(new)
         self._raise_if(problems, kind, new)

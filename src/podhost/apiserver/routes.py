@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.channel_handlers import ChannelHandlers

@@ -13,7 +13,7 @@ from aiohttp import web
 from podhost.api import errors
 
 if TYPE_CHECKING:
-    from podhost.api.kinds import Kind
+    from podhost.api.kind import Kind
     from podhost.apiserver.call import Call
 
 

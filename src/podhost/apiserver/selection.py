@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.api.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
 from podhost.apiserver.call import Call
 

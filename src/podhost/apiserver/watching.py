@@ -13,7 +13,7 @@ from aiohttp import web
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
-from podhost.api.kinds import Kind
+from podhost.api.kind import Kind
 from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
 from podhost.apiserver.negotiation import Representation, View

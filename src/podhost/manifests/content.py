@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from podhost.api.field_errors import ErrorType, FieldError
-from podhost.api.kinds import KINDS, Kind, kind_by_gvk, validate
+from podhost.api.kind import Kind, validate
+from podhost.api.kinds import KINDS, kind_by_gvk
 from podhost.api.schema import Type
 from podhost.api.structure import check_structure
 from podhost.manifests import structure

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podhost.api import columns, kinds
+from podhost.api.kind import Kind
 
 Document = dict[str, Any]
 NOW = datetime(2026, 11, 23, 16, 0, 0, tzinfo=UTC)
@@ -217,7 +218,7 @@ def test_a_completed_pod_carries_a_condition_on_its_row() -> None:
 @settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
 @given(data=st.data())
 def test_every_kind_has_as_many_cells_as_columns(
-    documents_of: Callable[[str], st.SearchStrategy[Document]], kind: kinds.Kind, data: st.DataObject
+    documents_of: Callable[[str], st.SearchStrategy[Document]], kind: Kind, data: st.DataObject
 ) -> None:
     row = columns.table_row(kind, data.draw(documents_of(kind.schema)), NOW)
     assert len(row["cells"]) == len(columns.table_columns(kind))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from podhost.api import kinds, qos, strategies
+from podhost.api.kind import Kind
 from podhost.api.schema import definition
 
 MakePod = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: str(kind.kind))
-def test_every_kind_agrees_with_its_definition(kind: kinds.Kind) -> None:
+def test_every_kind_agrees_with_its_definition(kind: Kind) -> None:
     assert definition(kind.schema).gvk == (kind.group, kind.version, kind.kind)
     assert kinds.kind_by_resource(kind.group, kind.version, kind.plural) is kind
     assert kinds.kind_of({"apiVersion": kind.group_version, "kind": kind.kind}) is kind

@@ -14,17 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podhost.api import kinds, models
+from podhost.api.kind import Kind
 from podhost.api.schema import definition, field_at
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _model(kind: kinds.Kind) -> Any:
+def _model(kind: Kind) -> Any:
     return getattr(models, kind.kind)
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: str(kind.kind))
-def test_models_have_exactly_the_fields_of_their_definition(kind: kinds.Kind) -> None:
+def test_models_have_exactly_the_fields_of_their_definition(kind: Kind) -> None:
     names = {field.encode_name for field in msgspec.structs.fields(_model(kind))}
     assert names == set(definition(kind.schema).fields)
 
@@ -33,7 +34,7 @@ def test_models_have_exactly_the_fields_of_their_definition(kind: kinds.Kind) ->
 @settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
 @given(data=st.data())
 def test_documents_survive_the_models(
-    documents_of: Callable[[str], st.SearchStrategy[dict[str, Any]]], kind: kinds.Kind, data: st.DataObject
+    documents_of: Callable[[str], st.SearchStrategy[dict[str, Any]]], kind: Kind, data: st.DataObject
 ) -> None:
     document = data.draw(documents_of(kind.schema))
     try:

@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 
 from podhost.api import kinds, strategies
+from podhost.api.kind import Kind, validate, validate_update
 from podhost.api.structure import check_structure
 from podhost.api.validation import services
 
 Document = dict[str, Any]
 
 
-def _errors(kind: kinds.Kind, document: Document) -> list[str]:
+def _errors(kind: Kind, document: Document) -> list[str]:
     document = {"metadata": {"name": "x"} | ({"namespace": "default"} if kind.namespaced else {})} | document
     decoded = check_structure(document, kind.schema)
     assert decoded.type_errors == []
     kind.prepare_create(decoded.document)
     kind.default(decoded.document)
-    return [error.message for error in kinds.validate(kind, decoded.document)]
+    return [error.message for error in validate(kind, decoded.document)]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_the_cluster_address_of_a_service_stays() -> None:
     old = _stored_service()
     new = copy.deepcopy(old)
     new["spec"] |= {"clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.2"]}
-    assert [e.message for e in kinds.validate_update(kinds.SERVICE, new, old)] == [
+    assert [e.message for e in validate_update(kinds.SERVICE, new, old)] == [
         'spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set'
     ]
 
@@ -114,7 +115,7 @@ def test_back_to_cluster_ip_drops_what_belonged_to_the_node_port() -> None:
     new = copy.deepcopy(old)
     new["spec"]["type"] = "ClusterIP"
     strategies.prepare_service_update(new, old)
-    assert kinds.validate_update(kinds.SERVICE, new, old) == []
+    assert validate_update(kinds.SERVICE, new, old) == []
     assert "nodePort" not in new["spec"]["ports"][0]
 
 
@@ -186,18 +187,18 @@ def test_allocators_have_their_words() -> None:
         ),
     ],
 )
-def test_other_kinds(kind: kinds.Kind, document: Document, messages: list[str]) -> None:
+def test_other_kinds(kind: Kind, document: Document, messages: list[str]) -> None:
     assert _errors(kind, document) == messages
 
 
 @pytest.mark.parametrize("kind", [kinds.CONFIG_MAP, kinds.SECRET])
-def test_what_is_immutable_stays(kind: kinds.Kind) -> None:
+def test_what_is_immutable_stays(kind: Kind) -> None:
     old: Document = {
         "metadata": {"name": "x", "namespace": "default", "resourceVersion": "1"},
         "data": {"a": "YQ=="},
         "immutable": True,
     }
     new = copy.deepcopy(old) | {"data": {"a": "Yg=="}}
-    assert [error.message for error in kinds.validate_update(kind, new, old)] == [
+    assert [error.message for error in validate_update(kind, new, old)] == [
         "data: Forbidden: field is immutable when `immutable` is set"
     ]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podhost.api import kinds
+from podhost.api.kind import Kind, validate, validate_status_update, validate_update
 from podhost.api.structure import check_structure
 
 Document = dict[str, Any]
@@ -21,7 +22,7 @@ def _errors(document: Document) -> list[str]:
     decoded = check_structure(document, kinds.POD.schema)
     assert decoded.type_errors == []
     kinds.POD.default(decoded.document)
-    return [error.message for error in kinds.validate(kinds.POD, decoded.document)]
+    return [error.message for error in validate(kinds.POD, decoded.document)]
 
 
 def _container(**fields: Any) -> Document:
@@ -276,7 +277,7 @@ def test_some_things_may_change(make_pod: MakePod, change: Change) -> None:
     old = _stored(make_pod)
     new = copy.deepcopy(old)
     change(new)
-    assert kinds.validate_update(kinds.POD, new, old) == []
+    assert validate_update(kinds.POD, new, old) == []
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,7 @@ def test_other_things_may_not(make_pod: MakePod, change: Change, start: str) -> 
     old = _stored(make_pod)
     new = copy.deepcopy(old)
     change(new)
-    errors = kinds.validate_update(kinds.POD, new, old)
+    errors = validate_update(kinds.POD, new, old)
     assert errors[0].message.startswith(start)
 
 
@@ -326,7 +327,7 @@ def test_a_terminated_container_stays_terminated_when_it_may_not_restart(make_po
     old["status"] = {"containerStatuses": [{"name": "1st", "state": {"terminated": {"exitCode": 0}}}]}
     new = copy.deepcopy(old)
     new["status"]["containerStatuses"][0]["state"] = {"running": {}}
-    assert [e.message for e in kinds.validate_status_update(kinds.POD, new, old)] == [
+    assert [e.message for e in validate_status_update(kinds.POD, new, old)] == [
         "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"
     ]
 
@@ -335,7 +336,7 @@ def test_a_terminated_container_stays_terminated_when_it_may_not_restart(make_po
 @settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
 @given(data=st.data())
 def test_nothing_raises_on_documents_of_right_types(
-    documents_of: Callable[[str], st.SearchStrategy[Document]], kind: kinds.Kind, data: st.DataObject
+    documents_of: Callable[[str], st.SearchStrategy[Document]], kind: Kind, data: st.DataObject
 ) -> None:
     new = data.draw(documents_of(kind.schema))
     old = data.draw(documents_of(kind.schema))
@@ -344,11 +345,11 @@ def test_nothing_raises_on_documents_of_right_types(
     document = decoded.document
     kind.prepare_create(document)
     kind.default(document)
-    kinds.validate(kind, document)
+    validate(kind, document)
     kind.default(old)
     kind.prepare_update(document, old)
-    kinds.validate_update(kind, document, old)
+    validate_update(kind, document, old)
     kind.prepare_status_update(document, old)
-    kinds.validate_status_update(kind, document, old)
+    validate_status_update(kind, document, old)
     kind.warnings(document)
     kind.selectable_fields(document)
