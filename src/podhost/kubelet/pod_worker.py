@@ -422,7 +422,7 @@ class PodWorker:
     def _write(self, observed: PodRuntimeStatus, *, is_ending: bool) -> None:
         status = self.generate_status(observed, is_ending=is_ending)
         self._last_write_s = asyncio.get_running_loop().time()
-        write_status(self._context.store, self.key, self.uid, status)
+        write_status(self._context.store, self.key, self.uid, status, self._context.clock.now_ns())
 
     def _tell_backoffs(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
         """One BackOff event for each exit that has to wait."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from podhost.api.apply import Writer, record_update
+from podhost.api.kinds import POD
+from podhost.api.time import format_time
 from podhost.errors import NotFoundError
 from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
 
-def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any]) -> bool:
+_WRITER = Writer("kubelet", "status")
+
+
+def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any], now_ns: int) -> bool:
     """Replace the status; False when the pod is gone, is another one, or has this status already.
 
     Conditions of others are taken from what is stored now: they may be newer than those seen at generation.
@@ -25,7 +31,9 @@ def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any])
     if merged == old:
         return False
     try:
-        store.update(key, {**current, "status": merged})
+        changed = {**current, "metadata": dict(current["metadata"]), "status": merged}
+        record_update(current, changed, _WRITER, POD.schema, format_time(now_ns))
+        store.update(key, changed)
     except NotFoundError:
         return False
     return True
