@@ -15,6 +15,10 @@ MAX_COPIED_BYTES = 3 << 20
 """As much as a request may have: copies of copies double the document with each operation."""
 
 
+class PatchTooLargeError(InvalidError):
+    """A patch of more operations than are allowed (413)."""
+
+
 class PatchError(InvalidError):
     """A patch that does not apply.  ``unprocessable``: well-formed, but a test failed or a path is missing (422)."""
 
@@ -55,12 +59,13 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
 
     Raises:
         PatchError: The patch is malformed, does not apply, or a ``test`` failed.
+        PatchTooLargeError: It has too many operations.
     """
     if not isinstance(operations, list):
         raise PatchError("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > MAX_OPERATIONS:
         limit = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
-        raise PatchError(limit, unprocessable=True)
+        raise PatchTooLargeError(limit)
     root = [copy.deepcopy(document)]
     copied_bytes = 0
     for operation in operations:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from podhost.api import errors
 from podhost.api.errors import ApiError
-from podhost.api.patches import PatchError
+from podhost.api.patches import PatchError, PatchTooLargeError
 from podhost.apiserver.call import Call
 from podhost.cri.images import ImagePullError
 from podhost.errors import (
@@ -58,6 +58,8 @@ def to_api_error(error: BaseException) -> ApiError:
         return _of_http(error)
     if isinstance(error, PatchError) and error.unprocessable:
         return errors.patch_rejected(str(error))
+    if isinstance(error, PatchTooLargeError):
+        return errors.too_large(str(error))
     if isinstance(error, RecursionError):
         return errors.bad_request("the document is nested too deeply")
     for kind, code, reason in _STATUS_OF_KIND:

@@ -12,7 +12,6 @@ from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
-
 _WRITER = Writer("kubelet", "status")
 
 

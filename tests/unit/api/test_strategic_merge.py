@@ -117,14 +117,20 @@ def test_ports_of_a_service_are_merged_by_port() -> None:
     ("patch", "message"),
     [
         ({"containers": [{"image": "x"}]}, r"map: map\[image:x\] does not contain declared merge key: name"),
-        ({"securityContext": {"$patch": "mix"}}, "Unknown patch type found: mix"),
-        ({"containers": ["x"]}, "expected an object in the merged list"),
-        ({"$setElementOrder/containers": 1, "containers": []}, "must be a list"),
+        ({"securityContext": {"$patch": "mix"}}, r"unknown patch type: mix in map: map\[\$patch:mix\]"),
+        ({"containers": ["x"]}, "list element types are not identical"),
+        ({"$setElementOrder/containers": 1, "containers": []}, "invalid patch format of setElementOrder list"),
+        ({"$setElementOrder/volumes": [{"name": "v"}], "volumes": []}, "no elements in any of the given slices"),
+        ({"$retainKeys": ["hostname"], "subdomain": "x"}, "invalid patch format of retainKeys"),
+        (
+            {"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]},
+            r"The order in patch list:\n\[map\[name:b\]\]\n doesn't match \$setElementOrder list:\n\[map\[name:a\]\]",
+        ),
     ],
 )
 def test_malformed_patches_are_refused(patch: Document, message: str) -> None:
     with pytest.raises(PatchError, match=message):
-        _apply({"containers": []}, patch)
+        _apply({"containers": [{"name": "a"}], "securityContext": {}, "volumes": []}, patch)
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
