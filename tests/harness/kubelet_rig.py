@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.cri_fakes import FakeImages, FakeRuntime, FakeVolumes
+from harness.handler_fakes import FakeHandlers
 from podhost.aiokit.clock import FakeClock
 from podhost.api.time import format_time
 from podhost.kubelet.kubelet import Kubelet
@@ -62,7 +63,14 @@ class Rig:
     settings: KubeletSettings
     kubelet: Kubelet
     recorder: EventLog
+    handlers: FakeHandlers = field(default_factory=FakeHandlers)
     versions: list[dict[str, Any]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Start the kubelet with probes and hooks that do as the test says."""
+        self.kubelet.context.handlers.close()
+        self.kubelet.context.handlers = self.handlers
+        await self.kubelet.start()
 
     async def restart(self) -> None:
         """A new kubelet takes over."""
@@ -70,7 +78,7 @@ class Rig:
         self.kubelet = Kubelet(
             self.settings, self.store, self.runtime, self.images, self.volumes, self.recorder, self.clock
         )
-        await self.kubelet.start()
+        await self.start()
 
     def create(self, pod: dict[str, Any]) -> None:
         self.store.create(self.key(pod["metadata"]["name"]), pod)

@@ -53,9 +53,11 @@ class FakeClock:
         self._base_ns = (since_epoch // timedelta(microseconds=1)) * 1000
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_start_s = 0.0
+        self._elapsed_ns = 0
 
     def now_ns(self) -> int:
-        return self._base_ns + self._loop_elapsed_ns()
+        elapsed_ns = self._loop_elapsed_ns()
+        return self._base_ns + elapsed_ns
 
     def now(self) -> datetime:
         return datetime_from_ns(self.now_ns())
@@ -69,6 +71,10 @@ class FakeClock:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return 0
-        if loop is not self._loop:
-            self._loop, self._loop_start_s = loop, loop.time()
-        return round((loop.time() - self._loop_start_s) * _NS_PER_S)
+        now_s = loop.time()
+        if loop is not self._loop or now_s < self._loop_start_s:
+            # Another loop, or one whose time has become virtual: go on from here, never back.
+            self._loop, self._loop_start_s = loop, now_s
+            self._base_ns += self._elapsed_ns
+        self._elapsed_ns = round((now_s - self._loop_start_s) * _NS_PER_S)
+        return self._elapsed_ns

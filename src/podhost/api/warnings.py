@@ -72,14 +72,9 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "supplementalGroupsPolicy": _later("groups of the image are merged in, as with Merge"),
         "windowsOptions": _never("containers here run Linux"),
     },
-    "Lifecycle": {
-        "postStart": _later("the container runs without it"),
-        "preStop": _later("the container is stopped without it"),
-    },
+    "LifecycleHandler": {"tcpSocket": _never("such a hook fails, as it does on a cluster")},
+    "HTTPGetAction": {"protocol": _later("HTTP/1.1 is spoken")},
     "Container": {
-        "livenessProbe": _later("the container runs without it"),
-        "readinessProbe": _later("the container runs without it"),
-        "startupProbe": _later("the container runs without it"),
         "resizePolicy": _harmless("resources are set when the container starts"),
         "volumeDevices": _later("the device is not there"),
     },
@@ -163,8 +158,18 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "Sysctl": "name value",
         "PodReadinessGate": "conditionType",
         "PodSchedulingGate": "name",
-        "Lifecycle": "stopSignal",
-        "Container": "args command env envFrom image imagePullPolicy lifecycle name ports resources "
+        "Lifecycle": "postStart preStop stopSignal",
+        "LifecycleHandler": "exec httpGet sleep",
+        "Probe": "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket "
+        "terminationGracePeriodSeconds timeoutSeconds",
+        "ExecAction": "command",
+        "HTTPGetAction": "host httpHeaders path port scheme",
+        "HTTPHeader": "name value",
+        "TCPSocketAction": "host port",
+        "GRPCAction": "mode port service",
+        "SleepAction": "seconds",
+        "Container": "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
+        "readinessProbe resources startupProbe "
         "restartPolicy restartPolicyRules securityContext stdin stdinOnce terminationMessagePath "
         "terminationMessagePolicy tty volumeMounts workingDir",
         "EphemeralContainer": "args command env envFrom image imagePullPolicy name securityContext stdin stdinOnce "

@@ -28,6 +28,7 @@ DAEMON_FLAGS = {
     "--node-ports": "ports for NodePort Services, FIRST-LAST (30000-32767)",
     "--bridge": "name of the bridge device",
     "--node-name": "name of the node (default: the host's)",
+    "--time-scale": "multiply back-offs and the delays and periods of probes, for test suites (1; try 0.1)",
 }
 
 

@@ -319,7 +319,12 @@ class RuntimeService(Protocol):
         """What the running containers of these pods use, as of now; in no order."""
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
-        """Run a command to its end.  Raises TimeoutError; then nothing of it is left running."""
+        """Run a command to its end.
+
+        Raises:
+            TimeoutError: Then nothing of it is left running.
+            PodhostError: It could not be run at all.
+        """
 
     async def exec(
         self, container_id: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool

@@ -35,7 +35,7 @@ from podhost.images.snapshotter import OverlaySnapshotter
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.node_context import read_resolv_conf
 from podhost.kubelet.recovery import recover_orphans
-from podhost.kubelet.settings import KubeletSettings
+from podhost.kubelet.settings import BackoffSettings, KubeletSettings
 from podhost.kubelet.usage import UsageObserver
 from podhost.linux import cgroup
 from podhost.linux.netlink import RouteSocket
@@ -313,6 +313,9 @@ def _kubelet_settings(settings: DaemonSettings, plan: NetworkPlan, host_ips: tup
         boot_id=boot_id(),
         instance=settings.instance,
         housekeeping_interval_s=settings.housekeeping_interval_s,
+        time_scale=settings.time_scale,
+        container_backoff=BackoffSettings().scaled(settings.time_scale),
+        image_backoff=BackoffSettings().scaled(settings.time_scale),
         log_max_size_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
         runtime_handlers=tuple(sorted(_runtime_settings(settings).all_handlers())),

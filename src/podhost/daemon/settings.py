@@ -48,6 +48,8 @@ class DaemonSettings:
     housekeeping_interval_s: float = 60.0
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
+    time_scale: float = 1.0
+    """Of back-offs and of the delays and periods of probes."""
 
     @property
     def data_dir(self) -> Path:
@@ -101,6 +103,16 @@ def _handler(text: str) -> tuple[str, Path]:
     return name, Path(path).absolute()
 
 
+def _time_scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if not 0.001 <= scale <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a factor such as 0.1")
+    return scale
+
+
 def default_node_name() -> str:
     """The host's name as a Node may be called (a DNS subdomain)."""
     name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
@@ -132,6 +144,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runtime-handler", type=_handler, action="append", default=[], metavar="NAME=PATH",
         help="an OCI runtime that a RuntimeClass can name; crun and runc are known where they are installed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time-scale", type=_time_scale, default=1.0, metavar="FACTOR",
+        help="multiply restart and pull back-off and the delays and periods of probes, for test suites; 1",
     )  # fmt: skip
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
@@ -169,4 +185,5 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         container_log_max_files=args.container_log_max_files,
         housekeeping_interval_s=args.housekeeping_interval,
         runtime_handlers=dict(args.runtime_handler),
+        time_scale=args.time_scale,
     )

@@ -19,6 +19,7 @@ from podhost.kubelet.log_rotation import rotate_logs
 from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
+from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
@@ -61,6 +62,8 @@ class Kubelet:
             volumes=volumes,
             recorder=recorder,
             clock=clock,
+            handlers=PodHandlers(runtime),
+            started_at_ns=clock.now_ns(),
             host=HostFacts(0, 0, DnsConfig()),
         )
         self.log_watcher = LogWatcher()
@@ -106,6 +109,7 @@ class Kubelet:
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
         await self._tasks.cancel_all()
         await self.log_watcher.close()
+        self.context.handlers.close()
 
     def find_worker(self, uid: PodUID) -> PodWorker | None:
         """The worker of a pod, for those who ask for its present state."""

@@ -15,6 +15,7 @@ from podhost.cri.images import ImageService
 from podhost.cri.runtime import DnsConfig, RuntimeService
 from podhost.cri.volumes import PodVolumes
 from podhost.errors import NotFoundError
+from podhost.kubelet.handlers import Handlers
 from podhost.kubelet.pod_actions import AnyContainer
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
@@ -59,7 +60,10 @@ class NodeContext:
     volumes: PodVolumes
     recorder: Recorder
     clock: Clock
+    handlers: Handlers
     host: HostFacts
+    started_at_ns: int
+    """When this kubelet began: what runs longer was adopted."""
 
     def read_object(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """A ConfigMap or Secret."""

@@ -124,7 +124,7 @@ class PodStarter:
         pod: models.Pod,
         start: ContainerStart,
         prepared: asyncio.Future[PreparedPod],
-    ) -> None:
+    ) -> ContainerId:
         """Image, files, configuration, create, start.
 
         Raises:
@@ -147,6 +147,7 @@ class PodStarter:
         failpoint.hit(_STEP_CREATE)
         await self._start(document, pod, start, container_id)
         failpoint.hit(_STEP_START)
+        return container_id
 
     async def _make_files(
         self, document: Document, pod: models.Pod, container: models.Container, paths: ContainerPaths

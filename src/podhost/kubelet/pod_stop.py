@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Iterable
 
 from podhost.aiokit import failpoint
 from podhost.api import models
-from podhost.cri.ids import PodUID
+from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerStatus
 from podhost.errors import ConflictError, NotFoundError
+from podhost.kubelet.grace_period import GracePeriod
+from podhost.kubelet.hooks import run_pre_stop
 from podhost.kubelet.node_context import Document, NodeContext, format_field_path
 from podhost.kubelet.pod_actions import ContainerKill, is_sidecar
 from podhost.kubelet.runtime_status import PodRuntimeStatus
@@ -26,7 +28,8 @@ _STEP_REMOVED = failpoint.register("pod.stop.30-removed")
 _STEP_VOLUMES = failpoint.register("pod.stop.40-volumes")
 _STEP_FILES = failpoint.register("pod.stop.50-files")
 _STEP_OBJECT = failpoint.register("pod.stop.60-object")
-_MIN_SIDECAR_GRACE_S = 2.0
+_MIN_GRACE_S = 2.0
+"""What a container gets between its stop signal and SIGKILL, however much its hook and others have used up."""
 
 
 class PodStopper:
@@ -34,45 +37,75 @@ class PodStopper:
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
+        self._grace: GracePeriod | None = None
+        self._signalled: set[ContainerId] = set()
 
     async def stop_containers(
         self, document: Document, pod: models.Pod, observed: PodRuntimeStatus, grace_s: float
     ) -> None:
-        """Stop what runs: app containers at once, then sidecars in the reverse of their order (KEP-753)."""
-        deadline = asyncio.get_running_loop().time() + grace_s
-        sidecars = [c.name for c in pod.spec.init_containers if is_sidecar(c)]
+        """Stop what runs.
+
+        preStop hooks of all run at once; stop signals go to app containers first, then to sidecars in the reverse
+        of their order (KEP-753).  All of it shares one grace period.
+        """
+        self._grace = grace = GracePeriod(grace_s)
+        self._signalled.clear()
         running = observed.running()
-        await self._stop_all(document, pod, (c for c in running if c.name not in sidecars), grace_s)
-        for name in reversed(sidecars):
-            left = deadline - asyncio.get_running_loop().time()
-            grace = max(left, min(_MIN_SIDECAR_GRACE_S, grace_s))
-            await self._stop_all(document, pod, (c for c in running if c.name == name), grace)
+        ended = {container.name: asyncio.Event() for container in running}
+        before = compute_stop_order(pod, frozenset(ended))
+        try:
+            await _gather(
+                self._stop_in_turn(document, pod, c, grace, [ended[name] for name in before[c.name]], ended[c.name])
+                for c in running
+            )
+        finally:
+            self._grace = None
         failpoint.hit(_STEP_CONTAINERS)
 
-    async def _stop_all(
-        self, document: Document, pod: models.Pod, containers: Iterable[ContainerStatus], grace_s: float
+    async def _stop_in_turn(
+        self,
+        document: Document,
+        pod: models.Pod,
+        container: ContainerStatus,
+        grace: GracePeriod,
+        before: list[asyncio.Event],
+        ended: asyncio.Event,
     ) -> None:
-        chosen = list(containers)
-        for container in chosen:
-            self._context.recorder.event(
-                document,
-                "Normal",
-                "Killing",
-                f"Stopping container {container.name}",
-                field_path=format_field_path(pod, container.name),
-            )
-        await _gather(self._context.runtime.stop_container(c.id, grace_s) for c in chosen)
+        self._tell(document, pod, container.name, f"Stopping container {container.name}")
+        try:
+            await run_pre_stop(self._context, document, pod, container, grace)
+            for other in before:
+                await grace.limit(other.wait())
+            self._signalled.add(container.id)
+            await self._context.runtime.stop_container(container.id, max(grace.left_s, _MIN_GRACE_S))
+        finally:
+            ended.set()
+
+    def _tell(self, document: Document, pod: models.Pod, name: str, message: str) -> None:
+        where = format_field_path(pod, name)
+        self._context.recorder.event(document, "Normal", "Killing", message, field_path=where)
 
     async def kill_container(self, document: Document, pod: models.Pod, kill: ContainerKill) -> None:
-        """Stop one container of a pod that lives on."""
-        where = format_field_path(pod, kill.name)
-        self._context.recorder.event(document, "Normal", "Killing", kill.message, field_path=where)
+        """Stop one container of a pod that lives on; without patience, also without its hook."""
+        self._tell(document, pod, kill.name, kill.message)
         grace_s = compute_grace_s(pod) if kill.grace_s is None else kill.grace_s
+        if grace_s > 0:
+            grace = GracePeriod(grace_s)
+            try:
+                container = self._context.runtime.container_status(kill.id)
+            except NotFoundError:
+                return
+            await run_pre_stop(self._context, document, pod, container, grace)
+            grace_s = max(grace.left_s, _MIN_GRACE_S)
         await self._context.runtime.stop_container(kill.id, grace_s)
 
     async def shorten_grace(self, observed: PodRuntimeStatus, grace_s: float) -> None:
-        """A second deletion with less patience."""
-        await _gather(self._context.runtime.stop_container(c.id, grace_s) for c in observed.running())
+        """A second deletion with less patience: hooks, turns and what has its signal already end sooner."""
+        if self._grace is None:
+            return
+        self._grace.shorten(grace_s)
+        signalled = [c.id for c in observed.running() if c.id in self._signalled]
+        await _gather(self._context.runtime.stop_container(i, max(grace_s, _MIN_GRACE_S)) for i in signalled)
 
     async def stop_sandboxes(self, observed: PodRuntimeStatus) -> None:
         """Old sandboxes, before a new one takes their place."""
@@ -116,6 +149,17 @@ class PodStopper:
         except (NotFoundError, ConflictError) as error:
             _log.debug("pod %s/%s went away by itself: %s", meta.namespace, meta.name, error)
         failpoint.hit(_STEP_OBJECT)
+
+
+def compute_stop_order(pod: models.Pod, running: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """Whose end each running container waits for, before its own stop signal: a sidecar for all that use it."""
+    order: dict[str, tuple[str, ...]] = dict.fromkeys(running, ())
+    users = tuple(c.name for c in pod.spec.containers if c.name in running)
+    for container in reversed(pod.spec.init_containers):
+        if is_sidecar(container) and container.name in running:
+            order[container.name] = users
+            users = (*users, container.name)
+    return order
 
 
 def compute_grace_s(pod: models.Pod) -> float:

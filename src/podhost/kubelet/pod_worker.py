@@ -26,23 +26,28 @@ from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState
 from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.container_gc import compute_garbage, remove_garbage
-from podhost.kubelet.container_status import StatusContext, WaitingReason
+from podhost.kubelet.container_status import StatusContext
 from podhost.kubelet.field_events import record_field_events
+from podhost.kubelet.handlers import HookError
+from podhost.kubelet.hooks import has_post_start, run_post_start
 from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.node_context import Document, NodeContext, format_field_path
 from podhost.kubelet.pod_actions import (
     SYSCTL_FORBIDDEN,
+    ContainerKill,
     ContainerStart,
     LifecycleView,
     PodActions,
     PodFailure,
     compute_pod_actions,
 )
+from podhost.kubelet.pod_probes import PodProbes
 from podhost.kubelet.pod_start import PodStarter, PreparedPod, PrepareError
 from podhost.kubelet.pod_status import generate_pod_status, has_exited_only, is_terminal
 from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
 from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
+from podhost.kubelet.start_failures import StartFailures
 from podhost.kubelet.status_writer import write_status
 from podhost.kubelet.termination_message import read_termination_message
 from podhost.kubelet.timers import Timers
@@ -84,11 +89,12 @@ class PodWorker:
         self._on_end = on_end
         self._in_flight = InFlight(self.request_sync)
         self._prepared: asyncio.Future[PreparedPod] | None = None
-        self._failures: dict[str, StartFailure] = {}
         self._messages: dict[ContainerId, str] = {}
         self._told_backoff: set[ContainerId] = set()
         self._timers = Timers(self.request_sync)
+        self._failures = StartFailures(self._timers, self._on_backing_off)
         self._failure: PodFailure | None = None
+        self._probes = PodProbes(context, self.request_sync)
         self._view = LifecycleView()
         self._object_gone = False
         self._released = False
@@ -115,9 +121,7 @@ class PodWorker:
             self.document = document  # Our own status write, most likely.
             return
         self._set_document(document)
-        for name, failure in list(self._failures.items()):
-            if failure.retry.retry_after_s is None:
-                self._clear_failure(name)
+        self._failures.clear_where(lambda failure: failure.retry.retry_after_s is None)
         self._shorten_grace()
         self.request_sync()
 
@@ -129,9 +133,7 @@ class PodWorker:
     def on_dependency(self) -> None:
         """A ConfigMap or Secret of the namespace has changed: what failed may succeed now."""
         if self._failures or self._timers.holds_any:
-            for name in list(self._failures):
-                if self._failures[name].reason == "CreateContainerConfigError":
-                    self._clear_failure(name)
+            self._failures.clear_where(lambda failure: failure.reason == "CreateContainerConfigError")
             self._timers.release("prepare")
             self.request_sync()
 
@@ -157,6 +159,7 @@ class PodWorker:
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""
         self._timers.cancel_all()
+        await self._probes.stop()
         await self._in_flight.cancel_all()
 
     # -- the pass -------------------------------------------------------------------------------------------
@@ -171,12 +174,25 @@ class PodWorker:
     async def sync_pod(self) -> None:
         """One pass."""
         observed = await self._observe_with_messages()
+        self._look_after_probes(observed)
         if self._object_gone or self.pod.metadata.deletion_timestamp:
             self._sync_terminating(observed)
         elif is_terminal(self._status()):
             self._sync_finished(observed)
         else:
             self._sync_running(observed)
+
+    def _look_after_probes(self, observed: PodRuntimeStatus) -> None:
+        if self._object_gone or is_terminal(self._status()):
+            self._probes.end()
+            return
+        in_post_start = frozenset(
+            c.id
+            for c in observed.containers
+            if c.state is ContainerState.RUNNING and f"start:{c.name}" in self._in_flight
+            if has_post_start(self.pod, c.name)
+        )
+        self._view = self._probes.sync(self.document, self.pod, observed, in_post_start=in_post_start)
 
     def _status(self) -> dict[str, Any]:
         return self.document.get("status") or {}
@@ -277,42 +293,34 @@ class PodWorker:
     async def _start(self, start: ContainerStart) -> None:
         assert self._prepared is not None
         try:
-            await self._starter.start_container(self.document, self.pod, start, self._prepared)
+            container_id = await self._starter.start_container(self.document, self.pod, start, self._prepared)
+            await self._run_post_start(start.name, container_id)
         except PrepareError:
             return  # Reported by the task that prepares; the next pass comes with its retry.
         except StartFailure as failure:
-            self._on_start_failure(start.name, failure)
+            self._failures.add(start.name, failure)
         except Exception as error:
             _log.exception("cannot start container %s of %s", start.name, self.key)
             retry = RetryPlan(_UNEXPECTED_RETRY_S)
-            self._on_start_failure(start.name, StartFailure("CreateContainerError", describe_cause(error), retry))
+            self._failures.add(start.name, StartFailure("CreateContainerError", describe_cause(error), retry))
         else:
-            self._clear_failure(start.name)
+            self._failures.clear(start.name)
 
-    def _on_start_failure(self, name: str, failure: StartFailure) -> None:
-        self._failures[name] = failure
-        retry = failure.retry
-        self._timers.hold(f"start:{name}", retry.retry_after_s)
-        self._timers.set(f"becomes:{name}", None)
-        if retry.becomes is not None:
-            self._timers.call_later(
-                f"becomes:{name}", retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
-            )
+    async def _run_post_start(self, name: str, container_id: ContainerId) -> None:
+        try:
+            await run_post_start(self._context, self.document, self.pod, name, container_id)
+        except HookError as error:
+            kill = ContainerKill(container_id, name, "FailedPostStartHook", "FailedPostStartHook")
+            await self._stopper.kill_container(self.document, self.pod, kill)
+            # The container is EXITED: restart policy and back-off rule from here on.
+            raise StartFailure("PostStartHookError", str(error), RetryPlan(0.0)) from error
 
-    def _on_backing_off(self, name: str, failure: StartFailure, becomes: StartFailure) -> None:
+    def _on_backing_off(self, name: str, becomes: StartFailure) -> None:
         """ErrImagePull turns into ImagePullBackOff."""
-        if self._failures.get(name) is not failure:
-            return
-        self._failures[name] = becomes
         where = format_field_path(self.pod, name)
         self._event("Normal", "BackOff", becomes.message.partition(": ")[0], where)
         self._event("Warning", "Failed", f"Error: {becomes.reason}", where)
         self.request_sync()
-
-    def _clear_failure(self, name: str) -> None:
-        self._failures.pop(name, None)
-        self._timers.forget_retry(f"start:{name}")
-        self._timers.set(f"becomes:{name}", None)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -364,6 +372,7 @@ class PodWorker:
             self._on_stop_failed("terminate", error)
             return
         self._timers.cancel_all()
+        self._probes.end()
         self._on_end(self.uid)
 
     def _on_stop_failed(self, name: str, error: Exception) -> None:
@@ -394,7 +403,7 @@ class PodWorker:
             now_ns=context.clock.now_ns(),
             host_ips=context.settings.host_ips,
             backoff=context.settings.container_backoff,
-            waiting={n: WaitingReason(f.reason, f.message) for n, f in self._failures.items()},
+            waiting=self._failures.build_waiting(),
             messages=self._messages,
             view=self._view,
             image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},

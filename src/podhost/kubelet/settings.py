@@ -15,6 +15,12 @@ class BackoffSettings:
     reset_after_s: float = 600.0
     """A run longer than this is forgiven: the next delay is the first again."""
 
+    def scaled(self, factor: float) -> BackoffSettings:
+        """The same behaviour in quicker or slower motion."""
+        return BackoffSettings(
+            initial_s=self.initial_s * factor, max_s=self.max_s * factor, reset_after_s=self.reset_after_s * factor
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletSettings:
@@ -45,6 +51,8 @@ class KubeletSettings:
     """Version shown as the container runtime's."""
     os_image: str = "Linux"
     machine_id: str = ""
+    time_scale: float = 1.0
+    """Delays and periods of probes are multiplied by it; back-offs are given scaled already."""
     container_backoff: BackoffSettings = BackoffSettings()
     image_backoff: BackoffSettings = BackoffSettings()
     relist_interval_s: float = 180.0

@@ -95,6 +95,8 @@ class ContainerExec:
         self._process: spawn.Process | None = None
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._closed = False
+        self.failure: str | None = None
+        """Why the command could not be run at all."""
 
     async def read(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
         return await self._output.read()
@@ -153,6 +155,7 @@ class ContainerExec:
         failure = await asyncio.to_thread(_read_failure, self._prepared, self._command)
         if failure is not None and code == _RUNTIME_FAILED:
             message, code = failure
+            self.failure = message
             self._output.push("stdout" if self._terminal_fd is not None else "stderr", message.encode() + b"\n")
         self._finish(code)
         if self._stdin is not None:
@@ -163,6 +166,7 @@ class ContainerExec:
 
     def fail(self, message: str, code: int) -> None:
         """The command cannot be run at all."""
+        self.failure = message
         self._output.push("stderr", message.encode() + b"\n")
         if self._stdin is not None:
             self._stdin.close()
@@ -390,6 +394,7 @@ async def exec_sync(
 
     Raises:
         TimeoutError: After ``timeout_s`` (0: no limit); then everything it started has been killed.
+        PodhostError: It could not be run at all.
     """
     session = await _start(ctx, container_id, command, tty=False, stdin=False)
     collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
@@ -405,4 +410,6 @@ async def exec_sync(
     except BaseException:
         await session.close()
         raise
+    if session.failure is not None:
+        raise PodhostError(session.failure)
     return ExecResult(exit_code=code, stdout=bytes(collected["stdout"]), stderr=bytes(collected["stderr"]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ExecSession, SecurityConfig
-from podhost.errors import ConflictError, NotFoundError
+from podhost.errors import ConflictError, NotFoundError, PodhostError
 from podhost.linux import cgroup
 
 Machine = Any
@@ -42,18 +43,23 @@ async def test_exec_sees_the_environment_of_the_container(machine: Machine, cont
 @pytest.mark.parametrize(
     ("command", "code", "text"),
     [
-        ("nope", 127, b'exec: "nope": executable file not found in $PATH'),
-        ("/no/such", 127, b'exec: "/no/such": stat /no/such: no such file or directory'),
-        ("/bin/plain", 126, b'exec: "/bin/plain": permission denied'),
-        ("/etc", 126, b'exec: "/etc": is a directory'),
+        ("nope", 127, 'exec: "nope": executable file not found in $PATH'),
+        ("/no/such", 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
+        ("/bin/plain", 126, 'exec: "/bin/plain": permission denied'),
+        ("/etc", 126, 'exec: "/etc": is a directory'),
     ],
 )
 async def test_command_that_cannot_run_says_so(
-    machine: Machine, container: ContainerId, command: str, code: int, text: bytes
+    machine: Machine, container: ContainerId, command: str, code: int, text: str
 ) -> None:
-    result = await machine.service.exec_sync(container, (command,), 5)
-    assert result.exit_code == code
-    assert text in result.stderr
+    session = await machine.service.exec(container, (command,), tty=False, stdin=False)
+    chunk = await session.read()
+    assert chunk is not None
+    assert text in chunk[1].decode()
+    assert await session.wait() == code
+    await session.close()
+    with pytest.raises(PodhostError, match=re.escape(text)):  # A probe must tell it from a command that has failed.
+        await machine.service.exec_sync(container, (command,), 5)
 
 
 @pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)

@@ -170,6 +170,29 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ],
     ),
     (
+        _container(
+            livenessProbe={"grpc": {"port": 0, "mode": "tls"}, "terminationGracePeriodSeconds": 0},
+            readinessProbe={"httpGet": {"port": "Web_1", "scheme": "FTP", "protocol": "HTTP3"}},
+            startupProbe={"tcpSocket": {"port": 1}, "successThreshold": 2},
+            lifecycle={"preStop": {"sleep": {"seconds": 31}}, "postStart": {}},
+        ),
+        [
+            "spec.containers[0].lifecycle.postStart: Required value: must specify a handler type",
+            "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than "
+            "terminationGracePeriodSeconds (30)",
+            "spec.containers[0].livenessProbe.grpc.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            'spec.containers[0].livenessProbe.grpc.mode: Unsupported value: "tls": supported values: "Plaintext", "TLS"',
+            "spec.containers[0].livenessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0",
+            'spec.containers[0].readinessProbe.httpGet.port: Invalid value: "Web_1": must contain only alpha-numeric '
+            "characters (a-z, 0-9), and hyphens (-)",
+            'spec.containers[0].readinessProbe.httpGet.scheme: Unsupported value: "FTP": supported values: "HTTP", '
+            '"HTTPS"',
+            'spec.containers[0].readinessProbe.httpGet.protocol: Unsupported value: "HTTP3": supported values: "HTTP1", '
+            '"HTTP2"',
+            "spec.containers[0].startupProbe.successThreshold: Invalid value: 2: must be 1",
+        ],
+    ),
+    (
         _container(livenessProbe={"exec": {"command": ["a"]}, "httpGet": {"port": 80}}),
         ["spec.containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type"],
     ),

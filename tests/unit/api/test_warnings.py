@@ -36,13 +36,13 @@ def test_a_plain_pod_is_not_warned_about(make_pod: MakePod) -> None:
 def test_fields_without_effect_are_named_with_their_path(make_pod: MakePod) -> None:
     pod = make_pod(affinity={"nodeAffinity": {}, "podAffinity": {}}, runtimeClassName="kata")
     pod["spec"]["containers"][0] |= {
-        "livenessProbe": {"tcpSocket": {"port": 80}},
-        "lifecycle": {"preStop": {"exec": {"command": ["x"]}}},
+        "livenessProbe": {"httpGet": {"port": 80, "protocol": "HTTP2"}},
+        "lifecycle": {"preStop": {"tcpSocket": {"port": 80}}},
         "securityContext": {"seLinuxOptions": {"level": "s0"}},
     }
     assert [warning.partition(";")[0] for warning in kinds.POD.warnings(pod)] == [
-        "spec.containers[0].livenessProbe: not honoured by podhost yet",
-        "spec.containers[0].lifecycle.preStop: not honoured by podhost yet",
+        "spec.containers[0].livenessProbe.httpGet.protocol: not honoured by podhost yet",
+        "spec.containers[0].lifecycle.preStop.tcpSocket: not honoured by podhost",
         "spec.containers[0].securityContext.seLinuxOptions: not honoured by podhost",
         "spec.affinity.podAffinity: not honoured by podhost",
     ]

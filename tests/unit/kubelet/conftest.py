@@ -44,7 +44,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     kubelet = Kubelet(settings, store, runtime, images, volumes, recorder, clock)
     rig = Rig(store, clock, runtime, images, volumes, settings, kubelet, recorder)
     undo = store.subscribe("pods", lambda e: rig.versions.append(e.object))
-    await kubelet.start()
+    await rig.start()
     yield rig
     await rig.kubelet.stop()
     undo()

@@ -28,10 +28,10 @@ async def test_pod_over_its_limit_is_evicted_at_the_next_look(rig: Rig) -> None:
     await asyncio.sleep(59.5)
     assert ("Evicted", TEXT) in rig.events()
     assert rig.status()["phase"] == "Running"  # until its containers have stopped
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     status = rig.status()
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", TEXT)
-    assert "stop_container main 1" in rig.runtime.calls
+    assert "stop_container main 2" in rig.runtime.calls
     assert rig.runtime.names(ContainerState.RUNNING) == []
     assert rig.volumes.mounted == set()
 

@@ -215,7 +215,7 @@ async def test_pod_whose_object_is_gone_is_killed(rig: Rig) -> None:
     rig.create(make_pod())
     await asyncio.sleep(1)
     rig.store.delete(rig.key("web"))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(2.5)
     assert rig.runtime.sandboxes == {}
 
 

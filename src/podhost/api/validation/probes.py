@@ -11,6 +11,8 @@ from podhost.api.field_errors import FieldError, Path
 from podhost.api.validation.metadata import invalid_all, not_negative
 
 _SCHEMES = frozenset({"HTTP", "HTTPS"})
+_PROTOCOLS = frozenset({"HTTP1", "HTTP2"})
+_GRPC_MODES = frozenset({"Plaintext", "TLS"})
 _HEADER = "[-A-Za-z0-9]+"
 _HEADER_RE = re.compile(_HEADER, re.ASCII)
 _HEADER_ERROR = names.regex_message(
@@ -32,6 +34,8 @@ def _validate_http_get(action: Mapping[str, Any], path: Path) -> list[FieldError
     errors += validate_port(action.get("port"), path.child("port"))
     if (action.get("scheme") or "") not in _SCHEMES:
         errors.append(path.child("scheme").not_supported(action.get("scheme") or "", _SCHEMES))
+    if action.get("protocol") is not None and action["protocol"] not in _PROTOCOLS:
+        errors.append(path.child("protocol").not_supported(action["protocol"], _PROTOCOLS))
     for header in action.get("httpHeaders") or ():
         name = header.get("name") or ""
         if not _HEADER_RE.fullmatch(name):
@@ -50,7 +54,13 @@ def _validate_action(kind: str, action: Mapping[str, Any], grace_s: int | None, 
             detail = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_s})"
             return [path.invalid(seconds, detail)]
         return []
-    return validate_port(action.get("port"), path.child("port"))
+    errors = validate_port(action.get("port"), path.child("port"))
+    mode = action.get("mode") if kind == "grpc" else None
+    return (
+        errors
+        if mode is None or mode in _GRPC_MODES
+        else [*errors, path.child("mode").not_supported(mode, _GRPC_MODES)]
+    )
 
 
 def validate_handler(handler: Mapping[str, Any], grace_s: int | None, path: Path) -> list[FieldError]:
