@@ -22,6 +22,7 @@ from podhost.cri.runtime import (
     ContainerStatus,
     ExecResult,
     ExecSession,
+    LinuxResources,
     Mount,
     PodSandboxConfig,
     PodSandboxStatus,
@@ -88,7 +89,7 @@ class FakeRuntime:
         status = PodSandboxStatus(
             id=sandbox_id, namespace=config.namespace, name=config.name, uid=config.uid,
             attempt=config.attempt, state=SandboxState.READY, created_at_ns=self._clock.now_ns(),
-            ips=(f"10.0.0.{self._next}",), host_network=config.host_network,
+            ips=(f"10.0.0.{self._next}",), host_network=config.host_network, resources=config.resources,
         )  # fmt: skip
         self.sandboxes[sandbox_id] = status
         self.sandbox_configs[sandbox_id] = config
@@ -123,7 +124,7 @@ class FakeRuntime:
             id=container_id, sandbox_id=sandbox_id, pod_uid=sandbox.uid, pod_namespace=sandbox.namespace,
             pod_name=sandbox.name, name=config.name, attempt=config.attempt, state=ContainerState.CREATED,
             image_ref=config.image_ref, image_id=config.image_id, created_at_ns=self._clock.now_ns(),
-            log_path=config.log_path, labels=dict(config.labels),
+            log_path=config.log_path, resources=config.resources, labels=dict(config.labels),
         )  # fmt: skip
         self.containers[container_id] = status
         self.configs[container_id] = config
@@ -205,6 +206,14 @@ class FakeRuntime:
         if container_id not in self.containers:
             raise NotFoundError(f"cannot find container {container_id}")
         return self.containers[container_id]
+
+    async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
+        self._call(f"update_container_resources {self.containers[container_id].name}")
+        self.containers[container_id] = replace(self.containers[container_id], resources=resources)
+
+    async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
+        self._call(f"update_pod_sandbox_resources {sandbox_id}")
+        self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], resources=resources)
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         """What a test has put into ``stats``."""

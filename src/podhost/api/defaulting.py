@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from podhost.api.image_refs import default_pull_policy
 from podhost.api.objects import Object, all_containers, ensure_section
+from podhost.api.pod_requests import sum_container_requests
+from podhost.api.quantity import format_quantity
 
 if TYPE_CHECKING:
     from podhost.api.kind import Kind
@@ -38,6 +40,7 @@ def default_pod_spec(spec: Object) -> None:
             for port in container.get("ports") or ():
                 if not port.get("hostPort"):
                     port["hostPort"] = port.get("containerPort", 0)
+    _default_pod_requests(spec)
     for volume in spec.get("volumes") or ():
         default_volume(volume)
     for constraint in spec.get("topologySpreadConstraints") or ():
@@ -72,6 +75,21 @@ def default_container(container: Object, *, ephemeral: bool = False) -> None:
         if isinstance(hook, dict):
             _default_http_get(hook)
     _default_env(container.get("env") or ())
+
+
+def _default_pod_requests(spec: Object) -> None:
+    """Where the whole pod is limited: what its containers request together, else the limit."""
+    whole = spec.get("resources") or {}
+    limits = whole.get("limits")
+    if not limits:
+        return
+    requests = dict(whole.get("requests") or {})
+    for name, amount in sum_container_requests(spec).items():
+        if name in ("cpu", "memory"):
+            requests.setdefault(name, format_quantity(amount, "binary" if name == "memory" else "decimal"))
+    for name, amount in limits.items():
+        requests.setdefault(name, amount)
+    whole["requests"] = requests
 
 
 def _default_requests(resources: Object) -> None:

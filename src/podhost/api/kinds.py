@@ -31,6 +31,7 @@ POD = Kind(
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
         Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
+        Subresource(name="resize", kind="Pod", verbs=STATUS_VERBS),
         status_subresource("Pod"),
     ),
     default=defaulting.default_pod,

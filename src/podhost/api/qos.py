@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -28,12 +28,18 @@ def _amounts(resources: Mapping[str, Any], key: str) -> dict[str, Fraction]:
 
 def compute_qos_class(pod_spec: Mapping[str, Any]) -> str:
     """``Guaranteed``, ``Burstable`` or ``BestEffort``."""
+    whole = pod_spec.get("resources") or {}
+    if whole.get("limits") or whole.get("requests"):
+        # Resources of the whole pod leave those of its containers out of account.
+        return _classify([whole])
+    containers = [c for group, _, c in all_containers(pod_spec) if group != "ephemeralContainers"]
+    return _classify([container.get("resources") or {} for container in containers])
+
+
+def _classify(sections: Iterable[Mapping[str, Any]]) -> str:
     any_set = False
     guaranteed = True
-    for group, _, container in all_containers(pod_spec):
-        if group == "ephemeralContainers":
-            continue
-        resources = container.get("resources") or {}
+    for resources in sections:
         limits = _amounts(resources, "limits")
         requests = limits | _amounts(resources, "requests")
         any_set = any_set or bool(requests)

@@ -6,6 +6,7 @@ The registry strategies of Kubernetes (``pkg/registry/core/*/strategy.go``), as 
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,25 @@ def prepare_ephemeral_containers_update(new: Object, old: Object) -> None:
         new["spec"]["ephemeralContainers"] = wanted
     else:
         new["spec"].pop("ephemeralContainers", None)
+
+
+def prepare_pod_resize(new: Object, old: Object) -> None:
+    """Only resources are taken from the new object, container by container."""
+    wanted = new.get("spec") or {}
+    spec = copy.deepcopy(dict(old.get("spec") or {}))
+    for group in ("containers", "initContainers"):
+        by_name = {container.get("name"): container for container in wanted.get(group) or ()}
+        for container in spec.get(group) or ():
+            asked = by_name.get(container.get("name"))
+            if asked is not None:
+                for key in ("resources", "resizePolicy"):
+                    _restore(container, asked, key)
+    _restore(spec, wanted, "resources")
+    keep_status(new, old)
+    new["spec"] = spec
+    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
+        _restore(ensure_section(new, "metadata"), old.get("metadata") or {}, key)
+    count_generation(new, old)
 
 
 def prepare_pod_status_update(new: Object, old: Object) -> None:

@@ -59,7 +59,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "hostUsers": _later("the pod runs in the host's user namespace"),
         "os": _harmless("everything here is Linux"),
         "resourceClaims": _later("no device is allocated"),
-        "resources": _later("limits of the whole pod are not applied; those of its containers are"),
     },
     "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
     "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _harmless("there is one node")},
@@ -75,7 +74,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "LifecycleHandler": {"tcpSocket": _never("such a hook fails, as it does on a cluster")},
     "HTTPGetAction": {"protocol": _later("HTTP/1.1 is spoken")},
     "Container": {
-        "resizePolicy": _harmless("resources are set when the container starts"),
         "volumeDevices": _later("the device is not there"),
     },
     "EphemeralContainer": dict.fromkeys(
@@ -141,7 +139,7 @@ HONOURED: Mapping[str, frozenset[str]] = {
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases "
         "ephemeralContainers hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers "
-        "nodeSelector overhead readinessGates restartPolicy runtimeClassName schedulerName schedulingGates "
+        "nodeSelector overhead readinessGates resources restartPolicy runtimeClassName schedulerName schedulingGates "
         "securityContext setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
         "tolerations volumes",
         "Affinity": "nodeAffinity",
@@ -169,7 +167,7 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "GRPCAction": "mode port service",
         "SleepAction": "seconds",
         "Container": "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports "
-        "readinessProbe resources startupProbe "
+        "readinessProbe resizePolicy resources startupProbe "
         "restartPolicy restartPolicyRules securityContext stdin stdinOnce terminationMessagePath "
         "terminationMessagePolicy tty volumeMounts workingDir",
         "EphemeralContainer": "args command env envFrom image imagePullPolicy name securityContext stdin stdinOnce "
@@ -178,6 +176,7 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "ContainerRestartRuleOnExitCodes": "operator values",
         "ContainerPort": "containerPort hostIP hostPort name protocol",
         "ResourceRequirements": "limits requests",
+        "ContainerResizePolicy": "resourceName restartPolicy",
         "EnvVar": "name value valueFrom",
         "EnvVarSource": "configMapKeyRef fieldRef resourceFieldRef secretKeyRef",
         "ConfigMapKeySelector": "key name optional",

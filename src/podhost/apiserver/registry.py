@@ -17,6 +17,7 @@ from podhost.api.field_errors import FieldError
 from podhost.api.kind import Kind, validate, validate_status_update, validate_update
 from podhost.api.time import format_time
 from podhost.api.validation import pods
+from podhost.api.validation.pod_resize import validate_pod_resize
 from podhost.apiserver import deletion, identity
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
@@ -32,7 +33,7 @@ Change = Callable[[Obj], Obj]
 
 _PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 _GENERATE_NAME_ATTEMPTS = 8
-Subresource = Literal["", "status", "finalize", "ephemeralcontainers"]
+Subresource = Literal["", "status", "finalize", "ephemeralcontainers", "resize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,11 @@ class Registry:
             self._record(kind, old, new, writer)
             kind.prepare_status_update(new, old)
             problems = validate_status_update(kind, new, old)
+        elif subresource == "resize":
+            kind.default(new)
+            strategies.prepare_pod_resize(new, old)
+            self._record(kind, old, new, writer)
+            problems = validate_pod_resize(new, old)
         elif subresource == "finalize":
             finalizers = new.get("spec", {}).get("finalizers") or []
             self._record(kind, old, new, writer)
@@ -280,7 +286,7 @@ class Registry:
 def writable_subresource(name: str) -> Subresource:
     """Raises LookupError for one that is not written like an object."""
     match name:
-        case "" | "status" | "finalize" | "ephemeralcontainers":
+        case "" | "status" | "finalize" | "ephemeralcontainers" | "resize":
             return name
     raise LookupError(f"subresource {name} is not written this way")
 

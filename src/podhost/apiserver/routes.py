@@ -125,6 +125,11 @@ def _subresource_routes(kind: Kind, name: str, resources: ResourceHandlers, pods
             ("PUT", "update", resources.update),
             ("PATCH", "patch", resources.patch),
         ),
+        "resize": (
+            ("GET", "get", resources.get),
+            ("PUT", "update", resources.update),
+            ("PATCH", "patch", resources.patch),
+        ),
         "ephemeralcontainers": (
             ("GET", "get", resources.get),
             ("PUT", "update", resources.update),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from podhost.api.pod_requests import sum_requests
 from podhost.api.quantity import parse_quantity
 
 Doc = Mapping[str, Any]
@@ -46,32 +47,8 @@ def is_terminal(pod: Doc) -> bool:
 
 
 def compute_requests(pod: Doc) -> dict[str, Fraction]:
-    """Effective requests (``k8s.io/component-helpers/resource.PodRequests``): containers together with sidecars,
-    or the largest moment of the init phase, which is more; the pod's own figures win; overhead comes on top.
-    """
-    spec = pod.get("spec") or {}
-    running: dict[str, Fraction] = {}
-    for container in spec.get("containers") or []:
-        _add(running, _requests(container))
-    sidecars: dict[str, Fraction] = {}
-    peak: dict[str, Fraction] = {}
-    for container in spec.get("initContainers") or []:
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, _requests(container))
-            _raise(peak, sidecars)
-        else:
-            moment = dict(sidecars)
-            _add(moment, _requests(container))
-            _raise(peak, moment)
-    _add(running, sidecars)
-    _raise(running, peak)
-    running |= {
-        name: amount
-        for name, amount in _requests(spec).items()
-        if name in ("cpu", "memory") or name.startswith("hugepages-")
-    }
-    _add(running, {name: parse_quantity(value) for name, value in (spec.get("overhead") or {}).items()})
-    return running
+    """Effective requests of a Pod object."""
+    return sum_requests(pod.get("spec") or {})
 
 
 def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[str]:
@@ -93,19 +70,9 @@ def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[str]:
     return misfits
 
 
-def _requests(holder: Doc) -> dict[str, Fraction]:
-    requests = (holder.get("resources") or {}).get("requests") or {}
-    return {name: parse_quantity(value) for name, value in requests.items()}
-
-
 def _add(total: dict[str, Fraction], more: Mapping[str, Fraction]) -> None:
     for name, amount in more.items():
         total[name] = total.get(name, Fraction(0)) + amount
-
-
-def _raise(total: dict[str, Fraction], floor: Mapping[str, Fraction]) -> None:
-    for name, amount in floor.items():
-        total[name] = max(total.get(name, Fraction(0)), amount)
 
 
 def host_ports(pod_spec: Doc) -> set[tuple[str, str, int]]:

@@ -60,7 +60,10 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinuxResources:
-    """cgroup values, already converted from requests and limits.  ``None`` means: leave the default."""
+    """cgroup values, already converted from requests and limits.
+
+    ``None`` means: leave the default.  -1 takes a quota or a limit away.
+    """
 
     cpu_shares: int | None = None
     cpu_quota_us: int | None = None
@@ -117,6 +120,8 @@ class PodSandboxStatus:
     ips: tuple[str, ...] = ()
     netns_path: Path | None = None
     host_network: bool = False
+    resources: LinuxResources = LinuxResources()
+    """Of the pod's cgroup, as set last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +215,8 @@ class ContainerStatus:
     log_path: Path
     pid: int = 0
     stop_signal: str = "SIGTERM"
+    resources: LinuxResources = LinuxResources()
+    """As set last."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -314,6 +321,17 @@ class RuntimeService(Protocol):
 
     def container_status(self, container_id: ContainerId) -> ContainerStatus:
         """Facts of one container, from memory.  Raises NotFoundError."""
+
+    async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
+        """Change the limits of a running container; processes and ``oom_score_adj`` stay as they are.
+
+        Raises:
+            ConflictError: It does not run.
+            PodhostError: The kernel refuses a value, or more memory is in use than the new limit.
+        """
+
+    async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
+        """Change the limits of the pod's cgroup.  Raises PodhostError."""
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         """What the running containers of these pods use, as of now; in no order."""

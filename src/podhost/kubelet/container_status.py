@@ -61,6 +61,8 @@ class StatusContext:
     image_names: Mapping[str, str] = field(default_factory=dict)
     """``docker.io/library/nginx@sha256:…`` by image id."""
     view: LifecycleView = field(default_factory=LifecycleView)
+    unresized: frozenset[str] = frozenset()
+    """Containers whose limits are not yet those that were allocated."""
     failure: PodFailure | None = None
     is_ending: bool = False
     """Nothing will be started any more: the pod is deleted, or has come to its end."""
@@ -104,7 +106,10 @@ def build_container_status(
         "containerID": format_container_id(latest.id),
         "started": started,
     }
-    return _with_spec_facts(status, container)
+    status = _with_spec_facts(status, container)
+    if container.name in context.unresized and previous is not None and "resources" in previous:
+        status["resources"] = previous["resources"]
+    return status
 
 
 def _waits_for_round(

@@ -165,6 +165,12 @@ class Kubelet:
     def _on_worker_end(self, uid: str) -> None:
         self._pods.pop(PodUID(uid), None)
         self._puller.forget(uid)
+        self._tell_room()
+
+    def _tell_room(self) -> None:
+        """A pod uses less than before; resizes that were deferred may fit."""
+        for worker in self._pods.values():
+            worker.on_room()
 
     def _on_container_event(self, event: ContainerEvent) -> None:
         worker = self._pods.get(event.pod_uid)

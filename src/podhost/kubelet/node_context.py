@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from podhost.aiokit.clock import Clock
 from podhost.api import models
+from podhost.cri.ids import PodUID
 from podhost.cri.images import ImageService
 from podhost.cri.runtime import DnsConfig, RuntimeService
 from podhost.cri.volumes import PodVolumes
@@ -64,6 +65,8 @@ class NodeContext:
     host: HostFacts
     started_at_ns: int
     """When this kubelet began: what runs longer was adopted."""
+    allocated: dict[PodUID, models.Pod] = field(default_factory=dict)
+    """The pods of this node, with the resources that they were given."""
 
     def read_object(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """A ConfigMap or Secret."""

@@ -47,6 +47,8 @@ class LifecycleView:
     """Running, but the startup probe or postStart hook has not succeeded yet."""
     not_ready: frozenset[ContainerId] = frozenset()
     """Started, but the readiness probe does not say so."""
+    resized: frozenset[ContainerId] = frozenset()
+    """Running with other limits than it should, and to be restarted for them."""
     in_post_start: frozenset[ContainerId] = frozenset()
     """Running, and its postStart hook has not returned: to the user it is being created still."""
 
@@ -82,6 +84,7 @@ class ContainerKill:
         "SpecChanged",
         "RestartAllContainers",
         "FailedPostStartHook",
+        "Resize",
     ] = ""
     grace_s: float | None = None
     """Patience with it; ``None``: as the pod says."""
@@ -380,6 +383,9 @@ class _Decision:
             if not is_sidecar(container) or status is None or status.state is not ContainerState.RUNNING:
                 continue
             kill = self._kill_by_probe(f"Init container {container.name}", container, status)
+            if kill is None and status.id in self.view.resized:
+                text = f"Container {container.name} resize requires restart"
+                kill = ContainerKill(status.id, container.name, text, "Resize")
             if kill is not None:
                 yield kill
 
@@ -402,7 +408,8 @@ class _Decision:
                 kept += 1
                 continue
             if restart:
-                kill = replace(kill, message=f"{kill.message}, will be restarted")
+                if kill.reason != "Resize":
+                    kill = replace(kill, message=f"{kill.message}, will be restarted")
                 kept += 1  # Started when its exit is seen: one pass kills, the next one starts.
             kills.append(kill)
         return tuple(starts), tuple(kills), kept
@@ -415,6 +422,8 @@ class _Decision:
         wanted, actual = compute_spec_hash(container), status.labels.get(LABEL_SPEC_HASH)
         if actual is not None and actual != wanted:
             return ContainerKill(status.id, name, f"Container {name} definition changed", "SpecChanged"), True
+        if status.id in self.view.resized:
+            return ContainerKill(status.id, name, f"Container {name} resize requires restart", "Resize"), True
         return self._kill_by_probe(f"Container {name}", container, status), restart
 
     def _kill_by_probe(self, title: str, container: models.Container, status: ContainerStatus) -> ContainerKill | None:

@@ -14,6 +14,8 @@ from podhost.kubelet.go_format import format_names, quote
 from podhost.kubelet.pod_actions import is_sidecar
 from podhost.kubelet.restart_policy import has_restart_all_rule
 
+RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
+RESIZE_CONDITIONS = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
 OWNED_CONDITIONS = (
     "PodReadyToStartContainers",
     "Initialized",
@@ -21,6 +23,7 @@ OWNED_CONDITIONS = (
     "ContainersReady",
     "PodScheduled",
     "AllContainersRestarting",
+    *RESIZE_CONDITIONS,
 )
 Statuses = Sequence[Mapping[str, Any]]
 _Verdict = tuple[str, str, str]

@@ -45,6 +45,11 @@ def compute_cpu_quota_us(millis: int) -> int:
     return max(millis * CPU_PERIOD_US // 1000, MIN_QUOTA_US)
 
 
+def compute_pod_request(pod: models.Pod, resource: str) -> int:
+    """What the scheduler sets aside for the pod, in thousandths."""
+    return _compute_total(pod, "requests", resource)
+
+
 def compute_pod_limit(pod: models.Pod, resource: str) -> int | None:
     """In thousandths; ``None`` when a container may use as much as there is."""
     spec = pod.spec

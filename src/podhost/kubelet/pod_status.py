@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from podhost.api import models
 from podhost.api.time import format_time
 from podhost.cri.runtime import ContainerState
 from podhost.kubelet.container_status import StatusContext, build_container_status
 from podhost.kubelet.pod_actions import AnyContainer, is_sidecar
-from podhost.kubelet.pod_conditions import build_conditions
+from podhost.kubelet.pod_conditions import RESIZE_CONDITIONS, build_conditions
 from podhost.kubelet.qos import compute_qos_class
 from podhost.kubelet.restart_policy import compute_round, is_restarting_all, read_round, restarts_after
 from podhost.kubelet.runtime_status import PodRuntimeStatus
@@ -27,7 +29,11 @@ Statuses = Sequence[Mapping[str, Any]]
 
 
 def generate_pod_status(
-    pod: models.Pod, observed: PodRuntimeStatus, previous: Mapping[str, Any], context: StatusContext
+    pod: models.Pod,
+    observed: PodRuntimeStatus,
+    previous: Mapping[str, Any],
+    context: StatusContext,
+    resize_conditions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The whole ``status`` as a JSON document.
 
@@ -36,6 +42,7 @@ def generate_pod_status(
         observed: Facts of the runtime.
         previous: The status written last; its times, foreign conditions and final phase are kept.
         context: Time, addresses and failures to start.
+        resize_conditions: What is said of a resize; all else that was said of one goes.
     """
     spec = pod.spec
     default_waiting = "PodInitializing" if spec.init_containers else "ContainerCreating"
@@ -58,10 +65,14 @@ def generate_pod_status(
         sandbox_ready=observed.ready_sandbox is not None,
         init_statuses=init,
         statuses=apps,
-        previous=previous.get("conditions") or (),
+        previous=[c for c in previous.get("conditions") or () if c.get("type") not in RESIZE_CONDITIONS],
         now_ns=context.now_ns,
         restarting_all=not context.is_ending and is_restarting_all(pod, observed),
     )
+    status["conditions"] += map(dict, resize_conditions)
+    if pod.spec.resources:
+        status["resources"] = msgspec.to_builtins(pod.spec.resources)
+        status["allocatedResources"] = dict(pod.spec.resources.requests)
     if init:
         status["initContainerStatuses"] = init
     status["containerStatuses"] = sorted(apps, key=lambda s: str(s["name"]))
@@ -75,7 +86,7 @@ _OWNED_FIELDS = frozenset(
     {
         "phase", "reason", "message", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "qosClass",
         "observedGeneration", "conditions", "containerStatuses", "initContainerStatuses",
-        "ephemeralContainerStatuses",
+        "ephemeralContainerStatuses", "resources", "allocatedResources",
     }
 )  # fmt: skip
 

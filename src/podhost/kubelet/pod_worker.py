@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -43,9 +44,11 @@ from podhost.kubelet.pod_actions import (
     compute_pod_actions,
 )
 from podhost.kubelet.pod_probes import PodProbes
+from podhost.kubelet.pod_resizer import PodResizer
 from podhost.kubelet.pod_start import PodStarter, PreparedPod, PrepareError
 from podhost.kubelet.pod_status import generate_pod_status, has_exited_only, is_terminal
 from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
+from podhost.kubelet.resize import ContainerUpdate
 from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
 from podhost.kubelet.start_failures import StartFailures
 from podhost.kubelet.status_writer import write_status
@@ -85,6 +88,7 @@ class PodWorker:
         self._context = context
         self._starter = PodStarter(context, puller)
         self._stopper = PodStopper(context)
+        self._resizer = PodResizer(context)
         self._request_sync = request_sync
         self._on_end = on_end
         self._in_flight = InFlight(self.request_sync)
@@ -98,13 +102,14 @@ class PodWorker:
         self._view = LifecycleView()
         self._object_gone = False
         self._released = False
+        self._updates: tuple[ContainerUpdate, ...] = ()
         self._grace_s: float | None = None
         self._last_write_s = float("-inf")
         self._set_document(document)
 
     def _set_document(self, document: Document) -> None:
         self.document = document
-        self.pod = msgspec.convert(document, models.Pod)
+        self.pod = self._resizer.allocate(document, msgspec.convert(document, models.Pod))
         self.uid = PodUID(self.pod.metadata.uid)
         self.key = ObjectKey("pods", self.pod.metadata.namespace, self.pod.metadata.name)
 
@@ -124,6 +129,12 @@ class PodWorker:
         self._failures.clear_where(lambda failure: failure.retry.retry_after_s is None)
         self._shorten_grace()
         self.request_sync()
+
+    def on_room(self) -> None:
+        """Another pod needs less than before: what was deferred may fit."""
+        if self._resizer.pending is not None and not self.pod.metadata.deletion_timestamp:
+            self._set_document(self.document)
+            self.request_sync()
 
     def on_object_gone(self) -> None:
         """The API object was removed without waiting for us (forced deletion)."""
@@ -208,12 +219,13 @@ class PodWorker:
                 self._messages[container.id] = await asyncio.to_thread(read_termination_message, container)
 
     def _sync_running(self, observed: PodRuntimeStatus) -> None:
+        self._sync_resize(observed)
         actions = compute_pod_actions(
             self.pod,
             observed,
             self._context.clock.now_ns(),
             self._context.settings.container_backoff,
-            view=self._view,
+            view=replace(self._view, resized=self._resizer.restarts(self._updates)),
             started_at_ns=_time_ns(self._status().get("startTime")),
         )
         if actions.failure is not None and self._failure is None:
@@ -229,6 +241,23 @@ class PodWorker:
         self._tell_backoffs(actions, observed)
         self._write_progress(observed)
         self._collect_garbage(observed)
+
+    def _sync_resize(self, observed: PodRuntimeStatus) -> None:
+        """Write limits that were changed; containers that must restart for theirs are left to the actions."""
+        self._updates = self._resizer.compute_updates(self.pod, observed)
+        due = self._resizer.is_pod_due(self.pod, observed) or any(not update.restart for update in self._updates)
+        self._resizer.on_pass(self.document, self.pod, observed, self._updates, is_due=due)
+        if due and "resize" not in self._in_flight and not self._timers.is_held("resize"):
+            self._in_flight.spawn("resize", self._resize(observed, self._updates))
+
+    async def _resize(self, observed: PodRuntimeStatus, updates: tuple[ContainerUpdate, ...]) -> None:
+        try:
+            await self._resizer.apply(self.document, self.pod, observed, updates)
+        except PodhostError as error:
+            _log.info("cannot resize %s: %s", self.key, error)
+            self._timers.retry_later("resize", _PREPARE_FIRST_S, _PREPARE_MAX_S)
+        else:
+            self._timers.forget_retry("resize")
 
     def _carry_out(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
         for kill in actions.kill:
@@ -347,6 +376,7 @@ class PodWorker:
             self._on_stop_failed("finish", error)
             return
         self._released = True
+        self._resizer.forget(self.uid)
 
     def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
         if "terminate" not in self._in_flight and not self._timers.is_held("terminate"):
@@ -373,6 +403,7 @@ class PodWorker:
             return
         self._timers.cancel_all()
         self._probes.end()
+        self._resizer.forget(self.uid)
         self._on_end(self.uid)
 
     def _on_stop_failed(self, name: str, error: Exception) -> None:
@@ -394,7 +425,11 @@ class PodWorker:
     def generate_status(self, observed: PodRuntimeStatus, *, is_ending: bool = False) -> dict[str, Any]:
         """The status as it is now."""
         return generate_pod_status(
-            self.pod, observed, self._status(), self._status_context(observed, is_ending=is_ending)
+            self.pod,
+            observed,
+            self._status(),
+            self._status_context(observed, is_ending=is_ending),
+            self._resizer.view(self._updates).conditions,
         )
 
     def _status_context(self, observed: PodRuntimeStatus, *, is_ending: bool) -> StatusContext:
@@ -407,6 +442,7 @@ class PodWorker:
             messages=self._messages,
             view=self._view,
             image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},
+            unresized=self._resizer.view(self._updates).unapplied,
             failure=self._failure,
             is_ending=is_ending,
         )

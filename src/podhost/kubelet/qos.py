@@ -15,6 +15,20 @@ def compute_qos_class(pod: models.Pod) -> str:
     return _compute_qos_class(msgspec.to_builtins(pod.spec))
 
 
+def _request_bytes(resources: models.ResourceRequirements | None) -> int:
+    requests = resources.requests if resources else {}
+    return quantity_to_int(requests["memory"]) if "memory" in requests else 0
+
+
+def _compute_share(pod: models.Pod) -> int:
+    """Of what the pod requests as a whole beyond its containers, one container's equal part."""
+    whole = _request_bytes(pod.spec.resources)
+    sidecars = [c for c in pod.spec.init_containers if c.restart_policy == "Always"]
+    containers = (*pod.spec.containers, *sidecars)
+    rest = whole - sum(_request_bytes(c.resources) for c in containers)
+    return rest // len(containers) if rest > 0 else 0
+
+
 def compute_oom_score_adj(pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int) -> int:
     """-997 … 1000: who is killed first when the machine runs out of memory (kubernetes pkg/kubelet/qos)."""
     qos_class = compute_qos_class(pod)
@@ -22,7 +36,6 @@ def compute_oom_score_adj(pod: models.Pod, container: AnyContainer, memory_capac
         return -997
     if qos_class == "BestEffort":
         return 1000
-    requests = container.resources.requests if container.resources else {}
-    request_bytes = quantity_to_int(requests["memory"]) if "memory" in requests else 0
+    request_bytes = _request_bytes(container.resources) + _compute_share(pod)
     score = 1000 - (1000 * request_bytes) // memory_capacity_bytes if memory_capacity_bytes else 1000
     return max(3, min(score, 999))

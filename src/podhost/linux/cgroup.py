@@ -22,6 +22,7 @@ from podhost.linux.mount import mounts
 
 _V1_PREFERRED = ("freezer", "pids", "memory", "cpu", "devices")
 _KILL_DEADLINE_S = 10.0
+_DEFAULT_PERIOD_US = 100_000
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")
 
 
@@ -166,54 +167,95 @@ def _fill_cpuset(root: Path, relative: str) -> None:
                 (current / name).write_text((parent / name).read_text().strip())
 
 
-def ensure_pod_parent(
-    path: str,
-    *,
-    cpu_shares: int | None = None,
-    cpu_quota_us: int | None = None,
-    cpu_period_us: int | None = None,
-    memory_limit_bytes: int | None = None,
-    pids_limit: int | None = None,
-) -> list[str]:
+UNLIMITED = -1
+"""Takes a limit away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLimits:
+    """``None`` leaves what is set; :data:`UNLIMITED` takes a quota or a limit away."""
+
+    cpu_shares: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    memory_limit_bytes: int | None = None
+    without_swap: bool = False
+    """Version 1: memory and swap together are limited alike, where swap is counted."""
+    pids_limit: int | None = None
+
+
+def ensure_pod_parent(path: str, limits: CgroupLimits) -> list[str]:
     """The cgroup above a pod's containers, with the pod's limits.  Idempotent.
 
     Returns what could not be limited, one sentence each; the pod runs without it.  Raises OSError when not
     even the directory can be made.
     """
     create(path)
+    return set_limits(path, limits)
+
+
+def set_limits(path: str, limits: CgroupLimits) -> list[str]:
+    """Change the limits of a cgroup.  Idempotent.  Returns what could not be set, one sentence each."""
     layout = detect()
-    period = cpu_period_us or 100_000
-    if layout.version == 2:
-        settings = {
-            ("cpu", "cpu.weight"): None if cpu_shares is None else str(cpu_weight(cpu_shares)),
-            ("cpu", "cpu.max"): None if cpu_quota_us is None else f"{_quota(cpu_quota_us)} {period}",
-            ("memory", "memory.max"): None if memory_limit_bytes is None else str(memory_limit_bytes),
-            ("pids", "pids.max"): None if pids_limit is None else str(pids_limit),
-        }
-    else:
-        settings = {
-            ("cpu", "cpu.shares"): None if cpu_shares is None else str(cpu_shares),
-            ("cpu", "cpu.cfs_period_us"): None if cpu_quota_us is None else str(period),
-            ("cpu", "cpu.cfs_quota_us"): None if cpu_quota_us is None else str(cpu_quota_us),
-            ("memory", "memory.limit_in_bytes"): (None if memory_limit_bytes is None else str(memory_limit_bytes)),
-            ("pids", "pids.max"): None if pids_limit is None else str(pids_limit),
-        }
+    settings = compute_v2_settings(limits) if layout.version == 2 else compute_v1_settings(limits)
     problems = []
-    for (controller, name), value in settings.items():
+    for controller, name, value in settings:
         directory = layout.directory(controller, path)
-        if value is None:
-            continue
         try:
             if directory is None:
                 raise FileNotFoundError(errno.ENOENT, f"the {controller} controller is not available")
-            (directory / name).write_text(value)
+            if name.startswith("memory.memsw"):
+                _set_memory_and_swap(directory, value)
+            else:
+                (directory / name).write_text(value)
         except OSError as error:
             problems.append(f"cannot set {name} of cgroup {path} to {value}: {error.strerror}")
     return problems
 
 
-def _quota(quota_us: int) -> str:
-    return "max" if quota_us < 0 else str(quota_us)
+def _set_memory_and_swap(directory: Path, value: str) -> None:
+    """Both alike, and the sum never below its part: which comes first depends on the direction."""
+    both, memory = directory / "memory.memsw.limit_in_bytes", directory / "memory.limit_in_bytes"
+    files = [memory]
+    if both.exists():
+        files = [both, memory] if value == "-1" or int(value) >= int(both.read_text()) else [memory, both]
+    for file in files:
+        file.write_text(value)
+
+
+def compute_v2_settings(limits: CgroupLimits) -> list[tuple[str, str, str]]:
+    """(controller, file, content) in the order of writing."""
+    found = []
+    if limits.cpu_shares is not None:
+        found.append(("cpu", "cpu.weight", str(cpu_weight(limits.cpu_shares))))
+    if limits.cpu_quota_us is not None:
+        quota, period = _quota(limits.cpu_quota_us), limits.cpu_period_us or _DEFAULT_PERIOD_US
+        found.append(("cpu", "cpu.max", f"{quota} {period}"))
+    if limits.memory_limit_bytes is not None:
+        found.append(("memory", "memory.max", _quota(limits.memory_limit_bytes)))
+    if limits.pids_limit is not None:
+        found.append(("pids", "pids.max", _quota(limits.pids_limit)))
+    return found
+
+
+def compute_v1_settings(limits: CgroupLimits) -> list[tuple[str, str, str]]:
+    """(controller, file, content) in the order of writing."""
+    found = []
+    if limits.cpu_shares is not None:
+        found.append(("cpu", "cpu.shares", str(limits.cpu_shares)))
+    if limits.cpu_quota_us is not None:
+        found.append(("cpu", "cpu.cfs_period_us", str(limits.cpu_period_us or _DEFAULT_PERIOD_US)))
+        found.append(("cpu", "cpu.cfs_quota_us", str(limits.cpu_quota_us)))
+    if limits.memory_limit_bytes is not None:
+        name = "memory.memsw.limit_in_bytes" if limits.without_swap else "memory.limit_in_bytes"
+        found.append(("memory", name, str(limits.memory_limit_bytes)))
+    if limits.pids_limit is not None:
+        found.append(("pids", "pids.max", _quota(limits.pids_limit)))
+    return found
+
+
+def _quota(value: int) -> str:
+    return "max" if value < 0 else str(value)
 
 
 def cpu_weight(shares: int) -> int:

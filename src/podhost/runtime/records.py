@@ -96,6 +96,7 @@ def compute_container_status(record: ContainerRecord, sandbox: PodSandboxConfig)
         log_path=record.config.log_path,
         pid=record.process.pid if running and record.process is not None else 0,
         stop_signal=record.stop_signal,
+        resources=record.config.resources,
         labels=record.config.labels,
     )
 
@@ -114,6 +115,7 @@ def compute_sandbox_status(record: SandboxRecord, netns: Path | None) -> PodSand
         ips=record.ips,
         netns_path=netns if ready else None,
         host_network=record.config.host_network,
+        resources=record.config.resources,
     )
 
 

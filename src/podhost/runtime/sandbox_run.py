@@ -18,6 +18,7 @@ from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import LinuxResources, PodSandboxConfig
 from podhost.errors import ExhaustedError, InvalidError, PodhostError
 from podhost.linux import cgroup, mount
+from podhost.linux.cgroup import CgroupLimits
 from podhost.linux.fs import remove_tree, write_atomic
 from podhost.linux.namespaces import pin_namespaces, unpin_namespaces
 from podhost.linux.pidfd import ProcessId, boot_id
@@ -163,16 +164,20 @@ def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: San
         )
 
 
-def _make_pod_cgroup(path: str, wanted: LinuxResources) -> None:
-    problems = cgroup.ensure_pod_parent(
-        path,
+def build_limits(wanted: LinuxResources, *, without_swap: bool = False) -> CgroupLimits:
+    """The same in the kernel's words."""
+    return CgroupLimits(
         cpu_shares=wanted.cpu_shares,
         cpu_quota_us=wanted.cpu_quota_us,
         cpu_period_us=wanted.cpu_period_us,
         memory_limit_bytes=wanted.memory_limit_bytes,
+        without_swap=without_swap,
         pids_limit=wanted.pids_limit,
     )
-    for problem in problems:
+
+
+def _make_pod_cgroup(path: str, wanted: LinuxResources) -> None:
+    for problem in cgroup.ensure_pod_parent(path, build_limits(wanted)):
         # A host that does not give a controller runs pods without it; that was said once, at the start.
         _log.debug("%s", problem)
 

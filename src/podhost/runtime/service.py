@@ -20,6 +20,7 @@ from podhost.cri.runtime import (
     ContainerStatus,
     ExecResult,
     ExecSession,
+    LinuxResources,
     PodSandboxConfig,
     PodSandboxStatus,
     RuntimeVersion,
@@ -49,6 +50,7 @@ from podhost.runtime.records import (
 )
 from podhost.runtime.recovery import recover
 from podhost.runtime.registry import ContainerEntry, Registry, SandboxEntry
+from podhost.runtime.resources_update import update_container_resources, update_pod_sandbox_resources
 from podhost.runtime.sandbox_run import run_pod_sandbox
 from podhost.runtime.sandbox_stop import on_holder_exit, remove_pod_sandbox, stop_pod_sandbox
 from podhost.runtime.seccomp import FilterCache
@@ -149,6 +151,12 @@ class OciRuntimeService:
         if status is None:
             raise UnavailableError(f'cannot tell the status of container "{container_id}": its sandbox is gone')
         return status
+
+    async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
+        await update_container_resources(self._ctx, container_id, resources)
+
+    async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
+        await update_pod_sandbox_resources(self._ctx, sandbox_id, resources)
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         return await list_container_stats(self._ctx, pod_uids)

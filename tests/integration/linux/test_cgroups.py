@@ -48,7 +48,7 @@ async def test_processes_are_found_from_above_and_killed_with_their_children(pat
 
 async def test_fork_bomb_is_killed(path: str) -> None:
     cgroup.create(path)
-    assert cgroup.ensure_pod_parent(path, pids_limit=60) == []
+    assert cgroup.ensure_pod_parent(path, cgroup.CgroupLimits(pids_limit=60)) == []
     bomb = "read x; f() { while :; do (f) 2>/dev/null & sleep 0.05; done; }; f"
     process = await spawn.start(["sh", "-c", bomb], stdin=spawn.PIPE)
     cgroup.attach(path, process.pid)
@@ -70,7 +70,8 @@ def test_absent_groups_are_no_error() -> None:
 
 def test_limits_are_written_or_reported(path: str) -> None:
     problems = cgroup.ensure_pod_parent(
-        parent_of(path), cpu_shares=512, cpu_quota_us=50_000, memory_limit_bytes=64 << 20, pids_limit=100
+        parent_of(path),
+        cgroup.CgroupLimits(cpu_shares=512, cpu_quota_us=50_000, memory_limit_bytes=64 << 20, pids_limit=100),
     )
     layout = cgroup.detect()
     assert problems == []
@@ -78,7 +79,7 @@ def test_limits_are_written_or_reported(path: str) -> None:
     assert memory is not None
     name = "memory.max" if layout.version == 2 else "memory.limit_in_bytes"
     assert int((memory / name).read_text()) == 64 << 20
-    problems = cgroup.ensure_pod_parent(parent_of(path), cpu_quota_us=1)
+    problems = cgroup.ensure_pod_parent(parent_of(path), cgroup.CgroupLimits(cpu_quota_us=1))
     assert len(problems) == 1
     assert "cannot set" in problems[0]
 
@@ -86,7 +87,7 @@ def test_limits_are_written_or_reported(path: str) -> None:
 async def test_process_killed_for_want_of_memory_is_counted(path: str) -> None:
     cgroup.create(path)
     assert cgroup.oom_kill_count(path) == 0
-    assert cgroup.ensure_pod_parent(path, memory_limit_bytes=16 << 20) == []
+    assert cgroup.ensure_pod_parent(path, cgroup.CgroupLimits(memory_limit_bytes=16 << 20)) == []
     process = await spawn.start(["/usr/bin/env", "python3", "-c", "input(); x = bytearray(64 << 20)"], stdin=spawn.PIPE)
     cgroup.attach(path, process.pid)
     assert process.stdin is not None

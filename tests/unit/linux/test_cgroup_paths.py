@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podhost.linux.cgroup import CgroupLayout, cpu_weight
+from podhost.linux.cgroup import CgroupLayout, CgroupLimits, compute_v1_settings, compute_v2_settings, cpu_weight
 
 V2 = CgroupLayout(2, False, frozenset({"cpu"}), Path("/cg"), {"": Path("/cg")})
 V1 = CgroupLayout(
@@ -38,3 +38,24 @@ def test_paths_that_are_not_below_the_root_are_refused(path: str) -> None:
 @pytest.mark.parametrize(("shares", "weight"), [(0, 0), (2, 1), (1024, 39), (262144, 10000), (1, 1), (9**9, 10000)])
 def test_shares_become_a_weight(shares: int, weight: int) -> None:
     assert cpu_weight(shares) == weight
+
+
+def test_limits_in_the_words_of_both_versions() -> None:
+    limits = CgroupLimits(cpu_shares=1024, cpu_quota_us=5000, memory_limit_bytes=7, pids_limit=9)
+    assert compute_v2_settings(limits) == [
+        ("cpu", "cpu.weight", "39"),
+        ("cpu", "cpu.max", "5000 100000"),
+        ("memory", "memory.max", "7"),
+        ("pids", "pids.max", "9"),
+    ]
+    assert compute_v1_settings(limits) == [
+        ("cpu", "cpu.shares", "1024"),
+        ("cpu", "cpu.cfs_period_us", "100000"),
+        ("cpu", "cpu.cfs_quota_us", "5000"),
+        ("memory", "memory.limit_in_bytes", "7"),
+        ("pids", "pids.max", "9"),
+    ]
+    gone = CgroupLimits(cpu_quota_us=-1, memory_limit_bytes=-1, without_swap=True)
+    assert [value for _, _, value in compute_v2_settings(gone)] == ["max 100000", "max"]
+    assert compute_v1_settings(gone)[-1] == ("memory", "memory.memsw.limit_in_bytes", "-1")
+    assert compute_v2_settings(CgroupLimits()) == compute_v1_settings(CgroupLimits()) == []
