@@ -25,6 +25,27 @@ def ensure_section(obj: Object, name: str) -> Object:
     return value
 
 
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+"""On the API object that stands for a static pod; the value is that pod's uid on its node."""
+
+
+def is_mirror_pod(pod: Mapping[str, Any]) -> bool:
+    """Whether the object only shows a pod that runs from a file."""
+    return MIRROR_ANNOTATION in section(pod, "metadata", "annotations")
+
+
+def is_static_pod(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod comes from a file of this machine (or is the mirror of one that does)."""
+    return section(pod, "metadata", "annotations").get("kubernetes.io/config.source") == "file"
+
+
+def read_pod_uid(pod: Mapping[str, Any]) -> str:
+    """The uid that the pod's sandboxes and containers have on the machine."""
+    return str(
+        section(pod, "metadata", "annotations").get(MIRROR_ANNOTATION) or section(pod, "metadata").get("uid", "")
+    )
+
+
 def all_containers(pod_spec: Mapping[str, Any]) -> Iterator[tuple[str, int, Object]]:
     """Every container of a pod with the name of its list and its index, in Kubernetes' order of visits."""
     for group in ("initContainers", "containers", "ephemeralContainers"):

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors, kinds
+from podhost.api.objects import read_pod_uid
 from podhost.api.usage_kinds import NODE_METRICS, POD_METRICS
 from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
@@ -64,7 +65,7 @@ class UsageHandlers:
         build: _Build = build_pod_metrics if call.kind is POD_METRICS else build_pod_stats
         usages = await self._usage.observe_pods(objects)
         now = self._clock.now()
-        documents = [build(pod, usages[PodUID(pod["metadata"]["uid"])], now) for pod in objects]
+        documents = [build(pod, usages[PodUID(read_pod_uid(pod))], now) for pod in objects]
         return [document for document in documents if document["containers"]]
 
     async def _answer(self, call: Call, documents: Sequence[Obj], *, single: bool) -> web.StreamResponse:

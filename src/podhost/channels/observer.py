@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
+from podhost.api.objects import read_pod_uid
 from podhost.channels.build import Surroundings, build_graph
 from podhost.channels.diagnosis import find_wanted_port
 from podhost.channels.graph import ChannelGraph, build_document
@@ -151,7 +152,7 @@ class ChannelObserver:
 
     async def observe_graph(self, pod: Document, trace: _Trace | None = None) -> ChannelGraph:
         """The graph of a pod, as of now."""
-        uid = PodUID(pod["metadata"]["uid"])
+        uid = PodUID(read_pod_uid(pod))
         attempts = self._attempts_of(uid)
         target = self._build_target(pod, uid, attempts)
         around = Surroundings(
@@ -232,7 +233,7 @@ class ChannelObserver:
 
     def _remember_place(self, pod: Document) -> None:
         metadata = pod["metadata"]
-        self._places[PodUID(metadata["uid"])] = (metadata.get("namespace", ""), metadata["name"])
+        self._places[PodUID(read_pod_uid(pod))] = (metadata.get("namespace", ""), metadata["name"])
 
     def _remember(self, uid: PodUID, seen: Mapping[int, str]) -> None:
         known = self._earlier.setdefault(uid, {})
@@ -245,7 +246,7 @@ class ChannelObserver:
             self._remember(status.pod_uid, {status.pid: status.name})
 
     def _on_pod(self, event: WatchEvent) -> None:
-        uid = PodUID(event.object["metadata"]["uid"])
+        uid = PodUID(read_pod_uid(event.object))
         self._remember_place(event.object)
         place = self._places[uid]
         if event.type == "DELETED":

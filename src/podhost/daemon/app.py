@@ -173,6 +173,7 @@ class Shutdown:
 
 async def _remove_pods(engine: Engine, server: ApiServer) -> None:
     """Delete all pods with their own grace periods, and wait until they have gone."""
+    engine.kubelet.release_static_pods()
     watch = engine.store.watch("pods")
     try:
         kind = kind_by_resource("", "v1", "pods")

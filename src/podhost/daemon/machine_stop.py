@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 from typing import Any, Protocol
 
+from podhost.api.objects import read_pod_uid
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.errors import PodhostError
@@ -45,7 +46,7 @@ async def is_machine_stopping(systemd_mark: Path = Path("/run/systemd/system")) 
 
 async def stop_containers(runtime: Containers, pods: list[dict[str, Any]]) -> None:
     """Stop what runs, all at once, each with its pod's grace period."""
-    grace_s = {pod["metadata"]["uid"]: compute_grace_s(pod) for pod in pods}
+    grace_s = {read_pod_uid(pod): compute_grace_s(pod) for pod in pods}
     running = [one for one in runtime.list_containers() if one.state is ContainerState.RUNNING]
     _log.info("the machine shuts down: stopping %d containers", len(running))
     await asyncio.gather(*(_stop(runtime, one, grace_s.get(one.pod_uid, MAX_GRACE_S)) for one in running))

@@ -46,6 +46,8 @@ class DaemonSettings:
     container_log_max_bytes: int = 10 << 20
     container_log_max_files: int = 5
     housekeeping_interval_s: float = 60.0
+    static_pod_dir: Path | None = None
+    """``None``: ``manifests`` in the data directory."""
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
     time_scale: float = 1.0
@@ -142,6 +144,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--container-log-max-files", type=_file_count, default=5, metavar="N", help="files kept of a log; 5"
     )
     parser.add_argument(
+        "--static-pod-dir", type=Path, default=None, metavar="DIR",
+        help="directory of static pods, one a file; manifests in the instance's data directory",
+    )  # fmt: skip
+    parser.add_argument(
         "--runtime-handler", type=_handler, action="append", default=[], metavar="NAME=PATH",
         help="an OCI runtime that a RuntimeClass can name; crun and runc are known where they are installed",
     )  # fmt: skip
@@ -184,6 +190,7 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         container_log_max_bytes=args.container_log_max_size,
         container_log_max_files=args.container_log_max_files,
         housekeeping_interval_s=args.housekeeping_interval,
+        static_pod_dir=args.static_pod_dir.absolute() if args.static_pod_dir else None,
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
     )

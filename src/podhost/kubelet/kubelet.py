@@ -8,6 +8,7 @@ import logging
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.keyed_worker import KeyedWorkers
 from podhost.aiokit.tasks import Tasks
+from podhost.api.objects import is_mirror_pod
 from podhost.cri.ids import PodUID
 from podhost.cri.images import ImageService
 from podhost.cri.runtime import ContainerEvent, ContainerEventType, DnsConfig, RuntimeService
@@ -23,6 +24,7 @@ from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
+from podhost.kubelet.static_pods import StaticPods
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
 
@@ -75,6 +77,8 @@ class Kubelet:
         self._tasks = Tasks()
         self._undo: list[object] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        directory = settings.static_pod_dir
+        self._static = StaticPods(self.context, directory, self._admit) if directory is not None else None
 
     async def start(self) -> None:
         """Register the node, take up the pods of the store, sweep what belongs to none."""
@@ -91,6 +95,8 @@ class Kubelet:
         ]
         for document in documents:
             self._admit(document)
+        if self._static is not None:
+            await self._static.start()
         self._sweep()
         self._arm("relist", context.settings.relist_interval_s, self._relist)
         self._arm("logs", context.settings.housekeeping_interval_s, self._check_logs)
@@ -104,6 +110,8 @@ class Kubelet:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._static is not None:
+            await self._static.stop()
         await self._limits.stop()
         await self._workers.stop()
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
@@ -118,10 +126,14 @@ class Kubelet:
     # -- events ---------------------------------------------------------------------------------------------
 
     def _is_ours(self, document: Document) -> bool:
-        return (document.get("spec") or {}).get("nodeName") == self.context.settings.node_name
+        bound = (document.get("spec") or {}).get("nodeName") == self.context.settings.node_name
+        return bound and not is_mirror_pod(document)
 
     def _on_pod(self, event: WatchEvent) -> None:
         document = event.object
+        if self._static is not None and is_mirror_pod(document):
+            self._static.on_mirror(event)
+            return
         if not self._is_ours(document):
             return
         uid = PodUID(document["metadata"]["uid"])
@@ -141,7 +153,12 @@ class Kubelet:
             # Not now: the deletion is still being told to the others.
             asyncio.get_running_loop().call_soon(register_node, self.context)
 
-    def _admit(self, document: Document) -> None:
+    def release_static_pods(self) -> None:
+        """End them as if their files had gone: nobody shall bring them back while everything is removed."""
+        if self._static is not None:
+            self._static.release()
+
+    def _admit(self, document: Document) -> PodWorker | None:
         try:
             worker = PodWorker(
                 self.context,
@@ -153,10 +170,11 @@ class Kubelet:
         except ValueError as error:  # msgspec.ValidationError: one broken record never stops the others.
             _log.error("cannot read pod %s: %s", document["metadata"].get("name"), error)
             self._unreadable.add(PodUID(document["metadata"]["uid"]))
-            return
+            return None
         self._pods[worker.uid] = worker
         self._limits.on_admitted(worker)
         self._submit(worker.uid)
+        return worker
 
     def _submit(self, uid: str) -> None:
         if PodUID(uid) in self._pods:
@@ -166,6 +184,8 @@ class Kubelet:
         self._pods.pop(PodUID(uid), None)
         self._puller.forget(uid)
         self._tell_room()
+        if self._static is not None:
+            self._static.on_worker_end(PodUID(uid))
 
     def _tell_room(self) -> None:
         """A pod uses less than before; resizes that were deferred may fit."""
@@ -214,6 +234,8 @@ class Kubelet:
         for uid in self._pods:
             self._workers.submit(uid, None)
         self._tasks.spawn(self._read_host(), name="read-host-facts")
+        if self._static is not None:
+            self._tasks.spawn(self._static.rescan(), name="rescan-static-pods")
         self._sweep()
 
     def _sweep(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from podhost.api import errors
+from podhost.api.objects import read_pod_uid
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.node import ByteStream, LogOptions
 from podhost.cri.runtime import (
@@ -81,7 +82,7 @@ class KubeletNodeApi:
     async def port_forward(self, namespace: str, pod: str, port: int) -> ByteStream:
         """Connect to a port on the pod's loopback."""
         document = self._get_pod(namespace, pod)
-        uid = PodUID(document["metadata"]["uid"])
+        uid = PodUID(read_pod_uid(document))
         worker = self._kubelet.find_worker(uid)
         sandbox = worker.observe().ready_sandbox if worker is not None else None
         if sandbox is None:
@@ -107,7 +108,7 @@ class KubeletNodeApi:
         return document
 
     def _worker_of(self, document: Mapping[str, Any]) -> PodWorker | None:
-        return self._kubelet.find_worker(PodUID(document["metadata"]["uid"]))
+        return self._kubelet.find_worker(PodUID(read_pod_uid(document)))
 
     def _find_container_status(self, document: Mapping[str, Any], container: str) -> Mapping[str, Any]:
         """The status as of now; that in the store may lag behind by a few milliseconds."""
@@ -133,7 +134,7 @@ class KubeletNodeApi:
             raise errors.bad_request(f"container {container} is not valid for pod {pod}")
         if phase in _TERMINAL:
             raise errors.bad_request(f"cannot {verb} a container in a completed pod; current phase is {phase}")
-        uid = PodUID(document["metadata"]["uid"])
+        uid = PodUID(read_pod_uid(document))
         for status in self._context.runtime.list_containers(uid):
             if status.name == container and status.state is ContainerState.RUNNING:
                 return status

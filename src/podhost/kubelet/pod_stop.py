@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterable
 
 from podhost.aiokit import failpoint
 from podhost.api import models
+from podhost.api.objects import read_pod_uid
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerStatus
 from podhost.errors import ConflictError, NotFoundError
@@ -138,14 +139,14 @@ class PodStopper:
         meta = pod.metadata
         key = ObjectKey("pods", meta.namespace, meta.name)
         current = self._context.store.find(key)
-        if current is None or current["metadata"].get("uid") != meta.uid:
+        if current is None or read_pod_uid(current) != meta.uid:
             return
         try:
             if current["metadata"].get("finalizers"):
                 metadata = {**current["metadata"], "deletionGracePeriodSeconds": 0}
                 self._context.store.update(key, {**current, "metadata": metadata})
             else:
-                self._context.store.delete(key, expected_uid=meta.uid)
+                self._context.store.delete(key, expected_uid=current["metadata"]["uid"])
         except (NotFoundError, ConflictError) as error:
             _log.debug("pod %s/%s went away by itself: %s", meta.namespace, meta.name, error)
         failpoint.hit(_STEP_OBJECT)

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from podhost.api import models
+from podhost.api.objects import is_static_pod
 from podhost.api.reasons import EVICTED
 from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
@@ -467,7 +468,10 @@ class PodWorker:
     def _write(self, observed: PodRuntimeStatus, *, is_ending: bool) -> None:
         status = self.generate_status(observed, is_ending=is_ending)
         self._last_write_s = asyncio.get_running_loop().time()
-        write_status(self._context.store, self.key, self.uid, status, self._context.clock.now_ns())
+        written = write_status(self._context.store, self.key, self.uid, status, self._context.clock.now_ns())
+        if not written and is_static_pod(self.document):
+            # Its mirror is gone for a moment: what was said last is in memory only.
+            self.document = {**self.document, "status": status}
 
     def _tell_backoffs(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
         """One BackOff event for each exit that has to wait."""

@@ -34,6 +34,8 @@ class KubeletSettings:
     host_ips: tuple[str, ...] = ("127.0.0.1",)
     boot_id: str = ""
     instance: str = "default"
+    static_pod_dir: Path | None = None
+    """Directory of static pods; ``None``: there are none."""
     cluster_domain: str = "cluster.local"
     cluster_dns: tuple[str, ...] = ()
     """Addresses of the cluster's DNS; empty while there is none: pods then get the host's."""

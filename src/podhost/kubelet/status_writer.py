@@ -6,6 +6,7 @@ from typing import Any
 
 from podhost.api.apply import Writer, record_update
 from podhost.api.kinds import POD
+from podhost.api.objects import read_pod_uid
 from podhost.api.time import format_time
 from podhost.errors import NotFoundError
 from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
@@ -21,7 +22,7 @@ def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any],
     Conditions of others are taken from what is stored now: they may be newer than those seen at generation.
     """
     current = store.find(key)
-    if current is None or current["metadata"].get("uid") != uid:
+    if current is None or read_pod_uid(current) != uid:
         return False
     old = current.get("status") or {}
     foreign = [c for c in old.get("conditions") or () if c.get("type") not in OWNED_CONDITIONS]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from podhost.aiokit.clock import Clock
-from podhost.api.objects import all_containers
+from podhost.api.objects import all_containers, read_pod_uid
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import RuntimeService
 from podhost.cri.stats import ContainerStats, ContainerUsage, MemoryUsage, NodeUsage, Rates
@@ -31,7 +31,7 @@ class UsageObserver:
 
     async def observe_pods(self, pods: Sequence[Mapping[str, Any]]) -> dict[PodUID, tuple[ContainerUsage, ...]]:
         """See :class:`podhost.cri.stats.UsageApi`."""
-        uids = [PodUID(pod["metadata"]["uid"]) for pod in pods]
+        uids = [PodUID(read_pod_uid(pod)) for pod in pods]
         stats = await self._runtime.list_container_stats(uids)
         starts = {each.id: self._find_start(each) for each in stats}
         unknown = sorted({each.pod_uid for each in stats if starts[each.id] is None and each.cpu is not None})

@@ -6,8 +6,9 @@ import copy
 from typing import Any
 
 from podhost.api.defaulting import default_pod
+from podhost.api.objects import MIRROR_ANNOTATION
 from podhost.api.strategies import prepare_ephemeral_containers_update
-from podhost.api.validation.pods import MIRROR_ANNOTATION, validate_ephemeral_containers_update
+from podhost.api.validation.pods import validate_ephemeral_containers_update
 
 
 def make(*ephemeral: dict[str, Any], **metadata: Any) -> dict[str, Any]:

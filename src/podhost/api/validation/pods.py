@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import names
 from podhost.api.field_errors import FieldError, Path, go_quote
-from podhost.api.objects import Object
+from podhost.api.objects import MIRROR_ANNOTATION, Object, is_mirror_pod
 from podhost.api.validation.containers import (
     PodContext,
     validate_containers,
@@ -23,8 +23,7 @@ from podhost.api.validation.security import validate_pod_security
 from podhost.api.validation.volumes import validate_volumes
 
 _SPEC = Path("spec")
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-"""On the API object that stands for a static pod; the value is the hash of that pod's configuration."""
+_MIRROR = Path("metadata").child("annotations").key(MIRROR_ANNOTATION)
 _MAX_INT32 = 2**31 - 1
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -43,18 +42,30 @@ def validate_pod(pod: Object) -> list[FieldError]:
     if spec.get("nodeName") and spec.get("schedulingGates"):
         detail = "cannot be set until all schedulingGates have been cleared"
         errors.append(_SPEC.child("nodeName").forbidden(detail))
+    if is_mirror_pod(pod) and not spec.get("nodeName"):
+        value = pod["metadata"]["annotations"][MIRROR_ANNOTATION]
+        errors.append(_MIRROR.invalid(value, "must set spec.nodeName if mirror pod annotation is set"))
     return errors
 
 
 def validate_pod_update(new: Object, old: Object) -> list[FieldError]:
     """A changed pod: valid in itself, and only what may change has changed."""
-    errors = validate_pod_spec(new.get("spec") or {}, _SPEC)
+    errors = _validate_mirror_annotation(new, old) + validate_pod_spec(new.get("spec") or {}, _SPEC)
     return errors + validate_spec_changes(new.get("spec") or {}, old.get("spec") or {}, _SPEC)
+
+
+def _validate_mirror_annotation(new: Object, old: Object) -> list[FieldError]:
+    values = [((pod.get("metadata") or {}).get("annotations") or {}).get(MIRROR_ANNOTATION) for pod in (new, old)]
+    if values[0] == values[1]:
+        return []
+    if values[1] is None:
+        return [_MIRROR.forbidden("may not add mirror pod annotation")]
+    return [_MIRROR.forbidden("may not remove or update mirror pod annotation")]
 
 
 def validate_ephemeral_containers_update(new: Object, old: Object) -> list[FieldError]:
     """A pod that gets ephemeral containers: those that it has stay as they are."""
-    if MIRROR_ANNOTATION in ((old.get("metadata") or {}).get("annotations") or {}):
+    if is_mirror_pod(old):
         return [Path("").forbidden("static pods do not support ephemeral containers")]
     errors = validate_pod_spec(new.get("spec") or {}, _SPEC)
     at = _SPEC.child("ephemeralContainers")
