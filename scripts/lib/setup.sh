@@ -19,6 +19,7 @@ package_of() {
     htpasswd:fedora) echo httpd-tools ;;
     htpasswd:arch) echo apache ;;
     busybox:debian) echo busybox-static ;;
+    man:*) echo man-db ;;
     conntrack:fedora | conntrack:arch) echo conntrack-tools ;;
     docker-registry:fedora) echo docker-distribution ;;
     mmdebstrap:arch) echo debootstrap ;;

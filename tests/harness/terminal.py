@@ -1,4 +1,4 @@
-"""The command ``podhost`` on a real terminal: a pty of a given size."""
+"""Commands on a real terminal: a pty of a given size."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|.\x08")
+"""Control sequences, and characters that are struck over."""
 
 
 @dataclass
@@ -64,14 +65,14 @@ class Terminal:
 
 
 @contextmanager
-def podhost_on_terminal(
-    environment: Mapping[str, str], *args: str, columns: int = 80, lines: int = 24
+def on_terminal(
+    environment: Mapping[str, str], command: Sequence[str], *, columns: int = 80, lines: int = 24
 ) -> Iterator[Terminal]:
-    """Run ``podhost ARGS`` on a terminal of its own, so that Ctrl-C reaches it as a key."""
+    """Run a command on a terminal of its own, so that Ctrl-C reaches it as a key."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "podhost.cli.main", *args],
+        command,
         env={**environment, "TERM": "xterm-256color", "LANG": "C.UTF-8"},
         stdin=slave,
         stdout=slave,
@@ -87,3 +88,9 @@ def podhost_on_terminal(
             process.send_signal(signal.SIGKILL)
         process.wait()
         os.close(master)
+
+
+def podhost_on_terminal(
+    environment: Mapping[str, str], *args: str, columns: int = 80
+) -> AbstractContextManager[Terminal]:
+    return on_terminal(environment, [sys.executable, "-m", "podhost.cli.main", *args], columns=columns)

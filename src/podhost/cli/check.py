@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from podhost.manifests.faults import Fault
     from podhost.manifests.report import TextReport
 
+_EXAMPLES = """\
+exit codes:
+  0    nothing is wrong
+  1    there are faults; with --strict also: warnings
+  2    a file cannot be read
+  3    no faults, but --diff shows changes
+
+examples:
+  podhost check pod.yaml
+  podhost check --diff manifests/          also what `up` would change
+  podhost check -o github manifests/       annotations for a pull request
+  kustomize build . | podhost check --strict -
+"""
 EXIT_FAULTS, EXIT_UNREADABLE, EXIT_DIFFERS = 1, 2, 3
 
 
@@ -30,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="warnings are faults too")
     parser.add_argument("--diff", action="store_true", help="also show what `up` would change in what runs")
-    parser.epilog = (
-        "exit codes: 0 nothing wrong; 1 faults; 2 a file cannot be read; 3 no faults, but --diff shows changes\n\n"
-        "examples:\n"
-        "  podhost check pod.yaml\n"
-        "  podhost check -o github manifests/\n"
-        "  kustomize build . | podhost check --strict -"
-    )
+    parser.epilog = _EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,9 @@ from podhost.cli.terminal import has_colour, say
 
 _TRACE_S = 1.0
 _EXAMPLES = """\
-exit code: 0 when nothing is wrong, 1 when there is a problem
+exit codes:
+  0    nothing is wrong
+  1    there is a problem
 
 examples:
   podhost diagnose mc3

@@ -17,7 +17,14 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=("json",))
-    parser.epilog = "exit codes: 0 podhost can run here (perhaps with warnings); 1 something that it needs is missing"
+    parser.epilog = (
+        "exit codes:\n"
+        "  0    podhost can run here, perhaps with warnings\n"
+        "  1    something that it needs is missing\n\n"
+        "examples:\n"
+        "  sudo podhost doctor\n"
+        "  podhost doctor -o json | jq '.[] | select(.state == \"fail\")'\n"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

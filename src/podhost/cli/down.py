@@ -25,6 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "targets", nargs="+", metavar="FILE|POD", help="manifests, or names: POD, pod/NAME, service/NAME …"
     )
+    parser.epilog = (
+        "exit codes:\n"
+        "  0    all is gone; a manifest's object may have been gone before\n"
+        "  1    something that was named was not there, or is still there after --timeout\n\n"
+        "examples:\n"
+        "  podhost down pod.yaml                    what up has made\n"
+        "  podhost down manifests/ --now            one second of grace\n"
+        "  podhost down web service/web             by name\n"
+    )
     parser.add_argument("--now", action="store_true", help="one second of grace instead of the pod's own")
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="how long to wait (120)")
 

@@ -22,6 +22,15 @@ from podhost.errors import UnavailableError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "podhost exec [-i] [-t] [-c CONTAINER] POD -- COMMAND [ARG …]"
+    parser.epilog = (
+        "exit codes:\n"
+        "  N    the command's own\n"
+        "  1    it could not be run\n\n"
+        "examples:\n"
+        "  podhost exec web -- ls -l /etc           in the first container\n"
+        "  podhost exec -it web -c app -- sh        a shell\n"
+        "  podhost exec -i db -- psql < dump.sql    with stdin\n"
+    )
     parser.add_argument("pod", metavar="POD")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the command, after --")
     parser.add_argument("-c", "--container", metavar="NAME", default="", help="default: the first container")

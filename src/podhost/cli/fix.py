@@ -11,19 +11,25 @@ from podhost.cli.failure import HintedError
 from podhost.cli.manifest_sources import is_url, list_sources, read_source
 from podhost.cli.terminal import has_colour, paint, say
 
+_EXAMPLES = """\
+Without --yes a terminal is asked; elsewhere the change is only shown.
+
+exit codes:
+  0    nothing is wrong (any more)
+  1    something is left to do by hand, or nothing was written
+
+examples:
+  podhost fix pod.yaml                     show the change, then ask
+  podhost fix --yes manifests/
+  podhost fix - < pod.yaml > mended.yaml
+"""
 EXIT_UNMENDED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="files, directories, or - (stdin to stdout)")
     parser.add_argument("-y", "--yes", "--write", dest="yes", action="store_true", help="write without asking")
-    parser.epilog = (
-        "Without --yes a terminal is asked; elsewhere the change is only shown.\n\n"
-        "exit codes: 0 nothing is wrong (any more); 1 something is left to do by hand, or nothing was written\n\n"
-        "examples:\n"
-        "  podhost fix pod.yaml\n"
-        "  podhost fix --yes manifests/"
-    )
+    parser.epilog = _EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,6 +23,14 @@ _FILE_TRANSPORTS = ("docker-archive", "oci-archive", "oci", "dir")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n"
+        "  podhost image pull nginx:1.27\n"
+        "  podhost image load app.tar               docker save, or an OCI archive\n"
+        "  podhost image load docker-daemon:app:1   out of a docker that runs here\n"
+        "  podhost image build -t app .\n"
+        "  podhost image ls\n"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     pull = verbs.add_parser("pull", help="fetch from a registry, with your docker or podman credentials")
     pull.add_argument("refs", nargs="+", metavar="IMAGE")

@@ -17,7 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merge", action="store_true", help="add it to ~/.kube/config and make it current there")
     parser.add_argument("--stdout", action="store_true", help="print the kubeconfig itself instead")
     parser.add_argument("--output", "-o", metavar="FILE", help="write it there (default: ~/.kube/podhost-INSTANCE)")
-    parser.epilog = "export KUBECONFIG=$(podhost kubeconfig)"
+    parser.epilog = (
+        "examples:\n"
+        "  export KUBECONFIG=$(podhost kubeconfig)  for kubectl, helm, k9s …\n"
+        "  podhost kubeconfig --merge               beside your other clusters\n"
+        "  podhost kubeconfig --stdout\n"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

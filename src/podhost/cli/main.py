@@ -37,6 +37,8 @@ COMMANDS: dict[str, str] = {
     "serve": "run the daemon in the foreground",
     "stop": "end the daemon",
     "kubeconfig": "write a kubeconfig for kubectl and print its path",
+    "completion": "print the completion script for bash, zsh or fish",
+    "man": "show a manual page, or write all of them",
     "version": "print the versions of client and daemon",
 }
 
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"podhost: unknown command '{name}'\nRun 'podhost --help' for the list of commands.", file=sys.stderr)
         return EXIT_USAGE
-    command = cast(Command, importlib.import_module(f"podhost.cli.{name}"))
+    command = load_command(name)
     parser = build_parser(name, command)
     try:
         args = parser.parse_args(words)
@@ -81,6 +83,15 @@ def find_command(words: Sequence[str]) -> int | None:
         elif not word.startswith("-"):
             return index
     return None
+
+
+def load_command(name: str) -> Command:
+    return cast(Command, importlib.import_module(f"podhost.cli.{name}"))
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Parser of a command by its name, for completion and manual."""
+    return build_parser(name, load_command(name))
 
 
 def build_parser(name: str, command: Command) -> argparse.ArgumentParser:

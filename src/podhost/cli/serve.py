@@ -13,6 +13,12 @@ from podhost.cli.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n"
+        "  sudo podhost serve                       in the foreground, as a service does\n"
+        "  sudo podhost serve -d                    in the background\n"
+        "  sudo podhost --instance two serve -d --api-port 0\n"
+    )
     parser.add_argument("-d", "--detach", action="store_true", help="run it in the background; return when it is ready")
     parser.add_argument("daemon_flags", nargs="*", metavar="-- DAEMON FLAGS", help="see: podhost serve -- --help")
     for flag, help_text in DAEMON_FLAGS.items():

@@ -19,6 +19,15 @@ from podhost.errors import UnavailableError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "exit codes:\n"
+        "  0    it has ended, or did not run\n"
+        "  1    pods run, or it did not end in time\n\n"
+        "examples:\n"
+        "  podhost stop                             refuses while pods run\n"
+        "  podhost stop --force --now               with all pods, quickly\n"
+        "  podhost stop --leave-pods                the next daemon adopts them\n"
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--force", "--pods", "--all-pods", dest="force", action="store_true", help="delete all pods first"

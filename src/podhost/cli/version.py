@@ -13,6 +13,7 @@ from podhost.errors import PodhostError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "examples:\n  podhost version\n  podhost version -o json | jq -r .client.version\n"
     parser.add_argument("-o", "--output", choices=("json",))
     parser.add_argument("--client", action="store_true", help="do not ask the daemon")
 
