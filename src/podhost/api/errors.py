@@ -65,6 +65,15 @@ def already_exists(resource: str, name: str, group: str = "") -> ApiError:
     return ApiError(409, "AlreadyExists", message, _details(resource, group, name))
 
 
+def generated_name_taken(resource: str, name: str, group: str = "") -> ApiError:
+    """Every name that was generated exists already; the client may try again."""
+    error = already_exists(resource, name, group)
+    detail = "the server was not able to generate a unique name for the object"
+    return ApiError(
+        409, "AlreadyExists", f"{error.message}, {detail}", {**(error.details or {}), "retryAfterSeconds": 1}
+    )
+
+
 def conflict(resource: str, name: str, group: str = "", detail: str = OPTIMISTIC_LOCK) -> ApiError:
     message = f"Operation cannot be fulfilled on {qualified(resource, group)} {go_quote(name)}: {detail}"
     return ApiError(409, "Conflict", message, _details(resource, group, name))

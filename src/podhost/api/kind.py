@@ -86,6 +86,10 @@ class Kind:
     """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
     unconditional_update: bool = True
     """An update without resourceVersion overwrites."""
+    create_on_update: bool = False
+    """An update of an object that is not there creates it."""
+    returns_deleted: bool = False
+    """A deletion answers with the object as it was last, not with a Status."""
 
     @property
     def group_version(self) -> str:

@@ -46,6 +46,7 @@ POD = Kind(
     selectable_fields=selectors.pod_fields,
     warnings=messages.pod_warnings,
     graceful=True,
+    returns_deleted=True,
 )
 SERVICE = Kind(
     kind="Service",
@@ -66,6 +67,8 @@ SERVICE = Kind(
     row=tables.service_row,
     selectable_fields=selectors.service_fields,
     warnings=messages.service_warnings,
+    create_on_update=True,
+    returns_deleted=True,
 )
 CONFIG_MAP = Kind(
     kind="ConfigMap",
@@ -142,6 +145,7 @@ ENDPOINTS = Kind(
     columns=tables.ENDPOINTS_COLUMNS,
     row=tables.endpoints_row,
     warnings=messages.endpoints_warnings,
+    create_on_update=True,
 )
 ENDPOINT_SLICE = Kind(
     kind="EndpointSlice",
@@ -170,6 +174,7 @@ EVENT = Kind(
     row=tables.event_row,
     table_order=tables.event_order,
     selectable_fields=selectors.event_fields,
+    create_on_update=True,
 )
 SERVICE_ACCOUNT = Kind(
     kind="ServiceAccount",
@@ -180,6 +185,7 @@ SERVICE_ACCOUNT = Kind(
     short_names=("sa",),
     columns=tables.SERVICE_ACCOUNT_COLUMNS,
     row=tables.service_account_row,
+    returns_deleted=True,
 )
 RUNTIME_CLASS = Kind(
     kind="RuntimeClass",
@@ -205,6 +211,7 @@ LEASE = Kind(
     columns=tables.LEASE_COLUMNS,
     row=tables.lease_row,
     unconditional_update=False,
+    create_on_update=True,
 )
 
 KINDS: tuple[Kind, ...] = (

@@ -65,7 +65,7 @@ def _directed_object(patch: dict[str, Any]) -> dict[str, Any]:
         return {key: copy.deepcopy(value) for key, value in patch.items() if key != _PATCH}
     if patch[_PATCH] == "delete":
         return {}
-    raise PatchError(f"unknown patch type: {_show(patch[_PATCH])} in map: {_show(patch)}")
+    raise PatchError(f"unknown patch type: {show_go_value(patch[_PATCH])} in map: {show_go_value(patch)}")
 
 
 def _put(merged: dict[str, Any], key: str, value: Any) -> None:
@@ -176,7 +176,7 @@ def _apply_item_directives(old: list[Any], patch: list[Any], merge_key: str) -> 
         elif directive == "merge":
             raise PatchError("merging lists cannot yet be specified in the patch")
         else:
-            raise PatchError(f"unknown patch type: {_show(directive)} in map: {_show(item)}")
+            raise PatchError(f"unknown patch type: {show_go_value(directive)} in map: {show_go_value(item)}")
     return ([] if replaced else kept), items
 
 
@@ -195,7 +195,7 @@ def _merge_items(old: list[Any], patch: list[Any], field: Field) -> list[Any]:
 
 def _key_of(item: Any, merge_key: str) -> Any:
     if not isinstance(item, dict) or merge_key not in item:
-        raise PatchError(f"map: {_show(item)} does not contain declared merge key: {merge_key}")
+        raise PatchError(f"map: {show_go_value(item)} does not contain declared merge key: {merge_key}")
     return item[merge_key]
 
 
@@ -203,12 +203,12 @@ def _has_key(item: Any, merge_key: str, value: Any) -> bool:
     return isinstance(item, dict) and merge_key in item and item[merge_key] == value
 
 
-def _show(value: Any) -> str:
+def show_go_value(value: Any) -> str:
     """As Go prints a value."""
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_show(child)}" for key, child in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{key}:{show_go_value(child)}" for key, child in sorted(value.items())) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_show, value)) + "]"
+        return "[" + " ".join(map(show_go_value, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     return "<nil>" if value is None else str(value)
@@ -264,9 +264,9 @@ def _check_order(items: list[Any], order: list[Any], merge_key: str) -> None:
     for item in items:
         directed = merge_key and isinstance(item, dict) and _PATCH in item
         if not directed and not any(name == _identity(item, merge_key) for name in names):
-            raise PatchError(
-                f"The order in patch list:\n{_show(items)}\n doesn't match {_ORDER[:-1]} list:\n{_show(order)}\n"
-            )
+            shown, wanted = show_go_value(items), show_go_value(order)
+            detail = f"The order in patch list:\n{shown}\n doesn't match {_ORDER[:-1]} list:\n{wanted}\n"
+            raise PatchError(detail)
 
 
 def _identity(item: Any, merge_key: str) -> Any:

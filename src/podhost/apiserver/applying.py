@@ -10,7 +10,8 @@ from podhost.api.errors import ApiError
 from podhost.apiserver import bodies, identity
 from podhost.apiserver.call import Call
 from podhost.apiserver.registry import Registry
-from podhost.apiserver.write_options import read_write_options
+from podhost.apiserver.write_options import FieldValidation, read_write_options
+from podhost.apiserver.yaml_duplicates import find_duplicate_keys
 
 Obj = dict[str, Any]
 
@@ -25,6 +26,7 @@ async def apply_object(call: Call, registry: Registry) -> tuple[Obj, bool]:
     """
     options = read_write_options(call, "PatchOptions", apply=True)
     config = await _read_config(call)
+    await _check_duplicates(call, options.validation)
 
     def decode(document: Obj) -> Obj:
         obj = bodies.decode_object(call, document, call.kind, options.validation)
@@ -65,6 +67,17 @@ async def _read_config(call: Call) -> Obj:
         )
     bodies.check_kind(document, kind)
     return document
+
+
+async def _check_duplicates(call: Call, validation: FieldValidation) -> None:
+    duplicates = [] if validation == "Ignore" else find_duplicate_keys(await bodies.read_body(call))
+    if validation == "Warn":
+        call.warnings.extend(duplicates)
+    elif duplicates:
+        listed = "".join(f"\n  {text}" for text in duplicates)
+        raise errors.bad_request(
+            f"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:{listed}"
+        )
 
 
 def _untyped(call: Call, config: Obj, error: TypedError) -> ApiError:

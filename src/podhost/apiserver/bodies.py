@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,18 +11,22 @@ import yaml
 from aiohttp import web
 
 from podhost.api import errors
+from podhost.api.errors import ApiError
 from podhost.api.kind import Kind
 from podhost.api.kinds import kind_of
+from podhost.api.strict import find_strict_problems, has_duplicates
 from podhost.api.structure import check_structure
 from podhost.apiserver import protobuf
 from podhost.apiserver.call import Call
 from podhost.apiserver.write_options import FieldValidation
+from podhost.apiserver.yaml_duplicates import find_duplicate_keys
 from podhost.apiserver.yaml_limits import check_yaml_limits
 
 Obj = dict[str, Any]
 
 JSON = "application/json"
 YAML = "application/yaml"
+_YAML_TYPES = (YAML, "application/x-yaml", "text/yaml")
 _ACCEPTED = (JSON, YAML, protobuf.MEDIA_TYPE)
 _THREAD_ABOVE_BYTES = 32 << 10
 
@@ -67,7 +72,7 @@ async def parse_document(body: bytes, media: str) -> Any:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise errors.bad_request(f"the body is not JSON: {error}") from error
-    if media in (YAML, "application/x-yaml", "text/yaml"):
+    if media in _YAML_TYPES:
         return await parse_yaml(body)
     if media == protobuf.MEDIA_TYPE:
         return protobuf.decode_body(body)
@@ -93,20 +98,52 @@ async def read_object(call: Call, kind: Kind, validation: FieldValidation) -> Ob
             f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
             "json parse error: unexpected end of JSON input"
         )
-    return decode_object(call, document, kind, validation)
+    problems = None if validation == "Ignore" else _find_duplicates(call, await read_body(call), kind)
+    return decode_object(call, document, kind, validation, problems=problems)
 
 
-def decode_object(call: Call, document: Obj, kind: Kind, validation: FieldValidation) -> Obj:
-    """Check a document against its kind.  Raises ApiError (400)."""
+def decode_object(
+    call: Call,
+    document: Obj,
+    kind: Kind,
+    validation: FieldValidation,
+    *,
+    problems: list[str] | None = None,
+    reject: Callable[[str], ApiError] | None = None,
+) -> Obj:
+    """Check a document against its kind.
+
+    ``problems`` are those of strict decoding when they are known already, ``reject`` makes the error of a document
+    that cannot be decoded.  Raises ApiError (400, or what ``reject`` makes).
+    """
     check_kind(document, kind)
+    reject = reject or (lambda cause: errors.cannot_be_handled(kind.kind, kind.group_version, cause))
     result = check_structure(document, kind.schema)
     if result.type_errors:
-        raise errors.cannot_be_handled(kind.kind, kind.group_version, ", ".join(result.type_errors))
-    _report_unknown(call, kind, result.unknown_fields, validation)
+        raise reject(", ".join(result.type_errors))
+    found = [*dict.fromkeys(result.unknown_fields if problems is None else problems)]
+    if found and validation == "Strict":
+        raise reject(errors.strict_decoding_error(found))
+    if validation == "Warn":
+        call.warnings.extend(found)
     obj = result.document
     obj["apiVersion"], obj["kind"] = kind.group_version, kind.kind
     obj.setdefault("metadata", {})
     return obj
+
+
+def _find_duplicates(call: Call, body: bytes, kind: Kind) -> list[str] | None:
+    """All problems of strict decoding when keys are there twice; ``None`` when none is."""
+    media = media_type(call.request)
+    if media == JSON:
+        return find_strict_problems(body, kind.schema) if has_duplicates(body) else None
+    if media not in _YAML_TYPES:
+        return None
+    duplicates = find_duplicate_keys(body)
+    if not duplicates:
+        return None
+    document = _parse_yaml(body)
+    return [*duplicates, *check_structure(document, kind.schema).unknown_fields]
 
 
 def check_kind(document: Obj, kind: Kind) -> None:
@@ -123,15 +160,6 @@ def check_kind(document: Obj, kind: Kind) -> None:
     raise errors.bad_request(
         f'{name} in version "{version}" cannot be handled as a {kind.kind}: the object is of another kind'
     )
-
-
-def _report_unknown(call: Call, kind: Kind, unknown: list[str], validation: FieldValidation) -> None:
-    if not unknown or validation == "Ignore":
-        return
-    if validation == "Warn":
-        call.warnings.extend(dict.fromkeys(unknown))
-        return
-    raise errors.cannot_be_handled(kind.kind, kind.group_version, errors.strict_decoding_error(unknown))
 
 
 def _parse_yaml(body: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +11,8 @@ from podhost.api.time import format_time, parse_time
 
 Obj = dict[str, Any]
 
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+"""Finalizers of the garbage collector."""
 _DEFAULT_POD_GRACE_S = 30
 _MAX_GRACE_S = 2**31 - 1
 """Any more, and the deadline is not a date."""
@@ -23,6 +26,8 @@ class DeleteOptions:
     uid: str | None = None
     resource_version: str | None = None
     propagation_policy: str | None = None
+    orphan_dependents: bool | None = None
+    """The old form of ``propagation_policy``."""
     dry_run: bool = False
 
 
@@ -48,9 +53,10 @@ Decision = RemoveNow | MarkDeleted | AlreadyDeleting
 
 def compute_deletion(resource: str, obj: Obj, options: DeleteOptions, now: datetime) -> Decision:
     """What to do.  Never changes ``obj``."""
+    obj = _with_propagation(obj, options)
     metadata = obj["metadata"]
     if "deletionTimestamp" in metadata:
-        return _delete_again(obj, options)
+        return _delete_again(resource, obj, options)
     grace_s = _grace_s(resource, obj, options)
     if resource == "namespaces":
         marked = _mark(obj, 0, now)
@@ -58,6 +64,27 @@ def compute_deletion(resource: str, obj: Obj, options: DeleteOptions, now: datet
     if grace_s > 0 or metadata.get("finalizers"):
         return MarkDeleted(_mark(obj, grace_s, now))
     return RemoveNow()
+
+
+def compute_finalizers(finalizers: Sequence[str], options: DeleteOptions) -> list[str]:
+    """Finalizers at deletion: those of the garbage collector follow the policy, or else stay as they are."""
+    orphan, foreground = ORPHAN in finalizers, FOREGROUND in finalizers and ORPHAN not in finalizers
+    if options.orphan_dependents is not None:
+        orphan, foreground = options.orphan_dependents, False
+    elif options.propagation_policy is not None:
+        orphan = options.propagation_policy == "Orphan"
+        foreground = options.propagation_policy == "Foreground"
+    kept = [name for name in finalizers if name not in (ORPHAN, FOREGROUND)]
+    return [*kept, *([ORPHAN] if orphan else []), *([FOREGROUND] if foreground else [])]
+
+
+def _with_propagation(obj: Obj, options: DeleteOptions) -> Obj:
+    before = obj["metadata"].get("finalizers") or []
+    after = compute_finalizers(before, options)
+    if after == before:
+        return obj
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "finalizers"}
+    return {**obj, "metadata": {**metadata, "finalizers": after} if after else metadata}
 
 
 def is_released(resource: str, obj: Obj) -> bool:
@@ -70,8 +97,11 @@ def is_released(resource: str, obj: Obj) -> bool:
     return not metadata.get("deletionGracePeriodSeconds")
 
 
-def _delete_again(obj: Obj, options: DeleteOptions) -> Decision:
+def _delete_again(resource: str, obj: Obj, options: DeleteOptions) -> Decision:
     metadata = obj["metadata"]
+    if resource != "pods":
+        # Without a grace period, only the policy can be new.
+        return MarkDeleted(obj) if metadata.get("finalizers") or resource == "namespaces" else RemoveNow()
     old_s = metadata.get("deletionGracePeriodSeconds") or 0
     new_s = options.grace_period_s
     if new_s is None or new_s >= old_s:

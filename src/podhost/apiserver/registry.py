@@ -81,8 +81,11 @@ class Registry:
             try:
                 return self._store_new(kind, namespace, obj, dry_run=dry_run)
             except ExistsError as error:
-                if not generated or attempt == _GENERATE_NAME_ATTEMPTS - 1:
-                    raise errors.already_exists(kind.plural, obj["metadata"]["name"], kind.group) from error
+                name = obj["metadata"]["name"]
+                if not generated:
+                    raise errors.already_exists(kind.plural, name, kind.group) from error
+                if attempt == _GENERATE_NAME_ATTEMPTS - 1:
+                    raise errors.generated_name_taken(kind.plural, name, kind.group) from error
         raise AssertionError("unreachable")
 
     def update(
@@ -189,6 +192,9 @@ class Registry:
         bound = assign(copy(pod))
         if not dry_run:
             self._store.update(_key(kinds.POD, namespace, name), bound)
+
+    def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        return self._store.find(_key(kind, namespace, name)) is not None
 
     def ensure_namespace(self, name: str) -> None:
         """Make a namespace that the system needs.  Idempotent."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from podhost.aiokit.clock import Clock
@@ -12,6 +12,7 @@ from podhost.api import errors
 from podhost.apiserver import answers, bodies, identity, negotiation
 from podhost.apiserver.applying import APPLY_PATCH, apply_object
 from podhost.apiserver.call import Call
+from podhost.apiserver.delete_options import read_delete_options
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.listing import Page, paginate
 from podhost.apiserver.negotiation import Representation, View, negotiate
@@ -67,6 +68,10 @@ class ResourceHandlers:
         body = await bodies.read_object(call, call.kind, options.validation)
         identity.check_name(body["metadata"], call.name)
         identity.check_namespace(call.kind, body["metadata"], call.namespace)
+        missing = not self._registry.exists(call.kind, call.namespace, call.name)
+        if missing and call.kind.create_on_update and not call.route.subresource:
+            obj = self._registry.create(call.kind, call.namespace, body, writer=options.writer, dry_run=options.dry_run)
+            return await self._answer_written(call, obj, code=201)
         return await self._change(call, lambda _: body, options)
 
     async def patch(self, call: Call) -> web.StreamResponse:
@@ -77,7 +82,9 @@ class ResourceHandlers:
         patch = await read_patch(call)
 
         def change(current: Obj) -> Obj:
-            patched = bodies.decode_object(call, patch(current), call.kind, options.validation)
+            document = patch.apply(current)
+            reject = functools.partial(patch.reject, document)
+            patched = bodies.decode_object(call, document, call.kind, options.validation, reject=reject)
             identity.check_name(patched["metadata"], call.name)
             identity.check_namespace(call.kind, patched["metadata"], call.namespace)
             return patched
@@ -87,7 +94,7 @@ class ResourceHandlers:
     async def delete(self, call: Call) -> web.StreamResponse:
         options = await read_delete_options(call)
         deleted = self._registry.delete(call.kind, call.namespace, call.name, options)
-        if call.kind.graceful or not deleted.gone:
+        if call.kind.returns_deleted or not deleted.gone:
             return await self._answer_object(call, deleted.object)
         return await self._answer(call, _deleted_status(call, deleted.object), negotiation.PLAIN)
 
@@ -179,37 +186,6 @@ class ResourceHandlers:
     async def _answer(self, call: Call, document: Obj, shape: Representation, *, code: int = 200) -> web.StreamResponse:
         limit = self._settings.gzip_above_bytes
         return await answers.answer(call, document, code=code, as_yaml=shape.yaml, gzip_above_bytes=limit)
-
-
-class _Preconditions(msgspec.Struct, rename="camel"):
-    uid: str | None = None
-    resource_version: str | None = None
-
-
-class _DeleteOptionsBody(msgspec.Struct, rename="camel"):
-    grace_period_seconds: int | None = None
-    preconditions: _Preconditions | None = None
-    propagation_policy: str | None = None
-    orphan_dependents: bool | None = None
-    dry_run: list[str] | None = None
-
-
-async def read_delete_options(call: Call) -> DeleteOptions:
-    """From the body, or else the query.  Raises ApiError (400)."""
-    document = await bodies.read_document(call)
-    try:
-        body = msgspec.convert(document, _DeleteOptionsBody)
-    except msgspec.ValidationError as error:
-        raise errors.cannot_be_handled("DeleteOptions", "v1", str(error)) from error
-    preconditions = body.preconditions or _Preconditions()
-    grace_s = body.grace_period_seconds
-    return DeleteOptions(
-        grace_period_s=call.integer("gracePeriodSeconds") if grace_s is None else grace_s,
-        uid=preconditions.uid,
-        resource_version=preconditions.resource_version,
-        propagation_policy=body.propagation_policy or call.text("propagationPolicy") or None,
-        dry_run=call.dry_run or body.dry_run == ["All"],
-    )
 
 
 def _deleted_status(call: Call, obj: Obj) -> Obj:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from podhost.apiserver.deletion import (
+    FOREGROUND,
+    ORPHAN,
     AlreadyDeleting,
     DeleteOptions,
     MarkDeleted,
     RemoveNow,
     compute_deletion,
+    compute_finalizers,
     is_released,
 )
 
@@ -100,3 +103,29 @@ def test_namespace_becomes_terminating_and_waits_for_its_finalizer() -> None:
 
 def test_pod_in_its_grace_period_is_not_released_by_an_update() -> None:
     assert not is_released("pods", pod(**DELETING))
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "after"),
+    [
+        (["a/b"], {}, ["a/b"]),
+        (["a/b"], {"propagation_policy": "Foreground"}, ["a/b", FOREGROUND]),
+        (["a/b"], {"propagation_policy": "Orphan"}, ["a/b", ORPHAN]),
+        ([ORPHAN], {"propagation_policy": "Background"}, []),
+        ([ORPHAN], {"propagation_policy": "Foreground"}, [FOREGROUND]),
+        ([FOREGROUND], {}, [FOREGROUND]),
+        ([ORPHAN, FOREGROUND], {}, [ORPHAN]),
+        ([], {"orphan_dependents": True}, [ORPHAN]),
+        ([FOREGROUND], {"orphan_dependents": False}, []),
+    ],
+)
+def test_propagation_is_a_finalizer(before: list[str], options: dict[str, Any], after: list[str]) -> None:
+    assert compute_finalizers(before, DeleteOptions(**options)) == after
+
+
+def test_a_waiting_object_follows_a_new_policy() -> None:
+    metadata = {"name": "a", "deletionTimestamp": "t", "deletionGracePeriodSeconds": 0, "finalizers": [FOREGROUND]}
+    orphaning = compute_deletion("configmaps", {"metadata": metadata}, DeleteOptions(propagation_policy="Orphan"), NOW)
+    assert orphaning == MarkDeleted({"metadata": {**metadata, "finalizers": [ORPHAN]}})
+    background = DeleteOptions(propagation_policy="Background")
+    assert compute_deletion("configmaps", {"metadata": metadata}, background, NOW) == RemoveNow()
