@@ -1,6 +1,6 @@
-"""``pods/exec`` and ``pods/attach`` over a WebSocket.
+"""``pods/exec`` and ``pods/attach``, over a WebSocket or SPDY.
 
-Two pumps run side by side: the client's messages into the session, the session's output to the client.  When all
+Two pumps run side by side: the client's input into the session, the session's output to the client.  When all
 output has been sent, the exit status follows and the connection is closed.  A client that vanishes ends the
 session.
 """
@@ -10,16 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from podhost.aiokit.completion import run_to_end
 from podhost.api import errors
 from podhost.apiserver import stream_protocol as protocol
+from podhost.apiserver.answers import to_api_error
 from podhost.apiserver.call import Call
-from podhost.apiserver.pod_containers import choose_container
+from podhost.apiserver.exec_clients import (
+    SPDY_PROTOCOLS,
+    ClientGoneError,
+    ExecClient,
+    StreamOptions,
+    WebSocketExecClient,
+    collect_streams,
+)
+from podhost.apiserver.pod_containers import check_host_assigned, choose_container
+from podhost.apiserver.spdy_upgrade import check_spdy_protocols, upgrade_to_spdy
+from podhost.apiserver.upgrade import UpgradedResponse, check_websocket_protocols, is_upgrade_to, open_websocket
 from podhost.cri.node import NodeApi
 from podhost.cri.runtime import ExecSession
 from podhost.errors import PodhostError
@@ -27,20 +37,7 @@ from podhost.errors import PodhostError
 Obj = dict[str, Any]
 OpenSession = Callable[[], Awaitable[ExecSession]]
 
-_MAX_MESSAGE_BYTES = 4 << 20
-_CLOSE_TIMEOUT_S = 5.0
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """Which streams the client wants."""
-
-    stdin: bool
-    stdout: bool
-    stderr: bool
-    tty: bool
 
 
 def read_stream_options(call: Call, *, kind: str) -> StreamOptions:
@@ -84,29 +81,20 @@ async def serve_attach(call: Call, pod: Obj, node: NodeApi) -> web.StreamRespons
 
 def _choose_container(call: Call, pod: Obj) -> str:
     container = choose_container(pod, call.text("container"))
-    if not (pod.get("spec") or {}).get("nodeName"):
-        raise errors.bad_request(f"pod {call.name} does not have a host assigned")
+    check_host_assigned(pod)
     return container
 
 
-def _check_upgrade(call: Call) -> None:
-    headers = call.request.headers
-    upgrade = headers.get("Upgrade", "").lower()
-    if upgrade != "websocket":
-        raise errors.bad_request(
-            "you must use a WebSocket upgrade (v5.channel.k8s.io or v4.channel.k8s.io), not SPDY"
-            if upgrade
-            else "Upgrade request required"
-        )
-    offered = {part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")}
-    if not offered & set(protocol.PROTOCOLS):
-        raise errors.bad_request(
-            f"none of the WebSocket protocols is supported; supported are: {', '.join(protocol.PROTOCOLS)}"
-        )
-
-
 async def _serve(call: Call, options: StreamOptions, start: OpenSession) -> web.StreamResponse:
-    _check_upgrade(call)
+    if is_upgrade_to(call.request, "websocket"):
+        return await _serve_websocket(call, options, start)
+    if is_upgrade_to(call.request, "spdy/3.1"):
+        return await _serve_spdy(call, options, start)
+    raise errors.bad_request("Upgrade request required")
+
+
+async def _serve_websocket(call: Call, options: StreamOptions, start: OpenSession) -> web.StreamResponse:
+    check_websocket_protocols(call.request, protocol.PROTOCOLS)
     session: ExecSession | None = None
     failure: Obj | None = None
     try:
@@ -115,90 +103,111 @@ async def _serve(call: Call, options: StreamOptions, start: OpenSession) -> web.
         # kube-apiserver has switched protocols when it learns of this from the node.  A refused upgrade would
         # have kubectl try SPDY, and show what that is refused with.
         failure = _failure_status(error)
-    socket = web.WebSocketResponse(
-        protocols=protocol.PROTOCOLS,
-        max_msg_size=_MAX_MESSAGE_BYTES,
-        compress=False,
-        timeout=_CLOSE_TIMEOUT_S,
-    )
     try:
-        await socket.prepare(call.request)
-        greeting = protocol.encode_greeting(stdout=options.stdout, stderr=options.stderr)
-        await socket.send_bytes(greeting)
+        socket = await open_websocket(call.request, protocol.PROTOCOLS)
+        client = WebSocketExecClient(socket)
+        await client.greet(options)
         if session is not None:
-            status = await _run_session(socket, session, options)
-        else:
-            status = failure
-        if status is not None and not socket.closed:
-            await socket.send_bytes(protocol.encode_status(status))
-            await socket.close()
-    except ConnectionError:
-        _log.debug("the client of %s/%s has gone", call.namespace, call.name)
+            await _run_session(client, session, options)
+        elif failure is not None:
+            await client.send_status(failure)
+        await client.close()
+        return socket
     finally:
         if session is not None:
             # The end of the connection may cancel us in the middle of it.
             await run_to_end(session.close())
-    return socket
 
 
-class _ClientGone(Exception):
-    """The client has closed the connection before the end."""
+async def _serve_spdy(call: Call, options: StreamOptions, start: OpenSession) -> web.StreamResponse:
+    check_spdy_protocols(call.request, SPDY_PROTOCOLS)
+    try:
+        session = await start()
+    except (PodhostError, errors.ApiError) as error:
+        return _refuse_spdy(error)
+    try:
+        version, connection = await upgrade_to_spdy(call.request, SPDY_PROTOCOLS)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(connection.run(), name="exec connection")
+            try:
+                client = await collect_streams(connection, version, options)
+                await _run_session(client, session, options)
+            except (ClientGoneError, ConnectionError):
+                _log.debug("the client of %s/%s has gone", call.namespace, call.name)
+            await connection.leave()
+            running.cancel()
+        return UpgradedResponse()
+    finally:
+        await run_to_end(session.close())
 
 
-async def _run_session(socket: web.WebSocketResponse, session: ExecSession, options: StreamOptions) -> Obj | None:
-    """Both pumps until the output ends; ``None`` when the client went first."""
+def _refuse_spdy(error: PodhostError | errors.ApiError) -> web.Response:
+    """As the kubelet refuses: in plain text, to which clients add that they were unable to upgrade."""
+    failure = to_api_error(error)
+    if failure.code < 500:
+        raise failure
+    text = failure.message
+    for prefix in ("Internal error occurred: ", "unable to upgrade connection: "):
+        text = text.removeprefix(prefix)
+    return web.Response(status=failure.code, text=text + "\n")
+
+
+class _SessionInput:
+    """The client's input into the session; what nobody wants is thrown away."""
+
+    def __init__(self, session: ExecSession, options: StreamOptions) -> None:
+        self._session = session
+        self._options = options
+        self._stdin_open = options.stdin
+
+    async def on_input(self, event: protocol.ClientEvent) -> None:
+        match event:
+            case protocol.StdinData(data) if self._stdin_open:
+                try:
+                    await self._session.write_stdin(data)
+                except ConnectionError:
+                    self._stdin_open = False  # closed by the process: the rest is thrown away, as with a pipe
+            case protocol.StdinEnd() if self._stdin_open:
+                self._stdin_open = False
+                await self._session.close_stdin()
+            case protocol.Resize(width, height) if self._options.tty:
+                await self._session.resize(width, height)
+
+
+async def _run_session(client: ExecClient, session: ExecSession, options: StreamOptions) -> None:
+    """Both directions until the output ends, then the status; nothing more when the client went first."""
     status: Obj | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(_pump_input(socket, session, options), name="exec input")
+            reader = group.create_task(client.run_input(_SessionInput(session, options)), name="exec input")
             try:
-                await _pump_output(socket, session, options)
+                await _pump_output(client, session, options)
                 status = protocol.build_exit_status(await session.wait())
             except PodhostError as error:
                 status = _failure_status(error)
             finally:
                 reader.cancel()
-    except* (_ClientGone, ConnectionError):
+    except* (ClientGoneError, ConnectionError):
         status = None
     except* protocol.ChannelError as group_error:
-        status = errors.bad_request(str(group_error.exceptions[0])).status
-    return status
+        status = errors.bad_request(str(_first_error(group_error))).status
+    if status is not None:
+        await client.send_status(status)
 
 
-async def _pump_output(socket: web.WebSocketResponse, session: ExecSession, options: StreamOptions) -> None:
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _pump_output(client: ExecClient, session: ExecSession, options: StreamOptions) -> None:
     wanted: dict[Literal["stdout", "stderr"], bool] = {"stdout": options.stdout, "stderr": options.stderr}
     while (chunk := await session.read()) is not None:
         stream, data = chunk
         if wanted[stream]:
-            await socket.send_bytes(protocol.encode_output(stream, data))
-
-
-async def _pump_input(socket: web.WebSocketResponse, session: ExecSession, options: StreamOptions) -> None:
-    """The client's messages into the session.  Raises _ClientGone at the end of the connection."""
-    stdin_open = options.stdin
-    chosen = socket.ws_protocol or protocol.V4
-    while True:
-        message = await socket.receive()
-        if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-            raise _ClientGone
-        data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
-        match protocol.decode_message(chosen, data):
-            case protocol.StdinData(data) if stdin_open:
-                stdin_open = await _write_stdin(session, data)
-            case protocol.StdinEnd() if stdin_open:
-                stdin_open = False
-                await session.close_stdin()
-            case protocol.Resize(width, height) if options.tty:
-                await session.resize(width, height)
-
-
-async def _write_stdin(session: ExecSession, data: bytes) -> bool:
-    """False when the process has closed its stdin: the rest of the input is thrown away, as with a pipe."""
-    try:
-        await session.write_stdin(data)
-    except ConnectionError:
-        return False
-    return True
+            await client.send_output(stream, data)
 
 
 def _failure_status(error: PodhostError | errors.ApiError) -> Obj:

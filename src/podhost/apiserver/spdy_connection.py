@@ -97,6 +97,8 @@ class SpdyConnection:
         self._may_read.set()
         self._unread_bytes = 0
         self._gone = False
+        self._leaving = False
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Take in what the client sends, until it leaves or breaks the protocol."""
@@ -129,18 +131,25 @@ class SpdyConnection:
         self._session.reply(stream.stream_id)
         await self._flush()
 
+    async def wait_gone(self) -> None:
+        """Until the client has left, or has broken the protocol."""
+        await self._ended.wait()
+
     async def leave(self) -> None:
         """Say goodbye, and wait a moment for the client to go.
 
         Closing at once with something unread would have the kernel throw away what the client has not read yet.
         """
+        self._leaving = True
+        self._may_read.set()
         try:
             if not self._gone:
                 self._session.go_away()
                 await self._flush()
-                async with asyncio.timeout(_LINGER_S):
-                    while await self._pipe.read():
-                        pass
+            async with asyncio.timeout(_LINGER_S):
+                await self._ended.wait()
+                while await self._pipe.read():
+                    pass
         except (ConnectionError, TimeoutError):
             pass
         await self._pipe.close()
@@ -193,6 +202,8 @@ class SpdyConnection:
                 stream = self._streams[stream_id] = SpdyStream(self, stream_id, headers)
                 self._opened.append(stream)
                 self._arrived.set()
+            case DataReceived() if self._leaving:
+                pass
             case DataReceived(stream_id, data) if stream_id in self._streams:
                 self._unread_bytes += len(data)
                 self._streams[stream_id].on_data(data)
@@ -222,6 +233,7 @@ class SpdyConnection:
         self._arrived.set()
         self._may_send.set()
         self._may_read.set()
+        self._ended.set()
 
     async def _flush(self) -> None:
         if data := self._session.take_output():

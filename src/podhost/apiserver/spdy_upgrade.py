@@ -34,6 +34,11 @@ def negotiate(headers: Sequence[str], supported: Sequence[str]) -> str:
     raise ApiError(403, "Forbidden", f"unable to upgrade: unable to negotiate protocol: {both}")
 
 
+def check_spdy_protocols(request: web.Request, supported: Sequence[str]) -> str:
+    """The stream protocol that is agreed on.  Raises ApiError when there is none in common."""
+    return negotiate(request.headers.getall(_PROTOCOL_HEADER, []), supported)
+
+
 async def upgrade_to_spdy(request: web.Request, supported: Sequence[str]) -> tuple[str, SpdyConnection]:
     """The stream protocol that was agreed on, and the connection.
 
@@ -41,6 +46,6 @@ async def upgrade_to_spdy(request: web.Request, supported: Sequence[str]) -> tup
         ApiError: There is no protocol in common.
         ConnectionError: The client has gone.
     """
-    protocol = negotiate(request.headers.getall(_PROTOCOL_HEADER, []), supported)
+    protocol = check_spdy_protocols(request, supported)
     headers = (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), (_PROTOCOL_HEADER, protocol))
     return protocol, SpdyConnection(await switch_protocols(request, headers))

@@ -1,7 +1,7 @@
-"""The protocols ``v4.channel.k8s.io`` and ``v5.channel.k8s.io`` of exec and attach, without I/O.
+"""The protocols of exec and attach, without I/O.
 
 Each binary WebSocket message begins with the number of its channel.  v5 adds channel 255, whose one byte names
-a channel that the sender has closed: the end of stdin.
+a channel that the sender has closed: the end of stdin.  Before v4 the status was plain text, and only for failures.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import msgspec
 
 V5 = "v5.channel.k8s.io"
 V4 = "v4.channel.k8s.io"
-PROTOCOLS = (V5, V4)
-"""In the order of our preference."""
+V4_BASE64 = "v4.base64.channel.k8s.io"
+UNVERSIONED, UNVERSIONED_BASE64 = "channel.k8s.io", "base64.channel.k8s.io"
+PROTOCOLS = (V5, V4, V4_BASE64, UNVERSIONED, UNVERSIONED_BASE64)
+"""Of WebSockets, in the order of our preference."""
+BASE64_PROTOCOLS = frozenset({V4_BASE64, UNVERSIONED_BASE64})
+"""Messages are text: the channel's digit, then base64."""
+RESIZABLE_PROTOCOLS = frozenset({V5, V4, "v3.channel.k8s.io"})
+"""Of SPDY: those with a stream for the terminal's size."""
+_STATUS_PROTOCOLS = frozenset({V5, V4, V4_BASE64})
 
 
 class Channel(IntEnum):
@@ -69,7 +76,7 @@ def decode_message(protocol: str, message: bytes) -> ClientEvent | None:
     if channel == Channel.STDIN:
         return StdinData(data) if data else None
     if channel == Channel.RESIZE:
-        return _decode_resize(data)
+        return decode_resize(data)
     if channel == Channel.CLOSE and protocol == V5:
         return _decode_close(data)
     return None
@@ -86,9 +93,11 @@ def encode_greeting(*, stdout: bool, stderr: bool) -> bytes:
     return bytes([channel])
 
 
-def encode_status(status: dict[str, Any]) -> bytes:
-    """The last message: how it ended, as a ``v1.Status``."""
-    return b"\x03" + msgspec.json.encode(status)
+def encode_status_text(protocol: str, status: dict[str, Any]) -> bytes:
+    """What the error channel says at the end; empty where a protocol says nothing of success."""
+    if protocol in _STATUS_PROTOCOLS:
+        return msgspec.json.encode(status)
+    return b"" if status.get("status") == "Success" else str(status.get("message", "")).encode()
 
 
 def build_exit_status(exit_code: int) -> dict[str, Any]:
@@ -104,7 +113,8 @@ def build_exit_status(exit_code: int) -> dict[str, Any]:
     }
 
 
-def _decode_resize(data: bytes) -> Resize | None:
+def decode_resize(data: bytes) -> Resize | None:
+    """A terminal's size; ``None`` for one that no terminal has.  Raises ChannelError."""
     try:
         size = msgspec.json.decode(data, type=_TerminalSize)
     except msgspec.DecodeError as error:

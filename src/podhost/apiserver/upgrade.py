@@ -156,6 +156,14 @@ def offered_websocket_protocols(request: web.Request) -> list[str]:
     return [part.strip() for line in lines for part in line.split(",") if part.strip()]
 
 
+def check_websocket_protocols(request: web.Request, protocols: tuple[str, ...]) -> None:
+    """Raises ApiError (400) when the client offers subprotocols, but none of these."""
+    offered = offered_websocket_protocols(request)
+    if offered and not set(offered) & set(protocols):
+        supported = ", ".join(protocols)
+        raise errors.bad_request(f"none of the WebSocket protocols is supported; supported are: {supported}")
+
+
 async def open_websocket(request: web.Request, protocols: tuple[str, ...]) -> web.WebSocketResponse:
     """Answer 101 and speak WebSocket; a client that offers no subprotocol is content with none.
 
@@ -163,10 +171,7 @@ async def open_websocket(request: web.Request, protocols: tuple[str, ...]) -> we
         ApiError: 400 when it offers only others.
         web.HTTPException: The handshake is no good.
     """
-    offered = offered_websocket_protocols(request)
-    if offered and not set(offered) & set(protocols):
-        supported = ", ".join(protocols)
-        raise errors.bad_request(f"none of the WebSocket protocols is supported; supported are: {supported}")
+    check_websocket_protocols(request, protocols)
     socket = web.WebSocketResponse(
         protocols=protocols,
         max_msg_size=_MAX_MESSAGE_BYTES,

@@ -397,6 +397,19 @@ async def test_exec_over_v4_with_stdin_and_resize(api: Any, http: aiohttp.Client
             await asyncio.sleep(0.01)
 
 
+async def test_exec_in_the_text_form_of_channels(api: Any, http: aiohttp.ClientSession) -> None:
+    await make(http, PODS, pod())
+    api.bind("one")
+    url = f"{PODS}/one/exec?command=cat&stdin=true&stdout=true"
+    async with http.ws_connect(url, protocols=["base64.channel.k8s.io"]) as ws:
+        assert await ws.receive_str() == "1"
+        await ws.send_str("0aGk=")
+        assert await ws.receive_str() == "1aGk="
+        await ws.send_str("0not base64")
+        assert (await ws.receive_str()).startswith("3")
+        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
 async def test_exec_without_an_upgrade_is_refused(api: Any, http: aiohttp.ClientSession) -> None:
     await make(http, PODS, pod())
     await fails(http, 400, "GET", f"{PODS}/one/exec?command=true&stdout=true")

@@ -62,9 +62,14 @@ def test_greeting_goes_to_the_lowest_open_channel(stdout: bool, stderr: bool, ch
 
 
 def test_success_is_a_bare_status() -> None:
-    message = protocol.encode_status(protocol.build_exit_status(0))
-    assert message[0] == 3
-    assert msgspec.json.decode(message[1:]) == {"metadata": {}, "status": "Success"}
+    text = protocol.encode_status_text(protocol.V4, protocol.build_exit_status(0))
+    assert msgspec.json.decode(text) == {"metadata": {}, "status": "Success"}
+
+
+def test_before_v4_the_status_is_plain_text_and_only_of_failures() -> None:
+    assert protocol.encode_status_text("v3.channel.k8s.io", protocol.build_exit_status(0)) == b""
+    text = protocol.encode_status_text("channel.k8s.io", protocol.build_exit_status(3))
+    assert text == b"command terminated with non-zero exit code: exit status 3"
 
 
 def test_exit_code_is_a_cause() -> None:

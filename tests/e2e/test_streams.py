@@ -1,0 +1,256 @@
+"""Byte streams through real kubectl: the current one, and Debian's 1.20, which speaks plain SPDY."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.daemon import Daemon, kubectl_binary
+from harness.old_kubectl import old_kubectl
+
+ECHO_AT_END = """
+import socket, threading, sys
+def serve(connection):
+    data = b"".join(iter(lambda: connection.recv(65536), b""))
+    connection.sendall(b"got %d:" % len(data) + data)
+    connection.close()
+listener = socket.create_server(("127.0.0.1", 7000))
+print("listening", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "streams"},
+    "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {"name": "server", "image": "training/webapp", "command": ["python3", "-c", ECHO_AT_END]},
+            {"name": "shell", "image": "debian", "command": ["sleep", "infinity"]},
+            {"name": "cat", "image": "debian", "command": ["cat"], "stdin": True},
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(daemon: Daemon) -> Iterator[str]:
+    """A namespace with the pod ``streams``."""
+    name = f"streams-{os.getpid()}"
+    daemon.kubectl("create", "namespace", name)
+    daemon.kubectl("apply", "-n", name, "-f", "-", stdin=json.dumps(POD))
+    daemon.kubectl("wait", "-n", name, "--for=condition=Ready", "pod/streams", "--timeout=60s", timeout_s=70)
+    yield name
+    daemon.kubectl("delete", "namespace", name, "--wait=false")
+
+
+class Kubectl:
+    """One kubectl, in one namespace."""
+
+    def __init__(self, program: str, daemon: Daemon, namespace: str) -> None:
+        self.program = program
+        self.daemon = daemon
+        self.namespace = namespace
+
+    def command(self, *words: str) -> list[str]:
+        return [self.program, "-n", self.namespace, *words]
+
+    def run(self, *words: str, stdin: bytes = b"", timeout_s: float = 60) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            self.command(*words),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            env=self.daemon.environment(),
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def start(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A running kubectl, killed at the end."""
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            self.command(*words), stdin=pipe, stdout=pipe, stderr=pipe, env=self.daemon.environment()
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(params=["1.37", "1.20"])
+def kubectl(request: pytest.FixtureRequest, daemon: Daemon, place: str) -> Kubectl:
+    program = kubectl_binary() if request.param == "1.37" else old_kubectl()
+    return Kubectl(program, daemon, place)
+
+
+def test_exec_keeps_streams_apart_and_returns_the_exit_code(kubectl: Kubectl) -> None:
+    done = kubectl.run("exec", "streams", "-c", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"out\n")
+    assert done.stderr == b"err\ncommand terminated with exit code 7\n"
+
+
+def test_exec_carries_any_bytes_both_ways_to_the_end_of_stdin(kubectl: Kubectl) -> None:
+    blob = os.urandom(3 << 20)
+    done = kubectl.run("exec", "-i", "streams", "-c", "shell", "--", "sh", "-c", "cat; exit 3", stdin=blob)
+    assert (done.returncode, done.stdout == blob) == (3, True)
+
+
+def test_exec_ends_although_the_command_does_not_read_its_stdin(kubectl: Kubectl) -> None:
+    done = kubectl.run("exec", "-i", "streams", "-c", "shell", "--", "echo", "done", stdin=bytes(5 << 20))
+    assert (done.returncode, done.stdout) == (0, b"done\n")
+
+
+def test_exec_that_is_refused_says_why(kubectl: Kubectl) -> None:
+    done = kubectl.run("exec", "streams", "-c", "nobody", "--", "true")
+    assert done.returncode == 1
+    assert b"container nobody is not valid for pod streams" in done.stderr
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], rows: int, columns: int) -> None:
+        self._fd, child = pty.openpty()
+        self.resize(rows, columns, tell=False)
+        self.process = subprocess.Popen(
+            command, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True
+        )
+        os.close(child)
+        self.seen = ""
+
+    def resize(self, rows: int, columns: int, *, tell: bool = True) -> None:
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        if tell:
+            self.process.send_signal(signal.SIGWINCH)
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def wait_for(self, pattern: str, timeout_s: float = 20) -> re.Match[str]:
+        """Read until the pattern has come; what is before it is forgotten."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self._fd], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"{pattern!r} has not come: {self.seen!r}"
+            try:
+                self.seen += os.read(self._fd, 4096).decode(errors="replace")
+            except OSError:  # EIO: the other end has been closed
+                raise AssertionError(f"{pattern!r} has not come before the end: {self.seen!r}") from None
+        self.seen = self.seen[found.end() :]
+        return found
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._fd)
+
+
+def test_exec_on_a_terminal_knows_its_size_and_every_change(kubectl: Kubectl) -> None:
+    command = kubectl.command("exec", "-it", "streams", "-c", "shell", "--", "sh")
+    terminal = Terminal(command, kubectl.daemon.environment(), 30, 100)
+    try:
+        terminal.wait_for(r"[#$] ")
+        terminal.type("tty; stty size\n")
+        terminal.wait_for(r"/dev/pts/\d+\r\n30 100\r\n")
+        # Without job control, so that the signal goes to this shell whatever it runs.
+        terminal.type('exec sh -c \'trap "stty size; exit 5" WINCH; echo rea""dy; while :; do sleep 0.1; done\'\n')
+        terminal.wait_for("ready")
+        terminal.resize(40, 120)
+        terminal.wait_for(r"40 120\r\n")
+        assert terminal.process.wait(20) == 5
+    finally:
+        terminal.close()
+
+
+def test_attach_reaches_the_main_process(kubectl: Kubectl) -> None:
+    with kubectl.start("attach", "-i", "streams", "-c", "cat") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for word in (b"one\n", b"two\n"):
+            process.stdin.write(word)
+            process.stdin.flush()
+            assert process.stdout.readline() == word
+
+
+def test_copies_of_directories_go_both_ways(kubectl: Kubectl, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "deep" / "er").mkdir(parents=True)
+    (tree / "deep" / "blob").write_bytes(os.urandom(300000))
+    (tree / "deep" / "er" / "empty").touch()
+    target = f"/tmp/{Path(kubectl.program).parent.name}"
+    done = kubectl.run("cp", "-c", "shell", str(tree), f"streams:{target}")
+    assert done.returncode == 0, done.stderr
+    done = kubectl.run("cp", "-c", "shell", f"streams:{target}", str(tmp_path / "back"))
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run(["diff", "-r", tree, tmp_path / "back"], check=False).returncode == 0
+    kubectl.run("exec", "streams", "-c", "shell", "--", "rm", "-r", target)
+
+
+@contextlib.contextmanager
+def forwarding(kubectl: Kubectl, *ports: str) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
+    """A running port-forward, and its local ports."""
+    with kubectl.start("port-forward", "--address", "127.0.0.1", "pod/streams", *ports) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().decode() for _ in ports]
+        yield process, [int(line.split("127.0.0.1:")[1].split()[0]) for line in lines]
+
+
+def ask(port: int, data: bytes) -> bytes:
+    """What the pod answers once it has all the data."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return read_to_end(connection)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_forwarded_connections_reach_the_pods_loopback_and_half_close(kubectl: Kubectl) -> None:
+    with forwarding(kubectl, ":7000") as (_, (port,)):
+        blob = os.urandom(1 << 20)
+        assert ask(port, blob) == b"got 1048576:" + blob
+        assert ask(port, b"") == b"got 0:"
+
+
+def test_hundred_forwarded_connections_at_once(kubectl: Kubectl) -> None:
+    with forwarding(kubectl, ":7000") as (_, (port,)), contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(100)
+        ]
+        for number, connection in enumerate(connections):
+            connection.sendall(b"%d" % number)
+        for number, connection in enumerate(connections):
+            connection.shutdown(socket.SHUT_WR)
+            assert read_to_end(connection) == b"got %d:%d" % (len(str(number)), number)
+
+
+def test_refused_forward_names_the_cause(kubectl: Kubectl) -> None:
+    with forwarding(kubectl, ":7000", ":7001") as (process, (good, bad)):
+        assert ask(good, b"x") == b"got 1:x"
+        assert ask(bad, b"") == b""
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        assert "error forwarding port 7001 to pod" in line
+        assert "dial tcp4 127.0.0.1:7001: connect: connection refused" in line
+        if kubectl.program == old_kubectl():
+            assert ask(good, b"y") == b"got 1:y"  # newer ones end at the first error, by their own decision
