@@ -58,6 +58,7 @@ class FakeRuntime:
         self.scripts: defaultdict[str, list[Script]] = defaultdict(lambda: [Script()])
         self.calls: list[str] = []
         self.fail: dict[str, list[PodhostError]] = defaultdict(list)
+        self.unlimited: set[str] = set()
         self.stats: Callable[[], list[ContainerStats]] = list
         self.sandbox_delay_s = 0.0
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
@@ -214,6 +215,9 @@ class FakeRuntime:
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         self._call(f"update_pod_sandbox_resources {sandbox_id}")
         self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], resources=resources)
+
+    def list_unlimited_resources(self) -> frozenset[str]:
+        return frozenset(self.unlimited)
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         """What a test has put into ``stats``."""

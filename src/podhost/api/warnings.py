@@ -68,7 +68,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "fsGroupChangePolicy": _later("the group of all files is set, as with Always"),
         "seLinuxChangePolicy": _never("this host does not use SELinux labels for pods"),
         "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
-        "supplementalGroupsPolicy": _later("groups of the image are merged in, as with Merge"),
         "windowsOptions": _never("containers here run Linux"),
     },
     "LifecycleHandler": {"tcpSocket": _never("such a hook fails, as it does on a cluster")},
@@ -152,7 +151,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",
         "LocalObjectReference": "name",
-        "PodSecurityContext": "fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile supplementalGroups sysctls",
+        "PodSecurityContext": "fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile supplementalGroups "
+        "supplementalGroupsPolicy sysctls",
         "Sysctl": "name value",
         "PodReadinessGate": "conditionType",
         "PodSchedulingGate": "name",
@@ -213,7 +213,6 @@ _DEFAULTS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("PodSpec", "automountServiceAccountToken"): (False,),
     ("PodSpec", "hostUsers"): (True,),
     ("SecurityContext", "procMount"): ("Default",),
-    ("PodSecurityContext", "supplementalGroupsPolicy"): ("Merge",),
 }
 
 

@@ -142,6 +142,8 @@ class SecurityConfig:
     run_as_user: int | None = None
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    merge_image_groups: bool = True
+    """Groups that the image's ``/etc/group`` gives the user are added (``supplementalGroupsPolicy: Merge``)."""
     privileged: bool = False
     capabilities_add: tuple[str, ...] = ()
     capabilities_drop: tuple[str, ...] = ()
@@ -183,6 +185,15 @@ class ContainerConfig:
     """podhost's own facts about the container (kind: init or app, spec hash, …), persisted with it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUser:
+    """Who a container's first process was started as."""
+
+    uid: int
+    gid: int
+    supplemental_groups: tuple[int, ...] = ()
+
+
 class ContainerState(Enum):
     CREATED = "CONTAINER_CREATED"
     RUNNING = "CONTAINER_RUNNING"
@@ -217,6 +228,7 @@ class ContainerStatus:
     stop_signal: str = "SIGTERM"
     resources: LinuxResources = LinuxResources()
     """As set last."""
+    user: ContainerUser | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -332,6 +344,9 @@ class RuntimeService(Protocol):
 
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         """Change the limits of the pod's cgroup.  Raises PodhostError."""
+
+    def list_unlimited_resources(self) -> frozenset[str]:
+        """Of ``cpu``, ``memory`` and ``pids``: those whose limits have no effect on this host."""
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         """What the running containers of these pods use, as of now; in no order."""

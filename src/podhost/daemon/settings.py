@@ -16,6 +16,7 @@ from pathlib import Path
 
 from podhost.api.quantity import quantity_to_int
 from podhost.errors import InvalidError
+from podhost.linux.sysctls import find_sysctl_namespace
 
 DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
 DEFAULT_RUN_ROOT = Path("/run/podhost")
@@ -50,6 +51,7 @@ class DaemonSettings:
     """``None``: ``manifests`` in the data directory."""
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
     time_scale: float = 1.0
     """Of back-offs and of the delays and periods of probes."""
 
@@ -105,6 +107,14 @@ def _handler(text: str) -> tuple[str, Path]:
     return name, Path(path).absolute()
 
 
+def _sysctls(text: str) -> tuple[str, ...]:
+    names = tuple(filter(None, text.split(",")))
+    for name in names:
+        if find_sysctl_namespace(name.removesuffix("*")) is None:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a sysctl that a pod can have of its own (kernel.msg*…)")
+    return names
+
+
 def _time_scale(text: str) -> float:
     try:
         scale = float(text)
@@ -155,6 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--time-scale", type=_time_scale, default=1.0, metavar="FACTOR",
         help="multiply restart and pull back-off and the delays and periods of probes, for test suites; 1",
     )  # fmt: skip
+    parser.add_argument(
+        "--allowed-unsafe-sysctls", type=_sysctls, default=(), metavar="NAME,…",
+        help="sysctls that pods may set beside the safe ones, such as kernel.msg*,net.core.somaxconn",
+    )  # fmt: skip
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
@@ -193,4 +207,5 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         static_pod_dir=args.static_pod_dir.absolute() if args.static_pod_dir else None,
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
+        allowed_unsafe_sysctls=args.allowed_unsafe_sysctls,
     )

@@ -144,6 +144,7 @@ def build_security(pod: models.Pod, container: AnyContainer) -> SecurityConfig:
         run_as_user=own.run_as_user if own.run_as_user is not None else shared.run_as_user,
         run_as_group=own.run_as_group if own.run_as_group is not None else shared.run_as_group,
         supplemental_groups=groups,
+        merge_image_groups=shared.supplemental_groups_policy != "Strict",
         privileged=privileged,
         capabilities_add=capabilities.add,
         capabilities_drop=capabilities.drop,

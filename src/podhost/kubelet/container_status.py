@@ -107,6 +107,9 @@ def build_container_status(
         "started": started,
     }
     status = _with_spec_facts(status, container)
+    if latest.user is not None:
+        user = {"uid": latest.user.uid, "gid": latest.user.gid}
+        status["user"] = {"linux": {**user, "supplementalGroups": list(latest.user.supplemental_groups)}}
     if container.name in context.unresized and previous is not None and "resources" in previous:
         status["resources"] = previous["resources"]
     return status

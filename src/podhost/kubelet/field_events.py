@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from podhost.api.objects import all_containers
 from podhost.api.reasons import FIELD_NOT_HONOURED
 from podhost.api.warnings import pod_spec_warnings
 from podhost.kubelet.node_context import Document, Recorder
@@ -18,7 +19,24 @@ def compute_field_messages(spec: Mapping[str, Any]) -> list[str]:
     return [f"{', '.join(names)}: {text}" for text, names in fields.items()]
 
 
-def record_field_events(recorder: Recorder, document: Document) -> None:
-    """Once a pod, when it is started for the first time."""
-    for message in compute_field_messages(document.get("spec") or {}):
+def compute_limit_messages(spec: Mapping[str, Any], unlimited: Collection[str]) -> list[str]:
+    """What is limited in the spec and cannot be on this host.  Pure."""
+    sections = [("spec.resources", spec.get("resources") or {})]
+    sections += [
+        (f"spec.{group}[{index}].resources", container.get("resources") or {})
+        for group, index, container in all_containers(spec)
+    ]
+    messages = []
+    for name in sorted(unlimited):
+        fields = [f"{path}.limits.{name}" for path, resources in sections if name in (resources.get("limits") or {})]
+        if fields:
+            why = f"not enforced: this host does not delegate the cgroup controller {name}"
+            messages.append(f"{', '.join(fields)}: {why}")
+    return messages
+
+
+def record_field_events(recorder: Recorder, document: Document, unlimited: Collection[str] = ()) -> None:
+    """Once a pod, when it is started for the first time.  ``unlimited``: resources that the host cannot limit."""
+    spec = document.get("spec") or {}
+    for message in (*compute_field_messages(spec), *compute_limit_messages(spec, unlimited)):
         recorder.event(document, "Warning", FIELD_NOT_HONOURED, message)

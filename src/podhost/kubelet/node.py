@@ -83,6 +83,7 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "allocatable": dict(capacity),
         "capacity": capacity,
         "conditions": _build_conditions(context, previous),
+        "features": {"supplementalGroupsPolicy": True},
         "nodeInfo": _build_node_info(context),
         "runtimeHandlers": [
             {"name": name, "features": {"recursiveReadOnlyMounts": True, "userNamespaces": False}}

@@ -13,7 +13,6 @@ Whether a pod is initialised is read from what was *created* in its sandbox, nev
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -30,7 +29,7 @@ from podhost.kubelet.restart_policy import (
 )
 from podhost.kubelet.runtime_status import LABEL_BACKOFF_S, LABEL_SPEC_HASH, PodRuntimeStatus
 from podhost.kubelet.settings import BackoffSettings
-from podhost.linux.sysctls import find_sysctl_namespace, normalize_sysctl
+from podhost.kubelet.sysctls import find_forbidden_sysctl
 
 NS_PER_S = 1_000_000_000
 ContainerKind = Literal["init", "app", "ephemeral"]
@@ -125,6 +124,7 @@ def compute_pod_actions(
     *,
     view: LifecycleView | None = None,
     started_at_ns: int | None = None,
+    unsafe_sysctls: tuple[str, ...] = (),
 ) -> PodActions:
     """Decide the next step of a pod that is neither being deleted nor finished.
 
@@ -135,6 +135,7 @@ def compute_pod_actions(
         backoff: Delays between restarts of a container.
         view: Results of probes and hooks.
         started_at_ns: The pod's ``status.startTime``, for ``activeDeadlineSeconds``.
+        unsafe_sysctls: What it may set beside the safe ones.
     """
     deadline_ns = compute_deadline_ns(pod, started_at_ns)
     if deadline_ns is not None and now_ns >= deadline_ns:
@@ -142,7 +143,7 @@ def compute_pod_actions(
             kill_pod=True,
             failure=PodFailure("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
         )
-    if (forbidden := find_forbidden_sysctl(pod)) is not None:
+    if (forbidden := find_forbidden_sysctl(pod, unsafe_sysctls)) is not None:
         return PodActions(kill_pod=True, failure=PodFailure(SYSCTL_FORBIDDEN, forbidden))
     sandbox = observed.ready_sandbox
     if sandbox is None:
@@ -158,16 +159,6 @@ def _in_round(actions: PodActions, number: int) -> PodActions:
     """An ephemeral container belongs to none."""
     starts = tuple(s if s.kind == "ephemeral" else replace(s, round=number) for s in actions.start)
     return replace(actions, start=starts)
-
-
-def find_forbidden_sysctl(pod: models.Pod) -> str | None:
-    """Why the pod is rejected: it wants to set what no namespace of a pod has, but the whole host."""
-    context = pod.spec.security_context
-    for sysctl in context.sysctls if context else ():
-        if find_sysctl_namespace(sysctl.name) is None:
-            name = json.dumps(normalize_sysctl(sysctl.name))
-            return f"Pod was rejected: forbidden sysctl: {name} not allowlisted"
-    return None
 
 
 def compute_deadline_ns(pod: models.Pod, started_at_ns: int | None) -> int | None:

@@ -228,6 +228,7 @@ class PodWorker:
             self._context.settings.container_backoff,
             view=replace(self._view, resized=self._resizer.restarts(self._updates)),
             started_at_ns=_time_ns(self._status().get("startTime")),
+            unsafe_sysctls=self._context.settings.allowed_unsafe_sysctls,
         )
         if actions.failure is not None and self._failure is None:
             self._failure = actions.failure
@@ -288,7 +289,8 @@ class PodWorker:
         if not actions.create_sandbox and done is not None and _has_result(done, actions):
             return True
         if done is None and not observed.sandboxes:
-            record_field_events(self._context.recorder, self.document)
+            unlimited = self._context.runtime.list_unlimited_resources()
+            record_field_events(self._context.recorder, self.document, unlimited)
         self._prepared = asyncio.get_running_loop().create_future()
         self._in_flight.spawn("prepare", self._prepare(self._prepared, actions, observed))
         return True

@@ -62,3 +62,5 @@ class KubeletSettings:
     """How often the sizes of logs and of limited volumes are looked at, while there are any."""
     log_max_size_bytes: int = 10 << 20
     log_max_files: int = 5
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Names, or beginnings followed by ``*``."""

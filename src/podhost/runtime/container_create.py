@@ -19,7 +19,13 @@ from podhost.aiokit import failpoint
 from podhost.aiokit.completion import run_in_thread_to_end
 from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.images import Image, RootfsMount
-from podhost.cri.runtime import ContainerConfig, ContainerEventType, ContainerStartError, SecurityConfig
+from podhost.cri.runtime import (
+    ContainerConfig,
+    ContainerEventType,
+    ContainerStartError,
+    ContainerUser,
+    SecurityConfig,
+)
 from podhost.errors import ConflictError, NotFoundError
 from podhost.linux import mount
 from podhost.linux.fs import remove_tree
@@ -40,7 +46,7 @@ from podhost.runtime.seccomp import (
 )
 from podhost.runtime.settings import BundlePaths, OciRuntime
 from podhost.runtime.undo import UndoStack
-from podhost.runtime.users import read_user
+from podhost.runtime.users import ResolvedUser, read_user
 
 _DIRECTORY = failpoint.register("container.create.01-directory")
 _SNAPSHOT = failpoint.register("container.create.02-snapshot")
@@ -103,7 +109,7 @@ async def _create_steps(
         created_at_ns=ctx.clock.now_ns(),
     )
     undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_container, container_id))
-    await run_in_thread_to_end(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
+    record = await run_in_thread_to_end(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
     failpoint.hit(_RECORD)
     return record
 
@@ -122,7 +128,7 @@ def _write_bundle_and_record(
     sandbox: SandboxRecord,
     record: ContainerRecord,
     image: Image,
-) -> None:
+) -> ContainerRecord:
     mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
     seccomp = _choose_seccomp(ctx, ctx.runtime_of(record), record.config.security)
     if record.config.pid_target is not None:
@@ -131,12 +137,19 @@ def _write_bundle_and_record(
     # Beside the writable layer, and removed with it.
     volumes = ensure_image_volumes(bundle.rootfs, rootfs.upper_dir.parent / "volumes", image.config.volumes, own)
     record_of_spec = replace(record, config=replace(record.config, mounts=(*own, *volumes)))
-    spec = build_container_spec(_collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp))
+    given = _collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp)
+    spec = build_container_spec(given)
     bundle.config.write_bytes(msgspec.json.encode(spec))
     if seccomp.key_to_learn:
         (bundle.root / SECCOMP_KEY_FILE).write_text(seccomp.key_to_learn)
     failpoint.hit(_SPEC)
+    record = replace(record, user=_describe_user(given.user))
     ctx.registry.files.save_container(record)
+    return record
+
+
+def _describe_user(user: ResolvedUser) -> ContainerUser:
+    return ContainerUser(uid=user.uid, gid=user.gid, supplemental_groups=user.additional_gids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,7 @@ def _collect_input(
         security.run_as_user,
         security.run_as_group,
         security.supplemental_groups,
+        merge=security.merge_image_groups,
     )
     view = build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id))
     if record.config.pid_target is not None:

@@ -20,6 +20,7 @@ from podhost.cri.runtime import (
     ContainerConfig,
     ContainerState,
     ContainerStatus,
+    ContainerUser,
     PodSandboxConfig,
     PodSandboxStatus,
     SandboxState,
@@ -63,6 +64,7 @@ class ContainerRecord:
     message: str = ""
     process: ProcessId | None = None
     monitor: ProcessId | None = None
+    user: ContainerUser | None = None
 
 
 def compute_container_state(record: ContainerRecord) -> ContainerState:
@@ -97,6 +99,7 @@ def compute_container_status(record: ContainerRecord, sandbox: PodSandboxConfig)
         pid=record.process.pid if running and record.process is not None else 0,
         stop_signal=record.stop_signal,
         resources=record.config.resources,
+        user=record.user,
         labels=record.config.labels,
     )
 

@@ -158,6 +158,9 @@ class OciRuntimeService:
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         await update_pod_sandbox_resources(self._ctx, sandbox_id, resources)
 
+    def list_unlimited_resources(self) -> frozenset[str]:
+        return frozenset({"cpu", "memory", "pids"}) - self._ctx.host.controllers
+
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         return await list_container_stats(self._ctx, pod_uids)
 

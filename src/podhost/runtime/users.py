@@ -70,8 +70,10 @@ def compute_user(
     supplemental_groups: tuple[int, ...],
     passwd: list[PasswdEntry],
     groups: list[GroupEntry],
+    *,
+    merge: bool = True,
 ) -> ResolvedUser:
-    """Decide uid, gid and groups.
+    """Decide uid, gid and groups; without ``merge`` the image's groups of the user do not count.
 
     Raises:
         ContainerStartError: A name is not in the image's files.
@@ -83,7 +85,7 @@ def compute_user(
         group_text = str(run_as_group)
     uid, entry = _find_user(user_text or "0", passwd)
     gid = _find_group(group_text, groups) if group_text else (entry.gid if entry else 0)
-    member_of = {group.gid for group in groups if entry is not None and entry.name in group.members}
+    member_of = {group.gid for group in groups if merge and entry is not None and entry.name in group.members}
     home = entry.home if entry is not None and entry.home else "/"
     return ResolvedUser(uid, gid, tuple(sorted({gid, *member_of, *supplemental_groups})), home)
 
@@ -94,6 +96,8 @@ def read_user(
     run_as_user: int | None,
     run_as_group: int | None,
     supplemental_groups: tuple[int, ...],
+    *,
+    merge: bool = True,
 ) -> ResolvedUser:
     """:func:`compute_user` on the files beneath ``rootfs``.  Blocking, about 0.1 ms."""
     return compute_user(
@@ -103,6 +107,7 @@ def read_user(
         supplemental_groups,
         parse_passwd(_read_text(rootfs, "etc/passwd")),
         parse_group(_read_text(rootfs, "etc/group")),
+        merge=merge,
     )
 
 

@@ -46,3 +46,11 @@ def test_a_limit_of_logs_must_make_sense(flag: str, text: str, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         parse_settings([f"--container-log-max-{flag}={text}"])
     assert "is not a" in capsys.readouterr().err
+
+
+def test_unsafe_sysctls_are_those_that_a_pod_can_have_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = parse_settings(["--allowed-unsafe-sysctls", "kernel.msg*,net.core.somaxconn"])
+    assert settings.allowed_unsafe_sysctls == ("kernel.msg*", "net.core.somaxconn")
+    with pytest.raises(SystemExit):
+        parse_settings(["--allowed-unsafe-sysctls", "kernel.msgmax,vm.overcommit_memory"])
+    assert "'vm.overcommit_memory' is not a sysctl that a pod can have of its own" in capsys.readouterr().err

@@ -248,7 +248,7 @@ def test_deadline_names_its_reason_and_asks_for_a_pass() -> None:
 
 
 def test_sysctl_of_the_host_has_the_pod_rejected() -> None:
-    sysctls = [{"name": "net.ipv4.ip_forward", "value": "0"}, {"name": "kernel/core_pattern", "value": "|/bin/x"}]
+    sysctls = [{"name": "net.ipv4.tcp_syncookies", "value": "0"}, {"name": "kernel/core_pattern", "value": "|/bin/x"}]
     case = Case(spec={"securityContext": {"sysctls": sysctls}}, sandboxes=(), containers=())
     actions = case.compute()
     assert actions.kill_pod

@@ -40,3 +40,8 @@ def test_user_is_resolved_as_containerd_does(
 def test_unknown_name_is_refused(user: str) -> None:
     with pytest.raises(ContainerStartError, match="unable to find"):
         compute_user(user, None, None, (), PASSWD, GROUPS)
+
+
+def test_strict_leaves_the_groups_of_the_image_out() -> None:
+    strict = compute_user("web", None, None, (300,), PASSWD, GROUPS, merge=False)
+    assert strict == ResolvedUser(101, 102, (102, 300), "/srv")
