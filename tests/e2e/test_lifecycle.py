@@ -136,35 +136,3 @@ def test_a_pod_deleted_while_its_image_cannot_be_had_goes_away(daemon: Daemon, n
     apply(daemon, namespace, "  containers: [{name: main, image: '127.0.0.1:9/none/such:1'}]")
     wait_until(lambda: "Failed" in reasons(daemon, namespace), what="a failed pull")
     daemon.kubectl("delete", "-n", namespace, "pod", "p", "--timeout=20s")
-
-
-def test_environment_comes_from_everywhere(daemon: Daemon, namespace: str) -> None:
-    daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=COLOUR=blue")
-    daemon.kubectl("create", "-n", namespace, "secret", "generic", "s", "--from-literal=key=hush")
-    apply(
-        daemon,
-        namespace,
-        """
-  restartPolicy: Never
-  containers:
-  - name: main
-    image: debian
-    command: [bash, -c, 'echo $MIXED $PRE_COLOUR $SECRET $NAME/$NAMESPACE $NODE $IP $CPU']
-    envFrom: [{prefix: PRE_, configMapRef: {name: cm}}]
-    resources: {limits: {cpu: 500m, memory: 64Mi}}
-    env:
-    - {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: key}}}
-    - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-    - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-    - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
-    - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
-    - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
-    - {name: MIXED, value: '$(NAME)-$$(NAME)-$(NONE)'}
-""",
-    )
-    wait_phase(daemon, namespace, "Succeeded")
-    pod = daemon.pod("p", namespace)
-    expected = f"p-$(NAME)-$(NONE) blue hush p/{namespace} {pod['spec']['nodeName']} {pod['status']['podIP']} 1\n"
-    assert daemon.kubectl("logs", "-n", namespace, "p").stdout == expected
-    for reason in ("Scheduled", "Pulled", "Created", "Started"):
-        assert reason in reasons(daemon, namespace)

@@ -97,7 +97,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "windowsOptions": _never("containers here run Linux"),
     },
     "ResourceRequirements": {"claims": _later("no device is allocated")},
-    "EnvVarSource": {"fileKeyRef": _later("the variable is not set")},
     "VolumeMount": {"bindMountOptions": _later("the mount has the default options")},
     "VolumeProjection": {
         "clusterTrustBundle": _VOLUME,
@@ -178,7 +177,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "ResourceRequirements": "limits requests",
         "ContainerResizePolicy": "resourceName restartPolicy",
         "EnvVar": "name value valueFrom",
-        "EnvVarSource": "configMapKeyRef fieldRef resourceFieldRef secretKeyRef",
+        "EnvVarSource": "configMapKeyRef fieldRef fileKeyRef resourceFieldRef secretKeyRef",
+        "FileKeySelector": "key optional path volumeName",
         "ConfigMapKeySelector": "key name optional",
         "SecretKeySelector": "key name optional",
         "ObjectFieldSelector": "apiVersion fieldPath",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from podhost.api import models
 from podhost.api.quantity import parse_quantity
 from podhost.errors import InvalidError
+from podhost.kubelet.env_file import EnvFiles, find_value
 from podhost.kubelet.expansion import expand
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.pod_actions import AnyContainer
@@ -38,6 +39,7 @@ class EnvironmentContext:
     node_name: str = ""
     services: tuple[Mapping[str, Any], ...] = ()
     """Services of the pod's namespace and ``default/kubernetes``."""
+    env_files: EnvFiles = field(default_factory=dict)
     cpu_millis: int = 0
     memory_bytes: int = 0
 
@@ -82,6 +84,8 @@ def _resolve(
         return _read_key(pod, "ConfigMap", source.config_map_key_ref, context)
     if source.secret_key_ref is not None:
         return _read_key(pod, "Secret", source.secret_key_ref, context)
+    if source.file_key_ref is not None:
+        return _read_file_key(source.file_key_ref, context)
     raise ConfigError(f"environment variable {quote(var.name)} has a source that is not supported")
 
 
@@ -112,6 +116,20 @@ def _read_key(
     if value is None and not ref.optional:
         raise ConfigError(f"couldn't find key {ref.key} in {kind} {namespace}/{name}")
     return value
+
+
+def _read_file_key(ref: models.FileKeySelector, context: EnvironmentContext) -> str | None:
+    place = (ref.volume_name, ref.path)
+    if place not in context.env_files:
+        raise ConfigError(f"cannot find the volume {quote(ref.volume_name)} referenced by FileKeyRef")
+    text = context.env_files[place]
+    try:
+        value = None if text is None else find_value(text, ref.key)
+    except InvalidError as error:
+        raise ConfigError(f"couldn't parse env file {quote(ref.path)}: {error}") from error
+    if not value and not ref.optional:
+        raise ConfigError(f"environment variable key {quote(ref.key)} not found in file {quote(ref.path)}")
+    return value or None
 
 
 def _read_env_from(

@@ -27,6 +27,7 @@ from podhost.cri.runtime import ContainerStartError, PodSandboxStatus
 from podhost.cri.volumes import MountedVolume, VolumeError
 from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.container_config import ContainerPaths, build_container_config, compute_paths
+from podhost.kubelet.env_file import EnvFiles, read_env_files
 from podhost.kubelet.environment import ConfigError, EnvironmentContext, build_environment
 from podhost.kubelet.expansion import expand
 from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
@@ -176,14 +177,16 @@ class PodStarter:
         context = self._context
         where = format_field_path(pod, container.name)
         try:
-            container = self._expand_sub_paths(pod, container, ready)
+            environment = await self._read_environment(pod, container, ready)
+            env = build_environment(pod, container, environment)
+            container = expand_sub_paths(container, dict(env))
             config = build_container_config(
                 pod,
                 container,
                 start,
                 settings=context.settings,
                 image=image,
-                env=build_environment(pod, container, self._environment_context(pod, ready)),
+                env=env,
                 mounts=await context.volumes.container_mounts(pod, container, ready.mounted),
                 memory_capacity_bytes=context.host.memory_bytes,
                 pid_target=self._find_pid_target(pod, start),
@@ -228,24 +231,27 @@ class PodStarter:
             raise ConfigError(f"unable to find target container {name}")
         return max(candidates, key=lambda c: (c.attempt, c.created_at_ns)).id
 
-    def _environment_context(self, pod: models.Pod, ready: PreparedPod) -> EnvironmentContext:
+    async def _read_environment(
+        self, pod: models.Pod, container: models.Container, ready: PreparedPod
+    ) -> EnvironmentContext:
+        """Facts that its variables can name.  Raises ConfigError for a file that cannot be read."""
         context = self._context
+        files: EnvFiles = {}
+        if any(v.value_from is not None and v.value_from.file_key_ref is not None for v in container.env):
+            try:
+                files = await asyncio.to_thread(read_env_files, container, ready.mounted)
+            except OSError as error:
+                raise ConfigError(f"couldn't parse env file: {describe_cause(error)}") from error
         return EnvironmentContext(
             read=context.read_object,
             pod_ips=ready.ips,
             host_ips=context.settings.host_ips,
             node_name=context.settings.node_name,
             services=context.list_services(pod.metadata.namespace),
+            env_files=files,
             cpu_millis=context.host.cpu_millis,
             memory_bytes=context.host.memory_bytes,
         )
-
-    def _expand_sub_paths(self, pod: models.Pod, container: models.Container, ready: PreparedPod) -> models.Container:
-        """``subPathExpr`` -> ``subPath``, from the container's own variables."""
-        if not any(m.sub_path_expr for m in container.volume_mounts):
-            return container
-        env = dict(build_environment(pod, container, self._environment_context(pod, ready)))
-        return expand_sub_paths(container, env)
 
 
 def expand_sub_paths(container: models.Container, env: Mapping[str, str]) -> models.Container:

@@ -11,7 +11,7 @@ from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
 from podhost.api.validation.downward import ENV_FIELD_PATHS, validate_field_ref, validate_resource_field_ref
 from podhost.api.validation.metadata import invalid_all, one_of
-from podhost.api.validation.paths import validate_descending_path, validate_no_backsteps
+from podhost.api.validation.paths import validate_descending_path, validate_no_backsteps, validate_target_path
 from podhost.api.validation.probes import validate_lifecycle
 from podhost.api.validation.resources import validate_resources
 from podhost.api.validation.security import validate_container_security
@@ -27,6 +27,7 @@ _RESTART_ACTIONS = ("Restart", "RestartAllContainers")
 _EXIT_CODE_OPERATORS = ("In", "NotIn")
 _MAX_RESTART_RULES = 20
 _MAX_EXIT_CODES = 255
+_MAX_FILE_KEY = 128
 _RESIZE_RESOURCES = frozenset({"cpu", "memory"})
 _RESIZE_POLICIES = frozenset({"NotRequired", "RestartContainer"})
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
@@ -168,7 +169,7 @@ def _validate_container(container: Object, context: PodContext, path: Path) -> l
     if ports := container.get("ports"):
         errors += _validate_ports(ports, path.child("ports"))
     if env := container.get("env"):
-        errors += _validate_env(env, path.child("env"))
+        errors += _validate_env(env, context.volumes, path.child("env"))
     if env_from := container.get("envFrom"):
         errors += _validate_env_from(env_from, path.child("envFrom"))
     if container.get("volumeMounts") or container.get("volumeDevices"):
@@ -226,7 +227,7 @@ def _validate_host_ports(containers: list[Object], path: Path) -> list[FieldErro
     return errors
 
 
-def _validate_env(env: list[Object], path: Path) -> list[FieldError]:
+def _validate_env(env: list[Object], volumes: Volumes, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     for index, variable in enumerate(env):
         at = path.index(index)
@@ -236,11 +237,11 @@ def _validate_env(env: list[Object], path: Path) -> list[FieldError]:
         else:
             errors += invalid_all(at.child("name"), name, names.check_env_name(name))
         if variable.get("valueFrom") is not None:
-            errors += _validate_env_source(variable, at.child("valueFrom"))
+            errors += _validate_env_source(variable, volumes, at.child("valueFrom"))
     return errors
 
 
-def _validate_env_source(variable: Object, path: Path) -> list[FieldError]:
+def _validate_env_source(variable: Object, volumes: Volumes, path: Path) -> list[FieldError]:
     source = variable["valueFrom"]
     errors: list[FieldError] = []
     kinds = [kind for kind in _ENV_SOURCES if source.get(kind) is not None]
@@ -250,6 +251,8 @@ def _validate_env_source(variable: Object, path: Path) -> list[FieldError]:
             errors += validate_field_ref(source[kind], at, ENV_FIELD_PATHS)
         elif kind == "resourceFieldRef":
             errors += validate_resource_field_ref(source[kind], at, in_volume=False)
+        elif kind == "fileKeyRef":
+            errors += _validate_file_key(source[kind], volumes, at)
         elif kind in ("configMapKeyRef", "secretKeyRef"):
             errors += _validate_key_selector(source[kind], at)
     if not kinds:
@@ -269,6 +272,26 @@ def _validate_key_selector(selector: Mapping[str, Any], path: Path) -> list[Fiel
         errors.append(path.child("key").required())
     else:
         errors += invalid_all(path.child("key"), key, names.check_config_key(key))
+    return errors
+
+
+def _validate_file_key(selector: Mapping[str, Any], volumes: Volumes, path: Path) -> list[FieldError]:
+    key, name, where = (selector.get(field) or "" for field in ("key", "volumeName", "path"))
+    errors: list[FieldError] = []
+    if not key:
+        errors.append(path.child("key").required())
+    elif len(key) > _MAX_FILE_KEY:
+        errors.append(path.child("key").too_long(_MAX_FILE_KEY))
+    else:
+        errors += invalid_all(path.child("key"), key, names.check_env_name(key))
+    if not name:
+        errors.append(path.child("volumeName").required())
+    elif name not in volumes:
+        errors.append(path.child("volumeName").not_found(name))
+    if not where:
+        errors.append(path.child("path").required())
+    else:
+        errors += validate_target_path(where, path.child("path"))
     return errors
 
 
