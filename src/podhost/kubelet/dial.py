@@ -12,8 +12,6 @@ from pathlib import Path
 from podhost.errors import PodhostError
 from podhost.linux.namespace_sockets import NamespaceSockets
 
-_TLS_SHUTDOWN_S = 1.0
-
 
 class DialError(PodhostError):
     """No connection; the message is Go's: ``dial tcp 10.0.0.1:80: connect: connection refused``."""
@@ -81,12 +79,17 @@ async def open_stream(
     try:
         if tls is None:
             return await asyncio.open_connection(sock=sock)
-        return await asyncio.open_connection(
-            sock=sock, ssl=tls, server_hostname=server_name, ssl_shutdown_timeout=_TLS_SHUTDOWN_S
-        )
+        return await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=server_name)
     except BaseException:
         sock.close()
         raise
+
+
+def close_stream(writer: asyncio.StreamWriter) -> None:
+    """Say goodbye, as TLS wants it, and do not wait for an answer."""
+    writer.close()
+    if writer.get_extra_info("ssl_object") is not None:
+        writer.transport.abort()
 
 
 def build_unverified_tls(*protocols: str) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from podhost.kubelet.dial import DialError, build_unverified_tls, dial, join_host_port, open_stream
+from podhost.kubelet.dial import DialError, build_unverified_tls, close_stream, dial, join_host_port, open_stream
 from podhost.kubelet.go_format import format_duration, quote
 from podhost.kubelet.http_request import KUBERNETES_VERSION
 from podhost.kubelet.probe_state import Outcome, Verdict
@@ -74,7 +74,7 @@ async def check_grpc_health(
             try:
                 answer = await _check(reader, writer, target)
             finally:
-                writer.close()
+                close_stream(writer)
     except TimeoutError:
         limit = format_duration(timeout_s)
         if connected:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podhost.errors import PodhostError
-from podhost.kubelet.dial import DialError, build_unverified_tls, describe_os_error, dial, join_host_port, open_stream
+from podhost.kubelet.dial import (
+    DialError,
+    build_unverified_tls,
+    close_stream,
+    describe_os_error,
+    dial,
+    join_host_port,
+    open_stream,
+)
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.http_request import HttpRequest, RedirectError, compute_redirect
 from podhost.linux.namespace_sockets import NamespaceSockets
@@ -107,7 +115,7 @@ async def _exchange(
             raise
         raise HttpGetError(_describe(request, _describe_broken(error))) from error
     finally:
-        writer.close()
+        close_stream(writer)
 
 
 def _describe_broken(error: OSError) -> str:

@@ -119,30 +119,34 @@ class PodHandlers:
             raise HookError(f"{title} - error: {cause}, message: {quote(_read_output(result))}")
 
     async def _run_http_hook(self, target: HandlerTarget, action: models.HTTPGetAction, place: str) -> str | None:
-        """Any answer will do, whatever its status."""
         try:
             request = build_request(action, target.container, target.pod_ip, "lifecycle")
             return await self._get_with_fallback(target, request)
         except (HttpGetError, ValueError) as error:
             raise HookError(f"HTTP lifecycle hook ({action.path}) {place} - error: {error}") from error
-        except BodyError:
-            return None
 
     async def _get_with_fallback(self, target: HandlerTarget, request: HttpRequest) -> str | None:
         """HTTPS against a server that speaks HTTP is tried again so, without credentials (as since 1.25)."""
         try:
-            await http_get(self._sockets, target.netns, request, None)
+            await self._get_any_answer(target, request)
         except HttpGetError as error:
             if request.scheme != "https" or PLAIN_ANSWER not in str(error):
                 raise
             headers = tuple(header for header in request.headers if header[0] != "Authorization")
             try:
-                await http_get(self._sockets, target.netns, replace(request, scheme="http", headers=headers), None)
+                await self._get_any_answer(target, replace(request, scheme="http", headers=headers))
             except HttpGetError:
                 raise error from None
             where = join_host_port(request.host, request.port)
             return f"request to HTTPS lifecycle hook {where} got HTTP response, retry with HTTP succeeded"
         return None
+
+    async def _get_any_answer(self, target: HandlerTarget, request: HttpRequest) -> None:
+        """Neither status nor body matters to a hook."""
+        try:
+            await http_get(self._sockets, target.netns, request, None)
+        except BodyError:
+            pass
 
 
 def _read_output(result: ExecResult) -> str:
