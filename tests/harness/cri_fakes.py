@@ -31,7 +31,7 @@ from podhost.cri.runtime import (
 )
 from podhost.cri.stats import ContainerStats
 from podhost.cri.volumes import MountedVolume, VolumeError
-from podhost.errors import NotFoundError, PodhostError
+from podhost.errors import ConflictError, NotFoundError, PodhostError
 
 
 @dataclass(slots=True)
@@ -47,7 +47,10 @@ class Script:
 
 
 class FakeRuntime:
-    """RuntimeService.  ``scripts[name]`` lists what the attempts of a container do; the last one repeats."""
+    """RuntimeService.  ``scripts[name]`` lists what the attempts of a container do; the last one repeats.
+
+    ``scripts["pod/name"]`` goes before.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -75,6 +78,11 @@ class FakeRuntime:
         verb = text.partition(" ")[0]
         if self.fail[verb]:
             raise self.fail[verb].pop(0)
+
+    def _script(self, status: ContainerStatus) -> Script:
+        own = f"{status.pod_name}/{status.name}"
+        scripts = self.scripts[own if own in self.scripts else status.name]
+        return scripts[min(status.attempt, len(scripts) - 1)]
 
     def _emit(self, kind: ContainerEventType, status: ContainerStatus) -> None:
         for callback in tuple(self._callbacks):
@@ -134,15 +142,22 @@ class FakeRuntime:
 
     async def start_container(self, container_id: ContainerId) -> None:
         status = self.container_status(container_id)
-        self._call(f"start_container {status.name}/{status.attempt}")
-        await asyncio.sleep(0)
-        scripts = self.scripts[status.name]
-        script = scripts[min(status.attempt, len(scripts) - 1)]
+        if status.state is not ContainerState.CREATED:
+            raise ConflictError(f"cannot start container {container_id}: it is in state {status.state.value}")
+        script = self._script(status)
+        try:
+            self._call(f"start_container {status.name}/{status.attempt}")
+            await asyncio.sleep(0)
+            if script.start_error is not None:
+                raise script.start_error
+        except BaseException as error:
+            # A container is started once: whatever stops its start ends it.
+            refused = error if isinstance(error, ContainerStartError) else ContainerStartError(str(error))
+            self._finish(container_id, refused.exit_code, 0, refused.reason, str(refused))
+            if isinstance(error, PodhostError | OSError):
+                raise refused from error
+            raise
         now = self._clock.now_ns()
-        if script.start_error is not None:
-            error = script.start_error
-            self._finish(container_id, error.exit_code, 0, error.reason, str(error))
-            raise error
         status = replace(status, state=ContainerState.RUNNING, started_at_ns=now, pid=4711)
         self.containers[container_id] = status
         self._emit(ContainerEventType.STARTED, status)
@@ -182,8 +197,7 @@ class FakeRuntime:
         if status is None or status.state is not ContainerState.RUNNING:
             return
         self._call(f"stop_container {status.name} {grace_s:g}")
-        scripts = self.scripts[status.name]
-        script = scripts[min(status.attempt, len(scripts) - 1)]
+        script = self._script(status)
         if not script.ignores_term:
             self.kill(container_id, 143, 15)
             return

@@ -37,6 +37,10 @@ LOST_MESSAGE = "The container could not be located when the pod was terminated"
 LOST_REASON = "ContainerStatusUnknown"
 RESTARTING_ALL_REASON = "RestartingAllContainers"
 RESTARTING_ALL_MESSAGE = "The container is removed because RestartAllContainers in place"
+ASSUMED_MESSAGE = (
+    "Unable to get init container status from container runtime and pod has been initialized, "
+    "treat it as exited normally"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ def build_container_status(
     history = observed.history(container.name)
     latest = history[0] if history else None
     if latest is None:
-        return _build_unseen(container, previous, context, default_waiting)
+        unseen = _build_unseen(container, previous, context, default_waiting)
+        return _assume_completed(unseen) if kind == "init" and _was_passed(pod, container, observed, unseen) else unseen
     state, last_state = _build_states(pod, container, latest, previous, history, context, default_waiting)
     running = "running" in state
     waits_for_round = _waits_for_round(pod, latest, observed, context, kind)
@@ -269,6 +274,19 @@ def _build_unseen(
         "started": False,
     }
     return _with_spec_facts(status, container)
+
+
+def _was_passed(
+    pod: models.Pod, container: AnyContainer, observed: PodRuntimeStatus, status: Mapping[str, Any]
+) -> bool:
+    """Is it an init container without a record, in a pod whose app containers exist: it has done its work?"""
+    is_regular = isinstance(container, models.Container) and not is_sidecar(container)
+    return is_regular and "waiting" in status["state"] and any(observed.latest(c.name) for c in pod.spec.containers)
+
+
+def _assume_completed(status: dict[str, Any]) -> dict[str, Any]:
+    ended = {"exitCode": 0, "reason": "Completed", "message": ASSUMED_MESSAGE, "startedAt": None, "finishedAt": None}
+    return {**status, "state": {"terminated": ended}, "ready": True}
 
 
 def _build_lost(running: Mapping[str, Any], previous: Mapping[str, Any], now_ns: int) -> dict[str, Any]:

@@ -274,6 +274,25 @@ def _succeeded(status: ContainerStatus | None) -> bool:
     return status is not None and status.state is ContainerState.EXITED and status.exit_code == 0
 
 
+def _kill_unknown(status: ContainerStatus | None, what: str) -> tuple[ContainerKill, ...]:
+    if status is None or status.state is not ContainerState.UNKNOWN:
+        return ()
+    text = f'{what} is in "unknown" state, try killing it before restart'
+    return (ContainerKill(status.id, status.name, text, "Unknown"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _InitActions:
+    """What the init containers need."""
+
+    starts: tuple[ContainerStart, ...] = ()
+    kills: tuple[ContainerKill, ...] = ()
+    is_done: bool = False
+    """The pod is initialised: its app containers may start."""
+    failed: bool = False
+    """One has failed for good."""
+
+
 @dataclass(slots=True)
 class _Decision:
     """One evaluation for a pod whose sandbox is ready."""
@@ -290,17 +309,16 @@ class _Decision:
         if leftovers := tuple(self._kills_of_ended_round()):
             return replace(actions, kill=leftovers)
         ephemeral = tuple(self._ephemeral_starts())
-        init_starts, initialised, failed = self._init_starts()
-        if failed:
+        init = self._init_actions()
+        if init.failed:
             return replace(actions, kill_pod=True)
-        sidecar_kills = tuple(self._sidecar_kills())
-        if not initialised:
-            return replace(actions, start=init_starts + ephemeral, kill=sidecar_kills)
+        if not init.is_done:
+            return replace(actions, start=init.starts + ephemeral, kill=init.kills)
         starts, kills, kept = self._app_actions()
         if not kept and not starts:
             # Sidecars must not keep a finished pod alive.
             return replace(actions, kill_pod=True)
-        return replace(actions, start=init_starts + starts + ephemeral, kill=sidecar_kills + kills)
+        return replace(actions, start=init.starts + starts + ephemeral, kill=init.kills + kills)
 
     def _latest(self, name: str) -> ContainerStatus | None:
         """The newest of its name in this sandbox and round."""
@@ -316,6 +334,12 @@ class _Decision:
                 text = f"Stopping container {container.name}"
                 yield ContainerKill(status.id, container.name, text, "RestartAllContainers", grace_s=0)
 
+    def _ended_before(self, container: models.Container) -> ContainerStatus | None:
+        """Its end in an earlier sandbox."""
+        latest = self.observed.latest(container.name)
+        ended = latest is not None and latest.state is ContainerState.EXITED and read_round(latest) >= self.round
+        return latest if ended else None
+
     def _build_start(self, container: models.Container, kind: ContainerKind) -> ContainerStart:
         current = self._latest(container.name)
         if current is None:
@@ -329,56 +353,60 @@ class _Decision:
             if self.observed.latest(container.name) is None:
                 yield ContainerStart(container.name, "ephemeral", 0)
 
-    def _init_starts(self) -> tuple[tuple[ContainerStart, ...], bool, bool]:
-        """(starts, whether the pod is initialised, whether it has failed for good)."""
-        spec = self.pod.spec
-        inits = spec.init_containers
-        if any(self._latest(c.name) for c in spec.containers):
-            return tuple(self._sidecar_starts(inits)), True, False
+    def _init_actions(self) -> _InitActions:
+        """From the furthest init container that was created: those before it have had their turn."""
+        inits = self.pod.spec.init_containers
+        if any(self._latest(c.name) for c in self.pod.spec.containers):
+            return self._keep_sidecars(inits, _InitActions(is_done=True))
         reached = max((i for i, c in enumerate(inits) if self._latest(c.name)), default=-1)
-        sidecars = tuple(self._sidecar_starts(inits[: max(reached, 0)]))
-        if reached >= 0:
-            start, done, failed = self._current_init(inits[reached])
-            if failed or not done:
-                return sidecars + ((start,) if start else ()), False, failed
-        if reached + 1 < len(inits):
-            return (*sidecars, self._build_start(inits[reached + 1], "init")), False, False
-        return sidecars, True, False
+        current = self._current_init(inits[reached]) if reached >= 0 else _InitActions(is_done=True)
+        if current.is_done and reached + 1 < len(inits):
+            following = self._build_start(inits[reached + 1], "init")
+            current = replace(current, starts=(*current.starts, following), is_done=False)
+        return self._keep_sidecars(inits[: max(reached, 0)], current)
 
-    def _current_init(self, container: models.Container) -> tuple[ContainerStart | None, bool, bool]:
-        """(start, done, failed) of the furthest init container that has been created."""
+    def _current_init(self, container: models.Container) -> _InitActions:
+        """``is_done``: the next one may start."""
         status = self._latest(container.name)
         assert status is not None
+        if is_sidecar(container):
+            actions = self._keep_sidecars((container,), _InitActions())
+            waits = status.id in self.view.not_started or status.id in self.view.startup_failed
+            return replace(actions, is_done=status.state is ContainerState.RUNNING and not waits)
         if status.state is ContainerState.RUNNING:
-            started = status.id not in self.view.not_started
-            return None, is_sidecar(container) and started, False
-        if _succeeded(status) and not is_sidecar(container):
-            return None, True, False
-        may_retry = is_sidecar(container) or should_restart(self.pod, container, status)
-        if not may_retry:
-            return None, False, True
-        return self._build_start(container, "init"), False, False
+            return _InitActions()
+        if _succeeded(status):
+            return _InitActions(is_done=True)
+        never_again = not may_restart(self.pod, container)
+        if (status.state is ContainerState.UNKNOWN and never_again) or not should_restart(self.pod, container, status):
+            return _InitActions(failed=True)
+        return _InitActions(
+            starts=(self._build_start(container, "init"),), kills=_kill_unknown(status, "Init container")
+        )
 
-    def _sidecar_starts(self, inits: tuple[models.Container, ...]) -> Iterator[ContainerStart]:
-        for container in inits:
-            if not is_sidecar(container):
-                continue
+    def _keep_sidecars(self, inits: tuple[models.Container, ...], others: _InitActions) -> _InitActions:
+        """``others`` after what keeps the sidecars among ``inits`` running and sound."""
+        starts: list[ContainerStart] = []
+        kills: list[ContainerKill] = []
+        for container in filter(is_sidecar, inits):
             status = self._latest(container.name)
-            if status is None or status.state is not ContainerState.RUNNING:
-                yield self._build_start(container, "init")
+            if status is not None and status.state is ContainerState.RUNNING:
+                kills.extend(self._kill_of_sidecar(container, status))
+                continue
+            starts.append(self._build_start(container, "init"))
+            kills.extend(_kill_unknown(status, "Init container"))
+        return replace(others, starts=(*starts, *others.starts), kills=(*kills, *others.kills))
 
-    def _sidecar_kills(self) -> Iterator[ContainerKill]:
-        """Sidecars that a probe has failed; they start again when their exit is seen."""
-        for container in self.pod.spec.init_containers:
-            status = self._latest(container.name)
-            if not is_sidecar(container) or status is None or status.state is not ContainerState.RUNNING:
-                continue
-            kill = self._kill_by_probe(f"Init container {container.name}", container, status)
-            if kill is None and status.id in self.view.resized:
-                text = f"Container {container.name} resize requires restart"
-                kill = ContainerKill(status.id, container.name, text, "Resize")
-            if kill is not None:
-                yield kill
+    def _kill_of_sidecar(self, container: models.Container, status: ContainerStatus) -> Iterator[ContainerKill]:
+        """It starts again when its exit is seen."""
+        name, title = container.name, f"Init container {container.name}"
+        waits = status.id in self.view.not_started and status.id not in self.view.startup_failed
+        if not waits and _has_changed(container, status):
+            yield ContainerKill(status.id, name, f"{title} definition changed", "SpecChanged")
+        elif (kill := self._kill_by_probe(title, container, status)) is not None:
+            yield kill
+        elif status.id in self.view.resized:
+            yield ContainerKill(status.id, name, f"Container {name} resize requires restart", "Resize")
 
     def _app_actions(self) -> tuple[tuple[ContainerStart, ...], tuple[ContainerKill, ...], int]:
         spec = self.pod.spec
@@ -388,11 +416,10 @@ class _Decision:
         for container in spec.containers:
             status = self._latest(container.name)
             if status is None or status.state is not ContainerState.RUNNING:
-                if should_restart(self.pod, container, status):
+                # What it has done in an earlier sandbox counts: a success stays one.
+                if should_restart(self.pod, container, status or self._ended_before(container)):
                     starts.append(self._build_start(container, "app"))
-                    if status is not None and status.state is ContainerState.UNKNOWN:
-                        text = 'Container is in "unknown" state, try killing it before restart'
-                        kills.append(ContainerKill(status.id, container.name, text, "Unknown"))
+                    kills.extend(_kill_unknown(status, "Container"))
                 continue
             kill, restart = self._kill_of_running(container, status)
             if kill is None:
@@ -410,8 +437,7 @@ class _Decision:
     ) -> tuple[ContainerKill | None, bool]:
         restart = may_restart(self.pod, container)
         name = container.name
-        wanted, actual = compute_spec_hash(container), status.labels.get(LABEL_SPEC_HASH)
-        if actual is not None and actual != wanted:
+        if _has_changed(container, status):
             return ContainerKill(status.id, name, f"Container {name} definition changed", "SpecChanged"), True
         if status.id in self.view.resized:
             return ContainerKill(status.id, name, f"Container {name} resize requires restart", "Resize"), True

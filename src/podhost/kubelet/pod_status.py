@@ -152,12 +152,12 @@ def compute_phase(
         return str(old)
     if context.failure is not None and not any(_is_running(s) for s in (*init_statuses, *statuses)):
         return "Failed"
-    pending, failed, lost = _count_init(pod, init_statuses, statuses)
+    pending, lost = _count_init(pod, init_statuses, statuses, observed)
     if lost:
         return "Failed"
     running = sum(_is_running(s) for s in statuses)
     stopped = [e for s in statuses if (e := _exit_of(s)) is not None]
-    if pending or failed or running + len(stopped) < len(statuses):
+    if pending or running + len(stopped) < len(statuses):
         return "Pending"
     if running:
         return "Running"
@@ -194,24 +194,27 @@ def _exit_of(status: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _count_init(pod: models.Pod, init_statuses: Statuses, statuses: Statuses) -> tuple[int, int, int]:
-    """Init containers: those pending, those that have failed, those that have failed for good."""
-    if any(_is_running(s) or _exit_of(s) is not None for s in statuses):
-        # An app container has been started: the pod was initialised, whatever its sidecars do now.
-        return 0, 0, 0
-    pending = failed = lost = 0
+def _count_init(
+    pod: models.Pod, init_statuses: Statuses, statuses: Statuses, observed: PodRuntimeStatus
+) -> tuple[int, int]:
+    """Init containers: those pending, those that have failed for good.
+
+    One that runs again after the sandbox was lost takes the pod back to Pending; one that RestartAllContainers runs
+    again does not.  Nor does a sidecar, once an app container has been started: the pod was initialised, whatever its
+    sidecars do now.
+    """
+    initialised = any(_is_running(s) or _exit_of(s) is not None for s in statuses)
+    in_later_round = initialised and compute_round(pod, observed) > 0
+    pending = lost = 0
     for container, status in zip(pod.spec.init_containers, init_statuses, strict=True):
         code = _exit_of(status)
         if is_sidecar(container):
-            pending += not status["started"]
+            pending += not initialised and not status["started"]
         elif code is None:
-            pending += 1
+            pending += not in_later_round
         elif code != 0:
-            failed += 1
             lost += not restarts_after(pod, container, code)
-        elif "terminated" not in status["state"]:
-            pending += 1  # Completed once, to be run again (a new sandbox).
-    return pending, failed, lost
+    return pending, lost
 
 
 def is_terminal(status: Mapping[str, Any]) -> bool:

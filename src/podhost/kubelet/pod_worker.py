@@ -27,7 +27,7 @@ from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState
 from podhost.errors import PodhostError, describe_cause
-from podhost.kubelet.container_gc import compute_garbage, remove_garbage
+from podhost.kubelet.container_gc import Garbage, compute_garbage, remove_garbage
 from podhost.kubelet.container_status import StatusContext
 from podhost.kubelet.field_events import record_field_events
 from podhost.kubelet.handlers import HookError
@@ -488,11 +488,21 @@ class PodWorker:
 
     def _collect_garbage(self, observed: PodRuntimeStatus) -> None:
         garbage = compute_garbage(observed)
-        if garbage and "gc" not in self._in_flight and not self._in_flight.any("start:"):
-            self._in_flight.spawn("gc", remove_garbage(self._context.runtime, garbage))
-            for container_id in garbage.containers:
-                self._messages.pop(container_id, None)
-                self._told_backoff.discard(container_id)
+        may_run = "gc" not in self._in_flight and not self._timers.is_held("gc")
+        if garbage and may_run and not self._in_flight.any("start:"):
+            self._in_flight.spawn("gc", self._remove_garbage(garbage))
+
+    async def _remove_garbage(self, garbage: Garbage) -> None:
+        try:
+            await remove_garbage(self._context.runtime, garbage)
+        except (PodhostError, OSError) as error:
+            _log.warning("cannot remove dead containers of %s: %s", self.key, error)
+            self._timers.retry_later("gc", _STOP_FIRST_S, _STOP_MAX_S)
+            return
+        self._timers.forget_retry("gc")
+        for container_id in garbage.containers:
+            self._messages.pop(container_id, None)
+            self._told_backoff.discard(container_id)
 
     # -- small things ---------------------------------------------------------------------------------------
 

@@ -166,6 +166,13 @@ TABLE: list[tuple[str, Case, str]] = [
         Case(INIT, (sandbox(1), sandbox(0, ready=False)), (container("i", EXITED), container("a", EXITED))),
         "start:i/1",
     ),
+    (
+        "init: done in the new sandbox, an app had succeeded in the old one",
+        Case({**INIT, **ON_FAILURE}, (sandbox(1), sandbox(0, ready=False)),
+             (container("i", EXITED, attempt=1, sandbox_id="s1"), container("j", EXITED, attempt=1, sandbox_id="s1"),
+              container("a", EXITED), container("b", EXITED, code=255))),
+        "start:b/1",
+    ),
     ("sidecar: new pod", Case(SIDE, (), ()), "sandbox/0 start:s/0"),
     ("sidecar: runs", Case(SIDE, containers=(container("s", RUNNING),)), "start:i/0"),
     (
