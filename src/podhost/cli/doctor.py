@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 
 from podhost.cli.doctor_checks import Check, Machine, read_distribution, run_checks
-from podhost.cli.session import instance_paths
+from podhost.cli.session import instance_paths, require_local
 from podhost.cli.terminal import has_colour, paint
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    require_local(args, "check the machine")
     paths = instance_paths(args.instance)
     machine = Machine(
         distribution=read_distribution(),

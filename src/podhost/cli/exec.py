@@ -56,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
             follow_window_size(stream)
         if args.stdin:
             threading.Thread(target=pump_stdin, args=(stream,), name="stdin", daemon=True).start()
-        return copy_output(stream)
+        try:
+            return copy_output(stream)
+        except ApiStatusError as error:
+            raise explain(error, pod, namespace) from error
 
 
 def default_container(client: ApiClient, namespace: str, pod: str) -> str:
@@ -71,9 +74,9 @@ def default_container(client: ApiClient, namespace: str, pod: str) -> str:
 
 
 def explain(error: ApiStatusError, pod: str, namespace: str) -> HintedError:
-    hint = (
-        f"see what there is: podhost ps -n {namespace}" if error.code == 404 else f"see its state: podhost logs {pod}"
-    )
+    hint = f"see what there is: podhost ps -n {namespace}"
+    if error.code != 404:
+        hint = f"see its state: podhost describe {pod} -n {namespace}"
     return HintedError(f"cannot run a command in the pod '{pod}': {error}", hint)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from podhost.cli.failure import HintedError
-from podhost.cli.session import OWN_API, calling_user, connect
+from podhost.cli.session import OWN_API, calling_user, connect, require_podhost
 from podhost.cli.terminal import StatusLine, format_age, format_bytes, format_table, say
 from podhost.client import ApiClient, ApiStatusError
 
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     client = connect(args)
+    require_podhost(args, client, "see or change the images")
     verbs: dict[str, Callable[[ApiClient, argparse.Namespace], int]] = {
         "pull": _pull,
         "load": _load,

@@ -8,8 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from podhost.cli.failure import HintedError
-from podhost.cli.session import OWN_API, Caller, calling_user, connect
+from podhost.cli.session import OWN_API, Caller, calling_user, connect, require_local
 from podhost.client.kubeconfig import load_kubeconfig, merge_into
 
 
@@ -26,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.context:
-        raise HintedError("cannot write a kubeconfig for --context: its cluster is in a kubeconfig already")
+    require_local(args, "write the kubeconfig")
     text = fetch(args)
     if args.stdout:
         sys.stdout.write(text)

@@ -161,7 +161,11 @@ class _Logs:
         """As fast as it comes: nothing is merged or marked."""
         out = sys.stdout.buffer
         batch: list[bytes] = []
-        for line in self._read(source, timestamps=self._args.timestamps or None):
+        try:
+            lines = self._read(source, timestamps=self._args.timestamps or None)
+        except ApiStatusError as error:
+            raise _explain(source.pod, error) from error
+        for line in lines:
             batch.append(line)
             if len(batch) >= 4096:
                 out.write(b"\n".join(batch) + b"\n")
@@ -187,10 +191,14 @@ class _Logs:
             printer.write(line, _label(source, several=several), source.stream)
         printer.flush()
         if len(refused) == len({(source.pod, source.container) for source in sources}):
-            raise next(iter(refused.values()))
+            raise _explain(sources[0].pod, next(iter(refused.values())))
         for refusal in refused.values():
             print(f"podhost: {refusal}", file=sys.stderr)
         return 0
+
+
+def _explain(pod: str, error: ApiStatusError) -> HintedError:
+    return HintedError(f"cannot read the log: {error}", f"see why: podhost describe {pod}")
 
 
 def _label(source: LogSource, *, several: bool) -> str:

@@ -8,7 +8,7 @@ import sys
 
 from podhost.cli.daemon_start import daemon_argv, is_running, require_root_for_daemon, start_daemon
 from podhost.cli.failure import HintedError
-from podhost.cli.session import instance_paths
+from podhost.cli.session import instance_paths, require_local
 from podhost.cli.terminal import say
 
 
@@ -40,6 +40,7 @@ DAEMON_FLAGS = {
 
 
 def run(args: argparse.Namespace) -> int:
+    require_local(args, "be the daemon")
     paths = instance_paths(args.instance)
     extra = daemon_flags(args)
     if is_running(paths):

@@ -15,6 +15,7 @@ from podhost.client import ApiClient, ApiStatusError, Endpoint, kubeconfig_paths
 from podhost.errors import InvalidError
 
 OWN_API = "/apis/podhost.dev/v1alpha1"
+_LEAVE_OUT = "leave --context and --kubeconfig out to ask podhost on this machine"
 _INSTANCE = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
 
@@ -107,6 +108,18 @@ def connect(args: argparse.Namespace) -> ApiClient:
     from podhost import __version__
 
     return ApiClient(endpoint_for(args), user_agent=f"podhost/{__version__}")
+
+
+def require_local(args: argparse.Namespace, what: str) -> None:
+    """For commands about this machine.  Raises HintedError when another server was named."""
+    if not is_local(args):
+        raise HintedError(f"cannot {what} of a cluster: this is about podhost on this machine", _LEAVE_OUT)
+
+
+def require_podhost(args: argparse.Namespace, client: ApiClient, what: str) -> None:
+    """For what no other server has.  Raises HintedError."""
+    if not serves_podhost(args, client):
+        raise HintedError(f"cannot {what} of this server: only podhost's can", _LEAVE_OUT)
 
 
 def serves_podhost(args: argparse.Namespace, client: ApiClient) -> bool:

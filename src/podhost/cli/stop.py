@@ -12,7 +12,7 @@ from podhost.cli.daemon_start import is_running
 from podhost.cli.down import delete_and_wait
 from podhost.cli.failure import HintedError
 from podhost.cli.kinds import Resource
-from podhost.cli.session import OWN_API, InstancePaths, connect, instance_paths
+from podhost.cli.session import OWN_API, InstancePaths, connect, instance_paths, require_local
 from podhost.cli.terminal import StatusLine, say
 from podhost.client import ApiClient, ApiStatusError, resource_path
 from podhost.errors import UnavailableError
@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.context or args.kubeconfig:
-        raise HintedError("cannot stop a cluster: 'podhost stop' ends a daemon of this machine", "leave --context out")
+    require_local(args, "end the daemon")
     paths = instance_paths(args.instance)
     if not is_running(paths):
         say(f"no podhost daemon runs for the instance '{paths.name}'", mark="•", colour="grey")
