@@ -16,8 +16,16 @@ OPTIMISTIC_LOCK = "the object has been modified; please apply your changes to th
 class ApiError(Exception):
     """A failed request.  ``status`` is the Status document that the client gets, ``code`` its HTTP code."""
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.metadata = metadata or {}
         self.code = code
         self.reason = reason
         self.message = message
@@ -28,7 +36,7 @@ class ApiError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -130,8 +138,11 @@ def gone(message: str) -> ApiError:
     return ApiError(410, "Gone", message)
 
 
-def expired(message: str = "The resourceVersion for the provided watch is too old.") -> ApiError:
-    return ApiError(410, "Expired", message)
+def expired(
+    message: str = "The resourceVersion for the provided watch is too old.", continue_token: str = ""
+) -> ApiError:
+    """``continue_token`` leads on all the same, in another state."""
+    return ApiError(410, "Expired", message, metadata={"continue": continue_token} if continue_token else None)
 
 
 def too_old_resource_version(requested: int, oldest: int) -> ApiError:

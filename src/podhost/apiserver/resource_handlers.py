@@ -14,15 +14,15 @@ from podhost.apiserver.applying import APPLY_PATCH, apply_object
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import read_delete_options
 from podhost.apiserver.deletion import DeleteOptions
-from podhost.apiserver.listing import Page, paginate
+from podhost.apiserver.listing import ListRequest, Page, paginate, read_list_request, read_version
 from podhost.apiserver.negotiation import Representation, View, negotiate
 from podhost.apiserver.patching import read_patch
 from podhost.apiserver.registry import Change, Registry, writable_subresource
 from podhost.apiserver.selection import read_selection
 from podhost.apiserver.settings import ApiServerSettings
-from podhost.apiserver.watching import EventEncoder, WatchStream, parse_version, read_watch_request
+from podhost.apiserver.watching import EventEncoder, WatchStream, read_watch_request
 from podhost.apiserver.write_options import WriteOptions, read_write_options
-from podhost.store import Store
+from podhost.store import GoneError, Store
 
 Obj = dict[str, Any]
 
@@ -37,23 +37,20 @@ class ResourceHandlers:
         self._settings = settings
 
     async def get(self, call: Call) -> web.StreamResponse:
+        version = call.text("resourceVersion")
+        if version and read_version(version) > self._store.current_rv():
+            raise errors.too_large_resource_version(int(version), self._store.current_rv())
         return await self._answer_object(call, self._registry.get(call.kind, call.namespace, call.name))
 
     async def list_or_watch(self, call: Call) -> web.StreamResponse:
         if call.flag("watch"):
             return await self._watch(call)
         shape = self._negotiate(call)
-        self._check_version(call)
         selection = read_selection(call)
-        items, rv = self._store.list(call.kind.resource_key, call.namespace or None)
+        request = read_list_request(call, self._store.current_rv())
+        items, rv = self._snapshot(call, request)
         chosen = items if selection.everything else [item for item in items if selection.matches(item)]
-        page = paginate(
-            chosen,
-            rv,
-            limit=call.integer("limit") or 0,
-            token=call.text("continue"),
-            counted=selection.everything,
-        )
+        page = paginate(chosen, rv, request, counted=selection.everything)
         return await self._answer(call, self._shape_list(call, page, shape), shape)
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -149,10 +146,14 @@ class ResourceHandlers:
             return False
         return True
 
-    def _check_version(self, call: Call) -> None:
-        version = call.text("resourceVersion")
-        if version and parse_version(version) > self._store.current_rv():
-            raise errors.too_large_resource_version(int(version), self._store.current_rv())
+    def _snapshot(self, call: Call, request: ListRequest) -> tuple[list[Obj], int]:
+        resource, namespace = call.kind.resource_key, call.namespace or None
+        if request.at_rv is None or request.at_rv == self._store.current_rv():
+            return self._store.list(resource, namespace)
+        try:
+            return self._store.list_at(resource, namespace, request.at_rv), request.at_rv
+        except GoneError as error:
+            raise request.expired() from error
 
     def _negotiate(self, call: Call) -> Representation:
         return negotiate(call.accept, call.text("includeObject"))

@@ -16,10 +16,11 @@ from podhost.api import errors
 from podhost.api.kind import Kind
 from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
+from podhost.apiserver.listing import check_version, validate_watch
 from podhost.apiserver.negotiation import Representation, View
 from podhost.apiserver.selection import Selection
 from podhost.apiserver.watch_filter import filter_event
-from podhost.store import GoneError, Store, Watch
+from podhost.store import GoneError, Store, Watch, WatchEvent
 
 Obj = dict[str, Any]
 
@@ -46,14 +47,16 @@ class WatchRequest:
 
 
 def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
-    """Raises ApiError (400) for parameters that cannot be, and when the version lies in the future (504)."""
-    version = call.text("resourceVersion")
-    since_rv = None if version in ("", "0") else parse_version(version)
+    """Raises ApiError (400, 422) for parameters that cannot be, and when the version lies in the future (504)."""
+    version, match = call.text("resourceVersion"), call.text("resourceVersionMatch")
     initial_events = call.optional_flag("sendInitialEvents")
-    if initial_events is not None and call.text("resourceVersionMatch") != "NotOlderThan":
-        raise errors.bad_request(
-            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        )
+    problems = validate_watch(match, call.text("continue"), initial_events=initial_events)
+    if problems:
+        raise errors.invalid("ListOptions", "meta.k8s.io", "", problems)
+    problem = check_version(version) if version else None
+    if problem is not None:
+        raise errors.invalid(call.kind.plural, call.kind.group, "", [problem])
+    since_rv = None if version in ("", "0") else int(version)
     if initial_events and since_rv is not None and since_rv > current_rv:
         raise errors.too_large_resource_version(since_rv, current_rv)
     timeout_s = call.integer("timeoutSeconds")
@@ -67,13 +70,6 @@ def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
     )
 
 
-def parse_version(text: str) -> int:
-    """Raises ApiError (400)."""
-    if not text.isdecimal():
-        raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
-
-
 class EventEncoder:
     """Events of one watch as lines of JSON, in the view that the client wants."""
 
@@ -85,7 +81,16 @@ class EventEncoder:
 
     def encode(self, event_type: str, obj: Obj) -> bytes:
         """A change."""
-        return _line(event_type, self._shape(obj))
+        return _line(event_type, self._shape(obj, with_columns=self._take_columns()))
+
+    def encode_shared(self, event_type: str, obj: Obj, renderings: dict[Any, bytes]) -> bytes:
+        """A change that others may have encoded already, in the same form."""
+        with_columns = self._take_columns()
+        form = (event_type, self._kind.group_version, self._representation, with_columns)
+        line = renderings.get(form)
+        if line is None:
+            line = renderings[form] = _line(event_type, self._shape(obj, with_columns=with_columns))
+        return line
 
     def encode_bookmark(self, rv: int, annotations: Obj | None = None) -> bytes:
         """Progress: everything up to ``rv`` has been sent."""
@@ -100,7 +105,7 @@ class EventEncoder:
             bookmark = negotiation.build_metadata_only(bookmark)
         return _line("BOOKMARK", bookmark)
 
-    def _shape(self, obj: Obj) -> Obj:
+    def _shape(self, obj: Obj, *, with_columns: bool) -> Obj:
         match self._representation.view:
             case View.OBJECT:
                 return obj
@@ -113,7 +118,7 @@ class EventEncoder:
                     {"resourceVersion": obj["metadata"]["resourceVersion"]},
                     self._clock.now(),
                     include_object=self._representation.include_object,
-                    with_columns=self._take_columns(),
+                    with_columns=with_columns,
                 )
 
     def _take_columns(self) -> bool:
@@ -180,17 +185,23 @@ class WatchStream:
 
     async def _follow(self, watch: Watch) -> web.StreamResponse:
         try:
-            async for event in watch:
-                if event.type == "BOOKMARK":
-                    await self._write(self._encoder.encode_bookmark(event.rv))
-                    continue
-                seen = filter_event(event, self._selection.matches)
-                if seen is not None:
-                    await self._write(self._encoder.encode(*seen))
+            while batch := await watch.next_batch():
+                data = b"".join(map(self._encode, batch))
+                if data:
+                    await self._write(data)
         except GoneError as error:
             return await self._end(_line("ERROR", errors.expired(str(error)).status))
         last = self._encoder.encode_bookmark(self._store.current_rv()) if self._may_bookmark(watch) else b""
         return await self._end(last)
+
+    def _encode(self, event: WatchEvent) -> bytes:
+        """Nothing for an event outside the selection."""
+        if event.type == "BOOKMARK":
+            return self._encoder.encode_bookmark(event.rv)
+        if self._selection.everything:
+            return self._encoder.encode_shared(event.type, event.object, event.renderings)
+        seen = filter_event(event, self._selection.matches)
+        return b"" if seen is None else self._encoder.encode_shared(*seen, event.renderings)
 
     def _may_bookmark(self, watch: Watch) -> bool:
         return self._request.bookmarks and watch.idle

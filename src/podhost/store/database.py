@@ -137,6 +137,16 @@ class Database:
         )
         return [HistoryRow(*row) for row in rows]
 
+    def states_at(self, resource: str, rv: int) -> list[tuple[str, str, bytes | None]]:
+        """(namespace, name, document) at a version of what has changed since; ``None``: it was not there."""
+        rows = self._connection.execute(
+            "SELECT h.namespace, h.name, coalesce(h.previous, p.doc), min(h.rv) FROM history h"
+            " LEFT JOIN history p ON p.rv = h.previous_rv"
+            " WHERE h.resource = ? AND h.rv > ? GROUP BY h.namespace, h.name",
+            (resource, rv),
+        )
+        return [(namespace, name, doc) for namespace, name, doc, _ in rows]
+
     def close(self) -> None:
         """Write everything back into the one file.  Idempotent."""
         with self._checkpoint_lock:

@@ -23,6 +23,7 @@ from podhost.store.keys import ObjectKey
 from podhost.store.watch import EventType, GoneError, Watch, WatchEvent
 
 Obj = dict[str, Any]
+Objects = list[dict[str, Any]]
 Events = list[WatchEvent]
 Subscriber = Callable[[WatchEvent], None]
 
@@ -95,6 +96,17 @@ class Store:
         """Objects in the order of (namespace, name), and the version at which this is so."""
         objects = self._objects[resource]
         return [objects[place] for place in sorted(objects) if namespace in (None, place[0])], self._rv
+
+    def list_at(self, resource: str, namespace: str | None, rv: int) -> Objects:
+        """As :meth:`list`, at a past version.  Raises GoneError when that is not known (any more)."""
+        self._check_history(rv)
+        past = dict(self._objects[resource])
+        for there, name, doc in self._database.states_at(resource, rv):
+            if doc is None:
+                past.pop((there, name), None)
+            else:
+                past[there, name] = _decode(doc)
+        return [past[place] for place in sorted(past) if namespace in (None, place[0])]
 
     def create(self, key: ObjectKey, obj: Obj) -> Obj:
         """Add an object.  Raises ExistsError, and those of :meth:`Database.write`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from podhost.errors import PodhostError
@@ -35,6 +35,8 @@ class WatchEvent:
     object: Obj
     previous: Obj | None
     rv: int
+    renderings: dict[Any, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What the event looks like on the wire, in each form that a reader has asked for: all readers share it."""
 
 
 Replay = Callable[[int, int], list[WatchEvent]]
@@ -102,6 +104,23 @@ class Watch:
             self._closed = True
             self._on_close(self)
             self._wakeup.set()
+
+    async def next_batch(self) -> list[WatchEvent]:
+        """The next change and all that are there with it; empty at the end.
+
+        Raises:
+            GoneError: As :meth:`__anext__`.
+        """
+        try:
+            batch = [await anext(self)]
+        except StopAsyncIteration:
+            return []
+        while not (self._closed or self._overrun):
+            ready = self._past or (not self._replaying and self._buffer)
+            if not ready:
+                break
+            batch.append(ready.popleft())
+        return batch
 
     def __aiter__(self) -> Watch:
         return self

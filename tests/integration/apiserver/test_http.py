@@ -96,7 +96,7 @@ async def test_streaming_list_ends_with_an_annotated_bookmark(api: Any, http: ai
 
 
 async def test_initial_events_without_a_version_match_are_refused(http: aiohttp.ClientSession) -> None:
-    status = await fails(http, 400, "GET", f"{CM}?watch=1&sendInitialEvents=true")
+    status = await fails(http, 422, "GET", f"{CM}?watch=1&sendInitialEvents=true")
     assert "NotOlderThan" in status["message"]
 
 

@@ -202,6 +202,38 @@ async def test_versions_that_were_never_given_out_are_gone(store: Store, path: P
     again.close()
 
 
+def test_past_states_can_be_listed_until_their_history_is_compacted(path: Path) -> None:
+    store = Store(path, FakeClock(), history_limit=40)
+    states: dict[int, list[dict[str, Any]]] = {}
+    for turn in range(60):
+        key = ObjectKey("pods", f"ns{turn % 2}", f"p{turn % 5}")
+        if store.find(key) is None:
+            store.create(key, pod(key.name, key.namespace))
+        elif turn % 3:
+            store.update(key, pod(key.name, key.namespace, turn=turn))
+        else:
+            store.delete(key)
+        states[store.current_rv()] = store.list("pods")[0]
+        store.create(ObjectKey("other", "", f"x{turn}"), pod(f"x{turn}", ""))
+    known = {rv: state for rv, state in states.items() if rv > store.current_rv() - 40}
+    assert len(known) > 15
+    for rv, state in known.items():
+        assert store.list_at("pods", None, rv) == state
+        assert store.list_at("pods", "ns1", rv) == [obj for obj in state if obj["metadata"]["namespace"] == "ns1"]
+    with pytest.raises(GoneError):
+        store.list_at("pods", None, min(states))
+    store.close()
+
+
+async def test_what_is_ready_comes_in_one_batch(store: Store) -> None:
+    watch = store.watch("pods")
+    for name in "abc":
+        store.create(ObjectKey("pods", "ns", name), pod(name))
+    assert [event.object["metadata"]["name"] for event in await watch.next_batch()] == ["a", "b", "c"]
+    watch.close()
+    assert await watch.next_batch() == []
+
+
 async def test_slow_watcher_is_cut_off(path: Path) -> None:
     store = Store(path, FakeClock(), watch_capacity=3)
     watch = store.watch("pods")

@@ -1,0 +1,124 @@
+"""Pages, versions and expiry of lists and watches, as plain HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from podhost.store import ObjectKey
+from podhost.store import store as store_module
+
+CM = "/api/v1/namespaces/default/configmaps"
+INVALID = 'ListOptions.meta.k8s.io "" is invalid: '
+
+
+@pytest.fixture
+async def http(api: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(str(api.socket), limit=0)
+    async with aiohttp.ClientSession("http://podhost", connector=connector) as session:
+        yield session
+
+
+def make(api: Any, name: str, **data: str) -> int:
+    metadata = {"name": name, "namespace": "default", "uid": name}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return int(api.store.create(ObjectKey("configmaps", "default", name), config)["metadata"]["resourceVersion"])
+
+
+async def get(http: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
+    async with http.get(path) as response:
+        return response.status, await response.json()
+
+
+def names(page: Any) -> list[str]:
+    return [item["metadata"]["name"] for item in page["items"]]
+
+
+async def test_pages_show_one_state_whatever_is_written_between_them(api: Any, http: aiohttp.ClientSession) -> None:
+    for name in "abcde":
+        make(api, name)
+    _, first = await get(http, f"{CM}?limit=2")
+    assert (names(first), first["metadata"]["remainingItemCount"]) == (["a", "b"], 3)
+    api.store.delete(ObjectKey("configmaps", "default", "d"))
+    make(api, "cc")
+    _, second = await get(http, f"{CM}?limit=2&continue={first['metadata']['continue']}")
+    _, third = await get(http, f"{CM}?limit=2&continue={second['metadata']['continue']}")
+    assert (names(second), names(third)) == (["c", "d"], ["e"])
+    versions = {page["metadata"]["resourceVersion"] for page in (first, second, third)}
+    assert len(versions) == 1
+    _, exact = await get(http, f"{CM}?resourceVersion={versions.pop()}&resourceVersionMatch=Exact")
+    assert names(exact) == ["a", "b", "c", "d", "e"]
+
+
+async def test_an_expired_page_goes_on_inconsistently(api: Any, http: aiohttp.ClientSession) -> None:
+    for name in "abc":
+        make(api, name)
+    _, first = await get(http, f"{CM}?limit=1")
+    for number in range(store_module.HISTORY_LIMIT // 100):
+        make(api, f"x{number}")
+    api.store._database._history_limit = 10
+    make(api, "y")
+    code, status = await get(http, f"{CM}?limit=1&continue={first['metadata']['continue']}")
+    assert (code, status["reason"]) == (410, "Expired")
+    assert status["message"].startswith("The provided continue parameter is too old to display a consistent list")
+    _, rest = await get(http, f"{CM}?limit=2&continue={status['metadata']['continue']}")
+    assert names(rest) == ["b", "c"]
+    old = first["metadata"]["resourceVersion"]
+    code, status = await get(http, f"{CM}?resourceVersion={old}&resourceVersionMatch=Exact")
+    assert (code, status["message"]) == (410, "The resourceVersion for the provided list is too old.")
+    async with http.get(f"{CM}?watch=1&resourceVersion={old}") as response:
+        event = json.loads(await response.content.readline())
+    assert (response.status, event["type"], event["object"]["code"]) == (200, "ERROR", 410)
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        ("resourceVersionMatch=Exact", 422, INVALID + "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersion=0&resourceVersionMatch=Exact", 422, INVALID + 'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'),
+        ("resourceVersion=5&resourceVersionMatch=Some", 422, INVALID + 'resourceVersionMatch: Unsupported value: "Some": supported values: "Exact", "NotOlderThan", ""'),
+        ("sendInitialEvents=true", 422, INVALID + "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        ("resourceVersion=x", 400, 'invalid resource version: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'),
+        ("watch=1&resourceVersion=x", 422, 'configmaps "" is invalid: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'),
+        ("continue=x", 400, "continue key is not valid: "),
+        ("resourceVersion=999999", 504, "Timeout: Too large resource version: 999999, current: "),
+        ("fieldSelector=spec.x=1", 400, '"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"'),
+        ("labelSelector=a=b=c", 400, "unable to parse requirement: "),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_asked(http: aiohttp.ClientSession, query: str, code: int, message: str) -> None:
+    answered, status = await get(http, f"{CM}?{query}")
+    assert (answered, status["message"][: len(message)]) == (code, message)
+
+
+async def test_a_thousand_watchers_see_each_change_once_encoded(api: Any, http: aiohttp.ClientSession) -> None:
+    count = 1000
+    responses = [await http.get(f"{CM}?watch=1&resourceVersion={api.store.current_rv()}") for _ in range(count)]
+    make(api, "a", k="v")
+    async with asyncio.timeout(30):
+        lines = await asyncio.gather(*(response.content.readline() for response in responses))
+    assert set(lines) == {lines[0]}
+    assert json.loads(lines[0])["object"]["data"] == {"k": "v"}
+    for response in responses:
+        response.close()
+
+
+async def test_a_watcher_that_reads_nothing_is_dropped_and_harms_nobody(api: Any, http: aiohttp.ClientSession) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(api.socket), limit=1)
+    writer.write(f"GET {CM}?watch=1 HTTP/1.1\r\nHost: podhost\r\n\r\n".encode())
+    async with http.get(f"{CM}?watch=1&resourceVersion={api.store.current_rv()}") as response:
+        await asyncio.wait_for(reader.readexactly(1), 5)
+        for number in range(60):
+            make(api, f"n{number}", k="x" * 100_000)
+            event = json.loads(await response.content.readuntil(b"\n"))
+            assert event["object"]["metadata"]["name"] == f"n{number}"
+        watches = api.store._watches["configmaps"]
+        async with asyncio.timeout(10):  # the fixture ends a watch whose client takes nothing for a second
+            while len(watches) > 1:
+                await asyncio.sleep(0.05)
+    writer.close()
