@@ -66,6 +66,7 @@ def _build_record(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | N
         finished_at_ns=fact.finished_at_ns,
         exit_code=fact.exit_code,
         reason="OOMKilled" if killed else "",
+        message=fact.message,
     )
 
 

@@ -1,8 +1,9 @@
 """Notices that containers have exited.
 
 conmon writes an exit file by rename, which inotify reports; its own end, seen by pidfd, is the second source,
-for lost events and for a conmon that was killed.  Then the container's own pidfd is watched, and its exit code
-cannot be known.
+for lost events and for a conmon that was killed.  A container whose conmon was killed is an orphan: nobody reads its
+output (a write blocks or fails, its log stands still) and nobody will know its exit code.  It is ended, as containerd
+does with a task whose shim has died, and its restart policy decides what follows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +31,17 @@ class ExitFact:
 
     exit_code: int
     finished_at_ns: int
+    message: str = ""
 
 
 OnExit = Callable[[ContainerId, ExitFact | None], Awaitable[None]]
 """Called at each exit, perhaps twice; without a fact when the exit code is lost."""
+
+KillOrphan = Callable[[ContainerId], None]
+"""SIGKILL to a container whose monitor has gone.  Blocking."""
+
+ORPHAN_EXIT = 128 + signal.SIGKILL
+ORPHAN_MESSAGE = "The container's monitor (conmon) was killed, so the container was ended"
 
 
 def read_exit_file(path: Path) -> ExitFact | None:
@@ -51,9 +61,10 @@ def read_exit_file(path: Path) -> ExitFact | None:
 class ExitMonitor:
     """One inotify instance for all containers, and a task for each living one."""
 
-    def __init__(self, exits: Path, on_exit: OnExit) -> None:
+    def __init__(self, exits: Path, on_exit: OnExit, kill_orphan: KillOrphan) -> None:
         self._exits = exits
         self._on_exit = on_exit
+        self._kill_orphan = kill_orphan
         self._tasks = Tasks()
         self._watched: dict[ContainerId, asyncio.Task[None]] = {}
         self._inotify: Inotify | None = None
@@ -97,8 +108,24 @@ class ExitMonitor:
         await wait_process(monitor)
         fact = await asyncio.to_thread(read_exit_file, self._exits / container_id)
         if fact is None:
-            await wait_process(process)
+            fact = await self._wait_orphan(container_id, process, end_it=monitor is not None)
         await self._on_exit(container_id, fact)
+
+    async def _wait_orphan(
+        self, container_id: ContainerId, process: ProcessId | None, *, end_it: bool
+    ) -> ExitFact | None:
+        """``None`` when it had ended by itself; ``end_it`` is false where it is not known whether conmon lives."""
+        fd = None if process is None else await asyncio.to_thread(open_pidfd, process)
+        if fd is None:
+            return None
+        try:
+            if end_it:
+                _log.warning("container %s: its conmon was killed; the container is ended", container_id)
+                await asyncio.to_thread(self._kill_orphan, container_id)
+            await wait_exit(fd)
+        finally:
+            os.close(fd)
+        return ExitFact(ORPHAN_EXIT, time.time_ns(), ORPHAN_MESSAGE) if end_it else None
 
 
 async def wait_process(process: ProcessId | None) -> None:

@@ -36,7 +36,7 @@ from podhost.runtime.container_create import create_container
 from podhost.runtime.container_exit import on_container_exit
 from podhost.runtime.container_start import start_container
 from podhost.runtime.container_stats import list_container_stats
-from podhost.runtime.container_stop import remove_container, stop_container
+from podhost.runtime.container_stop import kill_container, remove_container, stop_container
 from podhost.runtime.context import ImageLookup, RuntimeContext
 from podhost.runtime.exec import exec_sync, start_exec
 from podhost.runtime.exit_monitor import ExitFact, ExitMonitor, wait_process
@@ -99,7 +99,7 @@ class OciRuntimeService:
             clock=clock,
             registry=Registry(RecordFiles(paths.sandbox_records, paths.container_records)),
             filters=FilterCache(paths.seccomp_cache),
-            monitor=ExitMonitor(paths.exits, self._on_exit),
+            monitor=ExitMonitor(paths.exits, self._on_exit, self._kill_orphan),
             tasks=Tasks(),
             host=_prepare_host(settings, paths),
         )
@@ -203,6 +203,11 @@ class OciRuntimeService:
 
     async def _on_exit(self, container_id: ContainerId, fact: ExitFact | None) -> None:
         await on_container_exit(self._ctx, container_id, fact)
+
+    def _kill_orphan(self, container_id: ContainerId) -> None:
+        entry = self._ctx.registry.find_container(container_id)
+        if entry is not None:
+            kill_container(self._ctx, entry)
 
     def _watch_holder(self, entry: SandboxEntry) -> None:
         if entry.record.holder is not None and not entry.record.stopped_at_ns:

@@ -116,13 +116,19 @@ async def test_background_processes_end_with_their_container_in_a_shared_namespa
     assert b"sleep 1003" not in (await machine.service.exec_sync(watcher, ("ps",), 5)).stdout
 
 
-async def test_killed_monitor_leaves_an_unknown_exit(machine: Machine) -> None:
+@pytest.mark.parametrize("daemon_lives", [True, False])
+async def test_a_container_whose_monitor_was_killed_is_ended(machine: Machine, daemon_lives: bool) -> None:
     container = await machine.start(await machine.sandbox(), "sleep", "1000")
     pid = int((machine.settings.run_dir / "containers" / container / "conmon.pid").read_text())
+    if not daemon_lives:
+        await machine.service.close()
     os.kill(pid, signal.SIGKILL)
-    await machine.service.stop_container(container, 0)
+    if not daemon_lives:
+        await machine.restart()
+    await machine.wait_exited(container)
     status = machine.service.container_status(container)
-    assert (status.reason, status.exit_code) == ("ContainerStatusUnknown", 137)
+    assert (status.reason, status.exit_code) == ("Error", 137)
+    assert "monitor (conmon) was killed" in status.message
 
 
 async def test_sandbox_of_a_former_boot_is_not_ready(machine: Machine) -> None:
