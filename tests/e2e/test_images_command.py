@@ -120,13 +120,24 @@ def test_a_file_that_is_no_image_and_one_cut_short_are_refused(daemon: Daemon, o
     refused = daemon.podhost("image", "load", str(text), check=False)
     assert refused.returncode == 1
     assert "it is not an image archive" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
     whole, cut = tmp_path / "whole.tar", tmp_path / "cut.tar"
     copy(origin, f"docker-archive:{whole}:example.com/cut:1")
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     refused = daemon.podhost("image", "load", f"docker-archive:{cut}", check=False)
     assert refused.returncode == 1
-    assert f"cannot load 'docker-archive:{cut}'" in refused.stderr
+    assert refused.stderr.startswith(f'podhost: cannot load "{cut}"')
+    assert refused.stderr.count("cannot load") == 1
     assert "example.com/cut:1" not in names(daemon)
+
+
+def test_an_image_without_a_name_is_loaded_with_the_advice_to_give_it_one(
+    daemon: Daemon, origin: str, tmp_path: Path
+) -> None:
+    copy(origin, f"dir:{tmp_path / 'nameless'}")
+    loaded = daemon.podhost("image", "load", str(tmp_path / "nameless"))
+    assert "sha256:" in loaded.stdout
+    assert "give it one: podhost image load" in loaded.stderr
 
 
 def test_a_build_stands_on_a_local_image_and_runs(
@@ -149,6 +160,7 @@ def test_a_build_stands_on_a_local_image_and_runs(
     failed = daemon.podhost("image", "build", "-t", "localhost/broken", str(context), check=False)
     assert failed.returncode == 1
     assert "absent" in failed.stderr
+    assert "STEP 1" not in failed.stderr.partition("podhost: ")[2], "the steps are told once"
     assert "localhost/broken:latest" not in names(daemon)
     shutil.rmtree(context)
     context.mkdir()

@@ -92,7 +92,10 @@ def _load(client: ApiClient, args: argparse.Namespace) -> int:
     answer = follow_answer(_post(client, "load", body), f"cannot load '{args.source}'")
     images = answer.get("images") or [answer["image"]]
     for name in answer.get("names") or [args.source]:
-        print(_title(next((each for each in images if name in _names(each)), images[0]), name))
+        image = next((each for each in images if name in _names(each)), None)
+        print(_title(image or images[0], name))
+        if image is None:
+            say(f"there is no name in it; give it one: podhost image load {args.source} --name NAME", mark="!")
     return 0
 
 
@@ -208,7 +211,9 @@ def follow_answer(lines: Iterator[bytes], failure: str) -> dict[str, Any]:
             sys.stderr.write(entry["output"])
         elif "error" in entry:
             status.clear()
-            raise HintedError(f"{failure}: {entry['error'].get('message') or entry['error']}")
+            message = str(entry["error"].get("message") or entry["error"])
+            # What the server cannot do, it says by itself.
+            raise HintedError(message if message.startswith("cannot ") else f"{failure}: {message}")
         elif "image" in entry or "images" in entry:
             status.clear()
             return dict(entry)
@@ -274,6 +279,8 @@ def detect_transport(path: Path) -> str:
                     return "oci-archive"
                 if name in ("manifest.json", "repositories"):
                     return "docker-archive"
+    except tarfile.ReadError as error:
+        raise HintedError(f"cannot load '{path}': it is not an image archive (no tar file, or a cut one)") from error
     except (tarfile.TarError, OSError, EOFError) as error:
         raise HintedError(f"cannot load '{path}': it is not an image archive: {error}") from error
     raise HintedError(f"cannot load '{path}': the archive holds no image (neither manifest.json nor oci-layout)")

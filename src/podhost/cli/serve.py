@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 DAEMON_FLAGS = {
-    "--data-root": "directory of all instances' data (/var/lib/podhost)",
-    "--run-root": "directory of all instances' sockets (/run/podhost)",
+    "--data-root": "directory of all instances' data (PODHOST_DATA_ROOT, or /var/lib/podhost)",
+    "--run-root": "directory of all instances' sockets (PODHOST_RUN_ROOT, or /run/podhost)",
     "--api-port": "port of the API on loopback (6443; 0: any free one)",
     "--pod-cidr": "network of the pods",
     "--service-cidr": "network of the Services",
@@ -39,8 +39,12 @@ DAEMON_FLAGS = {
 }
 
 
+_ROOTS = {"run_root": "PODHOST_RUN_ROOT", "data_root": "PODHOST_DATA_ROOT"}
+
+
 def run(args: argparse.Namespace) -> int:
     require_local(args, "be the daemon")
+    moved = _adopt_roots(args)
     paths = instance_paths(args.instance)
     extra = daemon_flags(args)
     if is_running(paths):
@@ -52,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.detach:
         start_daemon(paths, extra)
         say(f"podhost daemon is ready; its log: {paths.log_file}", mark="✓", colour="green")
+        if moved:
+            say(f"other commands find it with: export {' '.join(moved)}")
         return 0
     if "--help" not in extra:
         require_root_for_daemon(f"podhost {' '.join(sys.argv[1:])}")
@@ -60,11 +66,23 @@ def run(args: argparse.Namespace) -> int:
     os.execv(argv[0], argv)
 
 
+def _adopt_roots(args: argparse.Namespace) -> list[str]:
+    """Where the flags put the directories, this command looks for socket and log too; what others must be told."""
+    moved = []
+    for name, variable in _ROOTS.items():
+        value = None if getattr(args, name) is None else os.path.abspath(getattr(args, name))
+        if value is not None and os.environ.get(variable) != value:
+            os.environ[variable] = value
+            moved.append(f"{variable}={value}")
+    return moved
+
+
 def daemon_flags(args: argparse.Namespace) -> list[str]:
     """Flags for the daemon: those that this command knows by name, then what came after ``--``."""
     flags = []
     for flag in DAEMON_FLAGS:
-        value = getattr(args, flag.removeprefix("--").replace("-", "_"))
+        name = flag.removeprefix("--").replace("-", "_")
+        value = getattr(args, name)
         if value is not None:
-            flags += [flag, value]
+            flags += [flag, os.path.abspath(value) if name in _ROOTS else value]
     return flags + list(args.daemon_flags)

@@ -139,7 +139,9 @@ class Builder:
             [*argv, str(context)], on_line, env=environ, pass_fds=(work.lock_fd,), check=False
         )
         if completed.returncode != 0:
-            raise _failure(f'cannot build "{target}"', "\n".join(lines) or "buildah failed")
+            # Who reads the output has seen the lines before.
+            said = "\n".join(lines) if output is None else "".join(lines[-1:])
+            raise _failure(f'cannot build "{target}"', said or "buildah failed")
 
     async def _import(self, work: Work, target: str) -> ImageRecord:
         content = self._space.content

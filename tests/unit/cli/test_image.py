@@ -38,7 +38,7 @@ def test_paths_are_made_absolute_and_other_transports_left_alone(
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(HintedError, match="not an image archive"):
+    with pytest.raises(HintedError, match=r"not an image archive \(no tar file"):
         resolve_source(str(tmp_path / "text"))
     with pytest.raises(HintedError, match="holds no image"):
         resolve_source(str(make_tar(tmp_path / "x.tar", "etc/passwd")))
@@ -71,7 +71,8 @@ def test_answer_ends_with_the_image(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([b'{"error": {"message": "manifest unknown"}}'], "cannot pull 'x': manifest unknown"),
+        ([b'{"error": {"message": "manifest unknown"}}'], "^cannot pull 'x': manifest unknown"),
+        ([b'{"error": {"message": "cannot load the rest"}}'], "^cannot load the rest"),
         ([], "cannot pull 'x': the daemon ended the answer half-way"),
     ],
 )
