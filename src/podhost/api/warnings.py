@@ -62,7 +62,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     },
     "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
     "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _harmless("there is one node")},
-    "Toleration": {"tolerationSeconds": _harmless("a taint evicts nothing")},
     "PodSecurityContext": {
         "appArmorProfile": _later("the containers run without the profile"),
         "fsGroupChangePolicy": _later("the group of all files is set, as with Always"),
@@ -145,7 +144,7 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "NodeSelector": "nodeSelectorTerms",
         "NodeSelectorTerm": "matchExpressions matchFields",
         "NodeSelectorRequirement": "key operator values",
-        "Toleration": "effect key operator value",
+        "Toleration": "effect key operator tolerationSeconds value",
         "PodDNSConfig": "nameservers options searches",
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",

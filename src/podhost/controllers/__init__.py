@@ -10,6 +10,7 @@ from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
+from podhost.controllers.taint_eviction import TaintEvictionController
 
 __all__ = [
     "BuiltinServiceController",
@@ -18,6 +19,7 @@ __all__ = [
     "NamespaceController",
     "Scheduler",
     "ServiceAccountController",
+    "TaintEvictionController",
     "build_api_service",
     "build_dns_service",
 ]

@@ -55,7 +55,7 @@ class Scheduler:
             return
         misfits = scheduling.compute_misfits(pod, node, self._pods_on_node())
         if misfits:
-            self._refuse(key, pod, scheduling.format_unschedulable(misfits))
+            self._refuse(key, pod, scheduling.format_unschedulable(pod, misfits))
         else:
             self._bind(key)
 

@@ -7,6 +7,7 @@ NodeAffinity, NodePorts, NodeResourcesFit); the first that fails names the reaso
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -20,26 +21,40 @@ _FREE_PORTS = "node(s) didn't have free ports for the requested pod ports"
 _AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 
 
-def compute_misfits(pod: Doc, node: Doc, others: Iterable[Doc]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """One reason why a pod cannot be on the node."""
+
+    text: str
+    final: bool = False
+    """Nothing changes for it when other pods go away (the scheduler's UnschedulableAndUnresolvable)."""
+
+
+def compute_misfits(pod: Doc, node: Doc, others: Iterable[Doc]) -> list[Misfit]:
     """Reasons why the pod cannot be on the node beside ``others``, the pods that are there; empty when it can."""
     others = [other for other in others if not is_terminal(other)]
     spec, node_spec = pod.get("spec") or {}, node.get("spec") or {}
     if node_spec.get("unschedulable") and not _tolerates(spec, {"key": _UNSCHEDULABLE_TAINT, "effect": "NoSchedule"}):
-        return ["node(s) were unschedulable"]
-    if taint := _untolerated_taint(spec, node_spec):
-        # Kubernetes prints Go's map syntax here.
-        return [f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value') or ''}}}"]
+        return [Misfit("node(s) were unschedulable", final=True)]
+    if find_untolerated_taint(spec, node_spec, ("NoSchedule", "NoExecute")):
+        return [Misfit("node(s) had untolerated taint(s)", final=True)]
     if not _matches_node(spec, node):
-        return [_AFFINITY]
+        return [Misfit(_AFFINITY, final=True)]
     if _host_ports_taken(spec, others):
-        return [_FREE_PORTS]
+        return [Misfit(_FREE_PORTS)]
     return _missing_resources(pod, node, others)
 
 
-def format_unschedulable(misfits: Iterable[str]) -> str:
-    """Message of condition and event."""
-    reasons = ", ".join(f"1 {misfit}" for misfit in sorted(misfits))
-    return f"0/1 nodes are available: {reasons}."
+def format_unschedulable(pod: Doc, misfits: Iterable[Misfit]) -> str:
+    """Message of condition and event.  Nothing is preempted here, and that is what a scheduler says then."""
+    misfits = list(misfits)
+    reasons = ", ".join(f"1 {text}" for text in sorted(misfit.text for misfit in misfits))
+    text = f"0/1 nodes are available: {reasons}. preemption: "
+    if (pod.get("spec") or {}).get("preemptionPolicy") == "Never":
+        return text + "not eligible due to preemptionPolicy=Never."
+    helpless = any(misfit.final for misfit in misfits)
+    why = "Preemption is not helpful for scheduling" if helpless else "No preemption victims found for incoming pod"
+    return f"{text}0/1 nodes are available: 1 {why}."
 
 
 def is_terminal(pod: Doc) -> bool:
@@ -51,11 +66,11 @@ def compute_requests(pod: Doc) -> dict[str, Fraction]:
     return sum_requests(pod.get("spec") or {})
 
 
-def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[str]:
+def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[Misfit]:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     misfits = []
     if "pods" in allocatable and len(others) + 1 > parse_quantity(allocatable["pods"]):
-        misfits.append("Too many pods")
+        misfits.append(Misfit("Too many pods"))
     wanted = {name: amount for name, amount in compute_requests(pod).items() if amount}
     if not wanted:
         return misfits
@@ -65,8 +80,9 @@ def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[str]:
     for name, amount in wanted.items():
         if name in ("cpu", "memory", "ephemeral-storage") and name not in allocatable:
             continue
-        if amount + used.get(name, 0) > parse_quantity(allocatable.get(name, "0")):
-            misfits.append(f"Insufficient {name}")
+        room = parse_quantity(allocatable.get(name, "0"))
+        if amount + used.get(name, 0) > room:
+            misfits.append(Misfit(f"Insufficient {name}", final=amount > room))
     return misfits
 
 
@@ -98,25 +114,37 @@ def _host_ports_taken(spec: Doc, others: list[Doc]) -> bool:
     )
 
 
-def _untolerated_taint(spec: Doc, node_spec: Doc) -> Doc | None:
+def find_untolerated_taint(spec: Doc, node_spec: Doc, effects: tuple[str, ...]) -> Doc | None:
+    """The first taint with one of the effects that the pod does not tolerate."""
     for taint in node_spec.get("taints") or []:
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerates(spec, taint):
+        if taint.get("effect") in effects and not _tolerates(spec, taint):
             found: Doc = taint
             return found
     return None
 
 
+def compute_toleration_s(spec: Doc, node_spec: Doc) -> float | None:
+    """How long a pod may stay on a node with taints of effect NoExecute: 0 at once, ``None`` for ever."""
+    taints = [taint for taint in node_spec.get("taints") or [] if taint.get("effect") == "NoExecute"]
+    if any(not _tolerates(spec, taint) for taint in taints):
+        return 0.0
+    used = [t for t in spec.get("tolerations") or [] if any(_is_tolerated(t, taint) for taint in taints)]
+    seconds = [t["tolerationSeconds"] for t in used if t.get("tolerationSeconds") is not None]
+    return max(0.0, float(min(seconds))) if seconds else None
+
+
 def _tolerates(spec: Doc, taint: Doc) -> bool:
-    for toleration in spec.get("tolerations") or []:
-        if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-            continue
-        if toleration.get("key") and toleration["key"] != taint["key"]:
-            continue
-        if toleration.get("operator") == "Exists":
-            return True
-        if toleration.get("key") and (toleration.get("value") or "") == (taint.get("value") or ""):
-            return True
-    return False
+    return any(_is_tolerated(toleration, taint) for toleration in spec.get("tolerations") or [])
+
+
+def _is_tolerated(toleration: Doc, taint: Doc) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _matches_node(spec: Doc, node: Doc) -> bool:

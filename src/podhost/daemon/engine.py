@@ -25,6 +25,7 @@ from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
+from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
 from podhost.daemon.settings import DaemonSettings
 from podhost.dns.server import DnsServer
@@ -244,6 +245,9 @@ async def start_controllers(
         ServiceAccountController(store, clock, ca_pem),
         BuiltinServiceController(store, clock, api, dns),
         Scheduler(store, clock, settings.node_name, _recorder(store, clock, settings, "default-scheduler")),
+        TaintEvictionController(
+            store, clock, settings.node_name, _recorder(store, clock, settings, "taint-eviction-controller")
+        ),
         EndpointSliceController(store, clock),
         GarbageCollector(store, clock, resources, resolve),
     ):

@@ -246,7 +246,10 @@ async def test_pod_that_does_not_fit_waits_until_there_is_room(world: World) -> 
     await world.settle()
     (condition,) = world.get("pods", "second")["status"]["conditions"]
     assert condition["reason"] == "Unschedulable"
-    assert condition["message"] == "0/1 nodes are available: 1 Insufficient cpu."
+    assert condition["message"] == (
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
+        "1 No preemption victims found for incoming pod."
+    )
     events = [event["reason"] for event in world.store.list("events")[0]]
     assert sorted(events) == ["FailedScheduling", "Scheduled"]
     world.store.delete(ObjectKey("pods", "default", "first"))

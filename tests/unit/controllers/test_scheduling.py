@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from podhost.controllers.scheduling import compute_misfits, compute_requests, format_unschedulable
+from podhost.controllers.scheduling import (
+    Misfit,
+    compute_misfits,
+    compute_requests,
+    compute_toleration_s,
+    format_unschedulable,
+)
 
 
 def node(**spec: Any) -> dict[str, Any]:
@@ -31,6 +37,10 @@ def term(key: str, operator: str, *values: str) -> dict[str, Any]:
     expression = {"key": key, "operator": operator, "values": list(values)}
     required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+def texts(candidate: dict[str, Any], on: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
+    return [misfit.text for misfit in compute_misfits(candidate, on, others)]
 
 
 PORT = {"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}
@@ -69,13 +79,13 @@ AFFINITY = "node(s) didn't match Pod's node affinity/selector"
     ],
 )
 def test_fit(candidate: dict[str, Any], others: list[dict[str, Any]], expected: list[str]) -> None:
-    assert compute_misfits(candidate, node(), others) == expected
+    assert texts(candidate, node(), others) == expected
 
 
 def test_cordoned_node_takes_only_pods_that_tolerate_it() -> None:
-    assert compute_misfits(pod(), node(unschedulable=True), []) == ["node(s) were unschedulable"]
+    assert texts(pod(), node(unschedulable=True), []) == ["node(s) were unschedulable"]
     toleration = {"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}
-    assert compute_misfits(pod(tolerations=[toleration]), node(unschedulable=True), []) == []
+    assert texts(pod(tolerations=[toleration]), node(unschedulable=True), []) == []
 
 
 @pytest.mark.parametrize(
@@ -90,13 +100,47 @@ def test_cordoned_node_takes_only_pods_that_tolerate_it() -> None:
 )
 def test_taints_need_a_toleration(toleration: dict[str, str], fits: bool) -> None:
     tainted = node(taints=[{"key": "gpu", "value": "yes", "effect": "NoSchedule"}])
-    expected = [] if fits else ["node(s) had untolerated taint {gpu: yes}"]
-    assert compute_misfits(pod(tolerations=[toleration]), tainted, []) == expected
+    expected = [] if fits else ["node(s) had untolerated taint(s)"]
+    assert texts(pod(tolerations=[toleration]), tainted, []) == expected
 
 
 def test_message_is_the_schedulers() -> None:
-    message = format_unschedulable(["Insufficient memory", "Insufficient cpu"])
-    assert message == "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    misfits = [Misfit("Insufficient memory"), Misfit("Insufficient cpu")]
+    head = "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. preemption: "
+    assert format_unschedulable(pod(), misfits) == (
+        head + "0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    )
+    assert format_unschedulable(pod(), [Misfit("Insufficient memory"), Misfit("Insufficient cpu", final=True)]) == (
+        head + "0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+    never = pod(preemptionPolicy="Never")
+    assert format_unschedulable(never, misfits) == head + "not eligible due to preemptionPolicy=Never."
+
+
+def test_no_pod_has_to_go_for_what_never_fits() -> None:
+    assert [m.final for m in compute_misfits(pod(container("3")), node(), [])] == [True]
+    assert [m.final for m in compute_misfits(pod(container("1500m")), node(), [pod(container("600m"))])] == [False]
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "seconds"),
+    [
+        ([], 0.0),
+        ([{"key": "gone", "operator": "Exists"}], None),
+        ([{"key": "gone", "operator": "Exists", "tolerationSeconds": 60}], 60.0),
+        (
+            [{"operator": "Exists", "tolerationSeconds": 60}, {"key": "gone", "value": "now", "tolerationSeconds": 5}],
+            5.0,
+        ),
+        ([{"key": "gone", "operator": "Exists", "tolerationSeconds": -1}], 0.0),
+        ([{"key": "gone", "operator": "Exists", "effect": "NoSchedule"}], 0.0),
+        ([{"key": "gone", "operator": "Exists"}, {"key": "other", "operator": "Exists", "tolerationSeconds": 5}], None),
+    ],
+)
+def test_time_that_a_pod_may_stay_on_a_tainted_node(tolerations: list[dict[str, Any]], seconds: float | None) -> None:
+    taints = [{"key": "gone", "value": "now", "effect": "NoExecute"}, {"key": "x", "effect": "NoSchedule"}]
+    assert compute_toleration_s({"tolerations": tolerations}, {"taints": taints}) == seconds
+    assert compute_toleration_s({"tolerations": tolerations}, {}) is None
 
 
 def test_requests_are_the_larger_of_init_phase_and_running_phase() -> None:
