@@ -1,4 +1,4 @@
-"""Handlers of everything that describes the server: version, health, discovery, OpenAPI."""
+"""Handlers of everything that describes the server: version, discovery, OpenAPI."""
 
 from __future__ import annotations
 
@@ -41,11 +41,8 @@ class MetaHandlers:
     async def version(self, call: Call) -> web.StreamResponse:
         return answers.answer_json(self._version)
 
-    async def healthz(self, call: Call) -> web.StreamResponse:
-        return web.Response(text="ok")
-
     async def root(self, call: Call) -> web.StreamResponse:
-        paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz"]
+        paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz"]
         groups = [kind.group_version for kind in self._kinds if kind.group]
         return answers.answer_json({"paths": sorted({*paths, *(f"/apis/{each}" for each in groups), "/version"})})
 

@@ -19,14 +19,11 @@ OWN = "/apis/podhost.dev/v1alpha1"
 
 
 def build_meta_routes(meta: MetaHandlers) -> list[Route]:
-    """Version, health, discovery, OpenAPI."""
+    """Version, discovery, OpenAPI."""
     public, known = Access.PUBLIC, Access.AUTHENTICATED
     table: tuple[tuple[str, Handler, Access], ...] = (
         ("/", meta.root, known),
         ("/version", meta.version, public),
-        ("/healthz", meta.healthz, public),
-        ("/livez", meta.healthz, public),
-        ("/readyz", meta.healthz, public),
         ("/api", meta.api, known),
         ("/apis", meta.apis, known),
         ("/api/v1", meta.core_resources, known),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from itertools import chain
 
@@ -15,14 +16,18 @@ from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver import authn, routes
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
+from podhost.apiserver.applying import APPLY_PATCH
+from podhost.apiserver.bodies import media_type
 from podhost.apiserver.call import Call, is_long_running
 from podhost.apiserver.channel_handlers import ChannelHandlers
+from podhost.apiserver.health import HealthHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
+from podhost.apiserver.metrics import Metrics, compute_verb
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.registry import Registry
 from podhost.apiserver.resource_handlers import ResourceHandlers
-from podhost.apiserver.routing import Router
+from podhost.apiserver.routing import Route, Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
 from podhost.apiserver.usage_handlers import UsageHandlers
@@ -77,6 +82,9 @@ class ApiServer:
     ) -> None:
         self._settings = settings
         self._streams: set[asyncio.Task[object]] = set()
+        self._shutting_down = False
+        self._metrics = Metrics(store)
+        health = HealthHandlers(lambda: store.is_writable, lambda: self._shutting_down)
         self.services = ServiceAllocator(
             store,
             service_cidr=settings.service_cidr,
@@ -91,6 +99,8 @@ class ApiServer:
         self._router = Router(
             chain(
                 routes.build_meta_routes(MetaHandlers(settings, kinds)),
+                health.build_routes(),
+                [Route(method="GET", pattern="/metrics", verb="get", handler=self._metrics.answer)],
                 routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
                 routes.build_resource_routes(KINDS, resources, pods),
                 () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
@@ -134,23 +144,35 @@ class ApiServer:
 
     async def _end_streams(self, _: web.Application) -> None:
         """Watches, logs and execs have no end of their own; the daemon's must not wait for theirs."""
+        self._shutting_down = True
         for task in tuple(self._streams):
             task.cancel()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
         warnings: list[str] = []
+        route: Route | None = None
+        begin = time.perf_counter()
         try:
             user = authn.user_of_transport(request.transport)
             route, params = self._router.resolve(request.method, request.rel_url.raw_path)
             authn.check_access(user, route, params)
             call = Call(request, route, params, user, warnings)
             if is_long_running(call):
-                return await self._run_stream(call)
-            return await route.handler(call)
+                with self._metrics.long_running(route, _verb(request, route)):
+                    response = await self._run_stream(call)
+            else:
+                response = await route.handler(call)
         except ConnectionError:
             raise
         except Exception as error:
             response = answer_error(to_api_error(error))
             add_warnings(response, warnings)
-            return response
+        self._metrics.on_request(route, _verb(request, route), response.status, time.perf_counter() - begin)
+        return response
+
+
+def _verb(request: web.Request, route: Route | None) -> str:
+    watching = route is not None and route.verb == "list" and request.query.get("watch", "") in ("1", "true")
+    applying = request.method == "PATCH" and media_type(request) == APPLY_PATCH
+    return compute_verb(request.method, route, watching=watching, applying=applying)

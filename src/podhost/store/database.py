@@ -80,6 +80,8 @@ class Database:
         self._history_limit = history_limit
         self._checkpoint: asyncio.Future[None] | None = None
         self._closed = False
+        self.write_failed = False
+        """The last write did not come to be."""
         self._checkpoint_lock = threading.Lock()
         try:
             self._connection = _connect(path)
@@ -189,7 +191,9 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
+            self.write_failed = False
         except (sqlite3.Error, OSError) as error:
+            self.write_failed = True
             self._history_count, self.compacted_rv = before
             self._roll_back()
             raise _write_error(self.path, error) from error

@@ -81,6 +81,11 @@ class Store:
         """Version of the latest change."""
         return self._rv
 
+    @property
+    def is_writable(self) -> bool:
+        """The last write succeeded."""
+        return not self._database.write_failed
+
     def get(self, key: ObjectKey) -> Obj:
         """Raises NotFoundError."""
         found = self.find(key)

@@ -502,3 +502,37 @@ async def test_shutdown_does_not_wait_for_watches(api: Any, http: aiohttp.Client
         assert response.status == 200
         async with asyncio.timeout(1):
             await api.runner.cleanup()
+
+
+async def test_health_is_told_in_parts(api: Any, http: aiohttp.ClientSession) -> None:
+    async def text(path: str) -> tuple[int, str]:
+        async with http.get(path) as response:
+            return response.status, await response.text()
+
+    assert await text("/livez") == (200, "ok")
+    assert await text("/readyz?verbose") == (
+        200,
+        "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]shutdown ok\nreadyz check passed\n",
+    )
+    assert await text("/healthz/ping") == (200, "ok")
+    await fails(http, 404, "GET", "/healthz/nothing")
+    api.store._database.write_failed = True
+    assert (await text("/healthz"))[0] == 500
+    assert await text("/healthz?exclude=etcd") == (200, "ok")
+
+
+async def test_metrics_count_requests_watches_and_objects(api: Any, http: aiohttp.ClientSession) -> None:
+    await make(http, CM, config("a"))
+    async with watch(http, CM) as response:
+        await Watcher(response).names(1)
+        async with http.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+    resource = ['group=""', 'version="v1"', 'resource="configmaps"', 'subresource=""', 'scope="namespace"']
+    created = next(line for line in lines if line.startswith("apiserver_request_total") and 'verb="POST"' in line)
+    assert all(label in created for label in resource)
+    assert created.endswith(" 1.0")
+    watches = next(line for line in lines if line.startswith("apiserver_longrunning_requests"))
+    assert 'verb="WATCH"' in watches
+    assert 'apiserver_resource_objects{resource="configmaps"} 1.0' in lines
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines)
+    assert "kubelet_running_pods 0.0" in lines
