@@ -214,18 +214,21 @@ def draw_board(pods: Sequence[PodRows], style: BoardStyle) -> list[str]:
 
 def _draw_pods(pods: Sequence[PodRows], name_width: int, pod_width: int, style: BoardStyle, hide: Any) -> Iterator[str]:
     for pod in pods:
-        yield _draw_pod(pod, pod_width, style)
-        if hide is None or not hide(pod):
+        with_rows = hide is None or not hide(pod)
+        yield _draw_pod(pod, pod_width, style, alone=not with_rows)
+        if with_rows:
             for row in pod.rows:
                 yield _draw_row(row, name_width, style)
 
 
-def _draw_pod(pod: PodRows, pod_width: int, style: BoardStyle) -> str:
+def _draw_pod(pod: PodRows, pod_width: int, style: BoardStyle, *, alone: bool) -> str:
     look = _VERDICT_LOOK.get(pod.verdict.state)
     seconds = f"{pod.elapsed_s:.1f} s" if pod.elapsed_s < 60 else format_age(pod.elapsed_s)
     if look is None:
         spinner = _SPINNER[style.ascii]
         mark, colour, text = spinner[style.frame % len(spinner)], "cyan", f"starting  {seconds}"
+        # Without its containers below it, the pod says itself what it waits for.
+        text += f"  {pod.verdict.text}" if alone and pod.verdict.text != "starting" else ""
     else:
         mark, colour = _MARKS[look][style.ascii], _COLOURS[look]
         text = pod.verdict.reason if pod.verdict.state == "stuck" else pod.verdict.text

@@ -103,7 +103,8 @@ class FaultyManifestError(InvalidError, ToldError):
         text = f"podhost: {quantify(len(all_faults), 'fault')}; {self.outcome}"
         if mendable and all(name != "stdin" for name in mendable):
             count = sum(fault.mendable for fault in all_faults)
-            which = "all of them" if count == len(all_faults) else quantify(count, "fault")
+            every = "it" if count == 1 else "all of them"
+            which = every if count == len(all_faults) else quantify(count, "fault")
             text += f"\n  → podhost fix {' '.join(mendable)} mends {which}"
         return "\n".join([text, *(f"  → {hint}" for hint in self.hints)])
 

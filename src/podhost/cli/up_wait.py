@@ -127,6 +127,9 @@ class Waiting:
         """``None`` when every pod is ready or has ended; else the exit code of giving up."""
         try:
             return self._run()
+        except KeyboardInterrupt:
+            self._display.finish(self._pods)
+            raise
         finally:
             self._display.clear()
 

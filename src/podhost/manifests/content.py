@@ -14,7 +14,7 @@ from podhost.api.structure import check_structure
 from podhost.manifests import structure
 from podhost.manifests.faults import Fault
 from podhost.manifests.places import Spot, find_spot, is_below, spot_of
-from podhost.manifests.spelling import nearest_name
+from podhost.manifests.spelling import meant_name, nearest_name
 from podhost.manifests.yaml_nodes import Node
 
 _OTHER_CORE_KINDS = frozenset(
@@ -55,6 +55,11 @@ def check_object(node: Node, *, namespace: str = "", with_warnings: bool = True,
 
 
 def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
+    services = node.get("services")
+    if node.get("apiVersion") is None and node.get("kind") is None and services is not None and services.kind == "map":
+        message = "this is a file for docker compose, and no manifest of Kubernetes"
+        meant = "write a Pod with a container for each service"
+        return None, structure.make_fault(find_spot(node, "services", at_key=True), "invalid", message, meant)
     for name in ("apiVersion", "kind"):
         value = node.get(name)
         if value is None or not isinstance(value.scalar, str) or not value.scalar:
@@ -104,17 +109,29 @@ def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is
     kind.default(obj)
     errors = validate(kind, obj)
     missing = {error.field for error in errors if error.type is ErrorType.REQUIRED}
+    told: set[tuple[str, str]] = set()
     for error in errors:
         if error.type is not ErrorType.REQUIRED and error.field in missing and not error.value:
             continue
+        if _RESOURCE_NAME in error.body and isinstance(error.value, str):
+            # Two rules for one name; and limits are the requests' defaults.
+            name = (error.field.rpartition(".")[0], error.value)
+            if name in told:
+                continue
+            told.add(name)
         if _is_consequence(error, fields) or (not is_whole and error.type in _ABSENCES):
             continue
         faults.append(fault_of_error(node, error))
     if with_warnings:
-        faults += [_fault_of_warning(node, text) for text in kind.warnings(obj)]
+        touched = [*fields.bad_paths, *fields.suggested]
+        for text in kind.warnings(obj):
+            path = text.partition(": ")[0]
+            if not any(is_below(other, path) for other in touched):
+                faults.append(_fault_of_warning(node, text))
     return faults
 
 
+_RESOURCE_NAME = "must be a standard resource"
 _ABSENCES = (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
 
 
@@ -178,6 +195,11 @@ def suggest(node: Node, path: str, body: str, value: Any) -> str:
         choices = re.findall(r'"([^"]*)"', match[1])
         nearest = nearest_name(word, choices)
         return f"did you mean `{nearest}`?" if nearest else ""
+    if _RESOURCE_NAME in body and word:
+        nearest = meant_name(word, ("cpu", "memory", "ephemeral-storage"))
+        return f"did you mean `{nearest}`?" if nearest else ""
+    if body.startswith("Invalid value") and word and (mended := _valid_word(word, body)):
+        return f"for example `{mended}`"
     if body.startswith("Not found") and word and re.search(r"volume(Mounts|Devices)\[\d+\]\.name$", path):
         volumes = find_spot(node, "spec.volumes").node
         names = [item.get("name") for item in volumes.items] if volumes is not None else []
@@ -187,6 +209,19 @@ def suggest(node: Node, path: str, body: str, value: Any) -> str:
             return f"did you mean the volume `{nearest}`?"
         return f"the pod's volumes are: {', '.join(f'`{n}`' for n in known)}" if known else "the pod has no volumes"
     return ""
+
+
+def _valid_word(word: str, body: str) -> str:
+    """A name or label value near to one that the rules do not allow; empty when it would be the same."""
+    if "lowercase RFC 1123 label" in body:
+        mended = re.sub(r"[^a-z0-9-]+", "-", word.lower())[:63].strip("-")
+    elif "lowercase RFC 1123 subdomain" in body:
+        mended = re.sub(r"[^a-z0-9.-]+", "-", word.lower())[:253].strip("-.")
+    elif "a valid label must be" in body:
+        mended = re.sub(r"[^A-Za-z0-9_.-]+", "-", word)[:63].strip("-_.")
+    else:
+        return ""
+    return mended if mended != word else ""
 
 
 def _fault_of_warning(node: Node, text: str) -> Fault:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 _MARKER = re.compile(r"---(?:[ \t]|$)")
+_HEAD_KEY = re.compile(r"(apiVersion|kind):(?:[ \t]|$)")
+_TOP_KEY = re.compile(r"[A-Za-z][\w-]*:(?:[ \t]|$)")
 _END = re.compile(r"\.\.\.(?:[ \t]|$)")
 
 
@@ -15,6 +17,8 @@ class Document:
 
     first_line: int
     lines: tuple[str, ...]
+    is_joined: bool = False
+    """Does it follow an object without the line ``---`` between them?"""
 
     @property
     def text(self) -> str:
@@ -58,4 +62,33 @@ def split_documents(text: str) -> list[Document]:
         else:
             current.append(line)
     close(0)
-    return documents
+    return [part for document in documents for part in _split_joined(document)]
+
+
+def _split_joined(document: Document) -> list[Document]:
+    """Before each further ``apiVersion`` or ``kind`` at the first column that begins a whole object."""
+    lines = document.lines
+    starts = [0]
+    seen: set[str] = set()
+    for number, line in enumerate(lines):
+        match = _HEAD_KEY.match(line)
+        if match is None:
+            continue
+        if seen == {"apiVersion", "kind"} and _begins_object(lines, number):
+            while number and lines[number - 1].startswith("#"):
+                number -= 1
+            starts.append(number)
+            seen = set()
+        seen.add(match[1])
+    ends = [*starts[1:], len(lines)]
+    return [
+        Document(document.first_line + start, lines[start:end], is_joined=start > 0)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _begins_object(lines: tuple[str, ...], number: int) -> bool:
+    """Is the other of ``apiVersion`` and ``kind`` the next key, or the one after ``metadata``?"""
+    keys = [line for line in lines[number:] if _TOP_KEY.match(line)][:3]
+    heads = {match[1] for line in keys if (match := _HEAD_KEY.match(line))}
+    return heads == {"apiVersion", "kind"}

@@ -444,8 +444,8 @@ class _Reader:
         if not self.only_certain:
             self._cut_value(number, content)
         before = len(indentation(self.original[number])) - len(indentation(self.work[number]))
-        column = content.value_column + before
-        self._report(words.unclosed(number, column, len(content.value), content.unclosed))
+        width = content.value_column + len(content.value) - content.unclosed_column
+        self._report(words.unclosed(number, content.unclosed_column + before, width, content.unclosed))
 
     def _cut_value(self, number: int, content: Content) -> None:
         line = self.result.lines[number]

@@ -151,8 +151,9 @@ def tab(line: int, column: int, width: int) -> Fault:
 
 
 def unclosed(line: int, column: int, width: int, opened: str) -> Fault:
-    noun = "quote" if opened in "\"'" else "bracket"
     closing = {"[": "]", "{": "}"}.get(opened, opened)
-    message = f"the {noun} `{opened}` that is opened here is never closed, or not by its own kind"
+    message = f"the bracket `{opened}` that is opened here is never closed, or not by its own kind"
+    if opened in "\"'":
+        message = f"the quote `{opened}` that is opened here is never closed"
     place = Place(line, column, width, "")
     return _fault(place, "syntax", message, f"put a `{closing}` where it ends")

@@ -37,6 +37,7 @@ class Content:
     """Where a value in brackets or quotes ends."""
     unclosed: str = ""
     """The bracket or quote that nothing closes."""
+    unclosed_column: int = 0
 
     @property
     def has_key(self) -> bool:
@@ -90,11 +91,13 @@ def read_content(lines: Sequence[str], number: int, column: int, floor: int) -> 
         start = properties.end()
     value = line[start:].rstrip()
     shape = _shape(value)
-    last, unclosed = number, ""
+    last, unclosed, opened = number, "", start
     if shape in ("flow", "quoted"):
         end = _closing_line(lines, number, start, floor)
         last, unclosed = (number, value[0]) if end is None else (end, "")
-    return Content(column, key, width, "" if shape == "empty" else value, start, shape, last, unclosed)
+        if unclosed in ("[", "{") and (quote := _open_quote(line, start)):
+            unclosed, opened = quote
+    return Content(column, key, width, "" if shape == "empty" else value, start, shape, last, unclosed, opened)
 
 
 def _shape(value: str) -> Shape:
@@ -105,6 +108,22 @@ def _shape(value: str) -> Shape:
     if value[0] in "[{":
         return "flow"
     return "quoted" if value[0] in "\"'" else "plain"
+
+
+def _open_quote(line: str, column: int) -> tuple[str, int] | None:
+    """The quote within brackets that is open at the end of the line, and its column."""
+    found: tuple[str, int] | None = None
+    at = column
+    while at < len(line):
+        char = line[at]
+        if found is None and char in "\"'" and line[at - 1] in " [{,:\t":
+            found = char, at
+        elif found is not None and char == "\\" and found[0] == '"':
+            at += 1
+        elif found is not None and char == found[0]:
+            found = None
+        at += 1
+    return found
 
 
 def _closing_line(lines: Sequence[str], number: int, column: int, floor: int) -> int | None:

@@ -126,6 +126,8 @@ def summarise(counts: dict[str, int], objects: int, mendable: int, names: Sequen
         return f"{quantify(objects, 'object')}, nothing wrong"
     text = ", ".join(parts)
     if mendable:
-        which = "all of them" if mendable == sum(counts.values()) else f"{quantify(mendable, 'of them').rstrip('s')}"
+        total = sum(counts.values())
+        every = "it" if total == 1 else "all of them"
+        which = every if mendable == total else f"{quantify(mendable, 'of them').rstrip('s')}"
         text += f"; `podhost fix {' '.join(names)}` mends {which}"
     return text

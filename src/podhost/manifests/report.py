@@ -63,12 +63,14 @@ def check_text(text: str, *, namespace: str = "", with_warnings: bool = True) ->
     for document in split_documents(text):
         reading = _read(document)
         found = list(reading.faults)
+        if document.is_joined:
+            found.insert(0, _missing_marker(document))
         for node in _object_nodes(reading.node):
             checked = content.check_object(
                 node, namespace=namespace, with_warnings=with_warnings, is_whole=reading.is_whole
             )
             found += _in_original(checked, reading)
-            if reading.layout is None and reading.is_whole and node.kind == "map":
+            if reading.layout is None and reading.is_whole and not document.is_joined and node.kind == "map":
                 line = document.first_line + node.line + 1
                 objects.append(Found(node.value(), node, line, document.first_line))
         faults += [shift_lines(_clamp(fault, document), document.first_line) for fault in found]
@@ -129,6 +131,20 @@ def mend_text(text: str) -> tuple[str, list[Fault]]:
     return mended, faults
 
 
+def _missing_marker(document: Document) -> Fault:
+    """In the document's own lines."""
+    number = next(index for index, line in enumerate(document.lines) if not is_skipped(line))
+    return Fault(
+        line=number + 1,
+        column=1,
+        end_column=1 + len(document.lines[number].partition(":")[0]),
+        code="layout",
+        message="a second object begins here, and no line `---` divides it from the one above",
+        meant="put a line `---` above it",
+        mendable=True,
+    )
+
+
 def _count_errors(text: str) -> int:
     return sum(fault.severity == "error" for fault in check_text(text, with_warnings=False).faults)
 
@@ -136,8 +152,12 @@ def _count_errors(text: str) -> int:
 def _mend(text: str) -> tuple[str, list[Fault]]:
     lines = split_lines(text)
     mended: list[Fault] = []
+    dividers: list[int] = []
     for document in split_documents(text):
         reading = _read(document)
+        if document.is_joined:
+            dividers.append(document.first_line)
+            mended.append(shift_lines(_missing_marker(document), document.first_line))
         if reading.layout is None:
             continue
         layout = compute_layout(document.lines, *_schema_of(document), only_certain=True)
@@ -145,6 +165,8 @@ def _mend(text: str) -> tuple[str, list[Fault]]:
             layout.lines, document, lines
         )
         mended += [shift_lines(fault, document.first_line) for fault in reading.layout.faults if fault.mendable]
+    for number in reversed(dividers):
+        lines.insert(number, "---")
     end = "\r\n" if "\r\n" in text else "\n"
     return end.join(lines) + (end if text.endswith("\n") else ""), mended
 
@@ -206,12 +228,20 @@ def _read(document: Document) -> _Reading:
 
 
 def _count_strange(node: Node | None) -> int:
-    """Unknown fields, duplicates and values of a wrong type: what misplaced lines leave in a text that parses."""
+    """Unknown fields, duplicates and values of a wrong type: what misplaced lines leave in a text that parses.
+
+    What stands beneath an unknown field counts too, or every key could be explained away by moving it there.
+    """
     return sum(
-        fault.code in ("unknown-field", "duplicate-key", "type")
+        1 + (_count_keys(find_spot(part, fault.field).node) if fault.code == "unknown-field" else 0)
         for part in _object_nodes(node)
         for fault in content.check_object(part, with_warnings=False)
+        if fault.code in ("unknown-field", "duplicate-key", "type")
     )
+
+
+def _count_keys(node: Node | None) -> int:
+    return sum(len(part.entries) for part in node.walk()) if node is not None else 0
 
 
 def _read_mended(layout: Layout, document: Document) -> _Reading:

@@ -4,6 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+SLIPS = {
+    "cpus": ("cpu",),
+    "cmd": ("command",),
+    "delaySeconds": ("initialDelaySeconds",),
+    "entrypoint": ("command",),
+    "environment": ("env",),
+    "exposedPort": ("containerPort",),
+    "http": ("httpGet",),
+    "interval": ("periodSeconds",),
+    "intervalSeconds": ("periodSeconds",),
+    "mem": ("memory",),
+    "mountpath": ("mountPath",),
+    "path": ("mountPath",),
+    "port": ("containerPort",),
+    "restart": ("restartPolicy",),
+    "retries": ("failureThreshold",),
+    "tcp": ("tcpSocket",),
+    "timeout": ("timeoutSeconds",),
+    "volumes": ("volumeMounts",),
+}
+"""Words of other tools, and short ones, with the fields that they stand for."""
+
+
+def meant_name(word: str, names: Iterable[str]) -> str:
+    """The field that a word stands for, by its letters or by what other tools call it; empty when none does."""
+    known = set(names)
+    slip = next((name for name in SLIPS.get(word, ()) if name in known), "")
+    return slip or nearest_name(word, known)
+
 
 def nearest_name(word: str, names: Iterable[str]) -> str:
     """The name that was probably meant; empty when none is near."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +14,10 @@ from podhost.api import quantity, time
 from podhost.api.schema import Definition, Type, definition
 from podhost.manifests.faults import Fault
 from podhost.manifests.places import Spot, spot_of
-from podhost.manifests.spelling import nearest_name
+from podhost.manifests.spelling import meant_name, nearest_name
 from podhost.manifests.yaml_nodes import Key, Node
 
+_SHOWN_MAX = 80
 _AMBIGUOUS_KEYS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
 _WORDS = {
     "string": "text",
@@ -161,7 +163,7 @@ class _Walker:
     def _unknown(self, key: Key, owner: Definition, path: str, node: Node) -> None:
         where = f"{path}.{key.name}" if path else key.name
         there = {entry.name for entry, _ in node.entries}
-        nearest = nearest_name(key.name, set(owner.fields) - there) or nearest_name(key.name, owner.fields)
+        nearest = meant_name(key.name, set(owner.fields) - there) or nearest_name(key.name, owner.fields)
         message = f"unknown field `{key.name}` in {_place_name(path, owner)}"
         meant = ""
         if nearest:
@@ -259,9 +261,49 @@ def _advice(node: Node, wanted: Type, name: str) -> str:
     if node.kind == "scalar" and wanted.kind in ("bool", "int32", "int64", "float64") and not node.plain:
         return f"without quotes: `{_short(node.text)}`"
     if wanted.kind == "list":
-        if node.kind == "map":
-            return "begin each item with `- `"
-        return f"`{name}: [{json.dumps(_short(node.text), ensure_ascii=False)}]`"
+        return _advice_for_list(node, wanted, name)
     if wanted.kind in ("ref", "map") and node.kind == "list":
         return "leave out the `- `"
+    if wanted.kind == "ref" and node.kind == "scalar":
+        return _advice_for_struct(node, definition(wanted.ref), name)
+    if wanted.kind == "string" and node.kind == "map" and len(node.entries) == 1:
+        (key, child), *_ = node.entries
+        return f"put it in quotes: `{json.dumps(f'{key.text}: {child.text}', ensure_ascii=False)}`"
+    if wanted.kind == "quantity" and node.kind == "scalar":
+        return _advice_for_quantity(node.text)
     return ""
+
+
+def _advice_for_list(node: Node, wanted: Type, name: str) -> str:
+    if node.kind == "map":
+        first = node.entries[0] if node.entries else None
+        pairs = wanted.item is not None and wanted.item.kind == "ref" and name == "env"
+        if pairs and first is not None and first[0].name not in ("name", "value", "valueFrom"):
+            value = json.dumps(first[1].text, ensure_ascii=False)
+            return f"each variable is an item: `- name: {first[0].text}` and beneath it `  value: {value}`"
+        return "begin each item with `- `"
+    words = [node.text]
+    if name in ("command", "args"):
+        # A shell is needed for what only a shell understands; else each word is one of the program's arguments.
+        words = ["sh", "-c", node.text] if re.search(r"[|&;<>$`*?~]", node.text) else node.text.split()
+    shown = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
+    return f"`{name}: [{shown}]`" if len(shown) <= _SHOWN_MAX else "begin each item with `- `"
+
+
+def _advice_for_struct(node: Node, owner: Definition, name: str) -> str:
+    """``hostPath: /srv`` for ``hostPath: {path: /srv}``: one field that must be set, and takes text."""
+    needed = [field for field, facts in owner.fields.items() if facts.required and facts.type.kind == "string"]
+    if len(needed) != 1 or not node.text:
+        return ""
+    return f"`{name}: {{{needed[0]}: {_short(node.text)}}}`"
+
+
+def _advice_for_quantity(text: str) -> str:
+    """``64MB`` and ``2 Gi``: what other tools write."""
+    match = re.fullmatch(r"([\d.]+)\s*([kKmMgGtT])([iI]?)[bB]?", text.strip())
+    if match is None:
+        return ""
+    number, unit, binary = match.groups()
+    suffix = unit.upper() + "i" if binary or unit.upper() == "K" else unit.upper()
+    other = f" or `{number}{unit.upper()}i`" if not binary and unit.upper() != "K" else ""
+    return f"did you mean `{number}{suffix}`{other}?"

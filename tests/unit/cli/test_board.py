@@ -155,6 +155,16 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(count_cells, lines)) < width
 
 
+def test_pod_without_its_containers_below_says_what_it_waits_for() -> None:
+    pods = [
+        rows_of(PULL, verdict=Verdict(state="waiting", text="Pulling image x"), name=f"p{index}") for index in (1, 2)
+    ]
+    assert draw_board(pods, BoardStyle(width=80, height=3)) == [
+        "⠋ pod/p1  starting  3.2 s  Pulling image x",
+        "⠋ pod/p2  starting  3.2 s  Pulling image x",
+    ]
+
+
 def test_what_others_wrote_cannot_move_the_cursor() -> None:
     evil = ContainerRow(name="web", look="running", text="running: \x1b[2J\x07line\nbreak")
     (_, line) = draw_board([rows_of(evil)], BoardStyle(width=80, height=24))

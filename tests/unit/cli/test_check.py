@@ -40,7 +40,7 @@ def test_summary_names_the_command_that_mends(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "a.yaml"
     path.write_text(GOOD.replace("    image", "   image"))
     main(["check", str(path)])
-    assert capsys.readouterr().err == f"✗ one error; `podhost fix {path}` mends all of them\n"
+    assert capsys.readouterr().err == f"✗ one error; `podhost fix {path}` mends it\n"
 
 
 def test_editors_ci_and_programs_have_their_own_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,4 +130,4 @@ def test_up_refuses_faults_before_anything_is_made(tmp_path: Path, capsys: pytes
     assert main(["up", str(path)]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"{path}:8:4: error: the indentation of `image` fits nothing above it\n")
-    assert err.endswith(f"podhost: one fault; nothing was changed\n  → podhost fix {path} mends all of them\n")
+    assert err.endswith(f"podhost: one fault; nothing was changed\n  → podhost fix {path} mends it\n")

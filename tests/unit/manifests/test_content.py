@@ -52,6 +52,24 @@ spec:
         ("apiVersion: v1", "apiVersion: v2", "1:13", "invalid", "did you mean `apiVersion: v1`?"),
         ("apiVersion:", "apiversion:", "1:1", "invalid", "did you mean `apiVersion`?"),
         ("kind: Pod\n", "", "1:1", "invalid", "`kind` is not set"),
+        # Words and shapes of other tools.
+        ("image: nginx", "image: nginx\n    command: sleep 9", "9:14", "type", '`command: ["sleep", "9"]`'),
+        ("image: nginx", "image: nginx\n    args: a && b", "9:11", "type", '`args: ["sh", "-c", "a && b"]`'),
+        ("image: nginx", "image: nginx\n    args: [a: 1]", "9:12", "type", 'put it in quotes: `"a: 1"`'),
+        ("image: nginx", "image: nginx\n    ports:\n    - port: 80", "10:7", "unknown-field", "mean `containerPort`?"),
+        ("image: nginx", "image: nginx\n    livenessProbe: {http: {}}", "9:21", "unknown-field", "mean `httpGet`?"),
+        (
+            "    - name: N\n      value:",
+            "      DEBUG:",
+            "12:5",
+            "type",
+            '`- name: DEBUG` and beneath it `  value: "1"`',
+        ),
+        ("emptyDir: {}", "hostPath: /srv", "18:15", "type", "`hostPath: {path: /srv}`"),
+        ("emptyDir: {}", "emptyDir: {sizeLimit: 64MB}", "18:27", "type", "did you mean `64M` or `64Mi`?"),
+        ("emptyDir: {}", "emptyDir: {sizeLimit: 2 gib}", "18:27", "type", "did you mean `2Gi`?"),
+        ("name: web", "name: My_Web", "4:9", "invalid", "for example `my-web`"),
+        ("name: web", "name: web\n  labels: {a: b c}", "5:15", "invalid", "for example `b-c`"),
     ],
 )
 def test_fault_of_content_is_told_at_its_place(old: str, new: str, place: str, code: str, words: str) -> None:
@@ -64,6 +82,32 @@ def test_fault_of_content_is_told_at_its_place(old: str, new: str, place: str, c
 def test_misspelt_field_is_the_only_fault() -> None:
     for old, new in (("containers:", "container:"), ("image:", "imag:"), ("volumes:", "volume:")):
         assert [f.code for f in check_text(GOOD.replace(old, new)).faults] == ["unknown-field"], new
+
+
+def test_unknown_resource_is_told_once_though_limits_are_requests_too() -> None:
+    text = GOOD.replace("image: nginx", "image: nginx\n    resources: {limits: {cpus: 1}}")
+    (fault,) = check_text(text).faults
+    assert (fault.line, fault.meant) == (9, "did you mean `cpu`?")
+
+
+def test_key_that_is_unknown_is_not_pushed_below_another_that_is_unknown() -> None:
+    text = GOOD.replace(
+        "image: nginx", "image: nginx\n    livenessProbe:\n      http:\n        port: 80\n      intervalSeconds: 5"
+    )
+    assert [fault.meant for fault in check_text(text).faults] == [
+        "`http`: did you mean `httpGet`?",
+        "`intervalSeconds`: did you mean `periodSeconds`?",
+    ]
+
+
+def test_warning_that_follows_from_a_misspelt_field_is_not_told() -> None:
+    text = GOOD.replace("image: nginx", "image: nginx\n    ports:\n    - port: 80\n    - port: 81")
+    assert [fault.code for fault in check_text(text).faults] == ["unknown-field", "unknown-field"]
+
+
+def test_compose_file_is_told_as_such() -> None:
+    (fault,) = check_text("version: '3'\nservices:\n  web:\n    image: nginx\n").faults
+    assert (fault.line, fault.message) == (2, "this is a file for docker compose, and no manifest of Kubernetes")
 
 
 def test_unknown_kind_is_a_note_and_no_error() -> None:

@@ -182,3 +182,35 @@ spec:
         "ports": [{"name": "a", "port": 80, "targetPort": 5000}],
         "type": "NodePort",
     }
+
+
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  a: b\n"
+
+
+@pytest.mark.parametrize("between", ["", "\n", "# the second\n", "\n# one\n# two\n"])
+def test_object_without_a_divider_above_it_gets_one(between: str) -> None:
+    text = CONFIG + between + CONFIG.replace("apiVersion: v1\nkind: ConfigMap", "kind: ConfigMap\napiVersion: v1")
+    (fault,) = check_text(text).faults
+    line = 7 + between.count("\n")
+    assert (fault.line, fault.column, fault.mendable, fault.meant) == (line, 1, True, "put a line `---` above it")
+    mended, _ = mend_text(text)
+    assert check_text(mended).faults == []
+    assert len(check_text(mended).objects) == 2
+    assert mended.replace("---\n", "") == text
+
+
+def test_keys_of_an_object_may_repeat_in_its_block_text() -> None:
+    text = CONFIG + "  manifest: |\n    apiVersion: v1\n    kind: Pod\n"
+    assert check_text(text).faults == []
+
+
+def test_key_that_is_set_twice_begins_no_object() -> None:
+    account = "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: a\nkind: ServiceAccount\n"
+    assert [fault.code for fault in check_text(account).faults] == ["duplicate-key"]
+
+
+def test_quote_that_is_open_in_brackets_is_told_and_not_the_bracket() -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n"
+    (fault,) = check_text(text + '    command: ["sh", "-c", "echo it\'s]\n').faults
+    assert (fault.line, fault.column) == (8, 27)
+    assert fault.message == 'the quote `"` that is opened here is never closed'
