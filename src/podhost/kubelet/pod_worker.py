@@ -419,9 +419,9 @@ class PodWorker:
             self._shorten_to(compute_grace_s(self.pod))
 
     def _shorten_to(self, grace_s: float) -> None:
-        if self._grace_s is not None and grace_s < self._grace_s and "shorten" not in self._in_flight:
+        if self._grace_s is not None and grace_s < self._grace_s:
             self._grace_s = grace_s
-            self._in_flight.spawn("shorten", self._stopper.shorten_grace(self.observe(), grace_s))
+            self._in_flight.spawn(f"shorten:{grace_s:g}", self._stopper.shorten_grace(self.observe(), grace_s))
 
     # -- status ---------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class ProbeLoop:
         # Beats that a busy loop has missed are not made up for.
         self._next_s += max(1, math.floor((now - self._next_s) / period) + 1) * period
         self._arm()
-        if self._task is None:
+        if self._task is None or self._task.done():  # Done: it has failed in a way nobody expected, and was logged.
             self._start()
         else:
             self._is_late = True

@@ -122,6 +122,22 @@ async def test_second_deletion_shortens_a_hook_that_hangs(rig: Rig) -> None:
     assert rig.pod() is None
 
 
+async def test_each_further_deletion_shortens_the_time_after_the_stop_signal_too(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(ignores_term=True)]
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    rig.delete("web", 3600)
+    await asyncio.sleep(10)
+    rig.delete("web", 600)
+    await asyncio.sleep(10)
+    rig.delete("web", 60)
+    await asyncio.sleep(59)
+    assert stops(rig) == ["main 3600", "main 600", "main 60"]
+    assert rig.pod() is not None
+    await asyncio.sleep(2)
+    assert rig.pod() is None
+
+
 async def test_forced_deletion_cuts_a_hook_short(rig: Rig) -> None:
     rig.handlers.hooks["end"] = HookScript(run_s=10_000)
     rig.create(make_pod("web", with_hooks(preStop="end")))

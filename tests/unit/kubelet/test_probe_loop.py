@@ -94,3 +94,20 @@ async def test_stop_breaks_a_run_off() -> None:
     assert len(watch.tasks) == 0
     await asyncio.sleep(60)
     assert watch.begun == [0]
+
+
+async def test_run_that_fails_unexpectedly_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+    runs: list[float] = []
+
+    async def run() -> Outcome:
+        runs.append(asyncio.get_running_loop().time())
+        raise RuntimeError("a bug")
+
+    tasks = Tasks()
+    settings = ProbeSettings("liveness", period_s=5)
+    loop = ProbeLoop(settings, build_initial_state("liveness"), run, lambda _: None, lambda: None, tasks)
+    loop.begin(0)
+    await asyncio.sleep(12)
+    assert len(runs) == 3
+    assert "a bug" in caplog.text
+    loop.stop()
