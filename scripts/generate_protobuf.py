@@ -28,6 +28,8 @@ CORE, META = "k8s.io/api/core/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"
 ROOTS = (
     *(f"{CORE}.{kind}" for kind in ("Pod", "Service", "ConfigMap", "Secret", "Namespace", "Node", "Endpoints")),
     *(f"{CORE}.{kind}" for kind in ("Event", "ServiceAccount", "Binding")),
+    *(f"{CORE}.{kind}" for kind in ("PersistentVolume", "PersistentVolumeClaim")),
+    "k8s.io/api/storage/v1.StorageClass",
     "k8s.io/api/discovery/v1.EndpointSlice",
     "k8s.io/api/coordination/v1.Lease",
     "k8s.io/api/node/v1.RuntimeClass",

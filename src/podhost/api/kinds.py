@@ -12,6 +12,7 @@ from podhost.api import columns as tables
 from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
 from podhost.api.kind import ALL_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
+from podhost.api.storage_kinds import STORAGE_KINDS
 from podhost.api.validation import core, discovery, nodes, pods, runtime_classes, services
 
 _CORE = "io.k8s.api.core.v1."
@@ -227,6 +228,7 @@ KINDS: tuple[Kind, ...] = (
     SERVICE_ACCOUNT,
     LEASE,
     RUNTIME_CLASS,
+    *STORAGE_KINDS,
 )
 
 _BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}

@@ -1400,6 +1400,227 @@ class Binding(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     target: ObjectReference
 
 
+class AzureFilePersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    read_only: bool | None = None
+    secret_name: str
+    secret_namespace: str | None = None
+    share_name: str
+
+
+class SecretReference(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    name: str | None = None
+    namespace: str | None = None
+
+
+class CephFSPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    monitors: tuple[str, ...] = ()
+    path: str | None = None
+    read_only: bool | None = None
+    secret_file: str | None = None
+    secret_ref: SecretReference | None = None
+    user: str | None = None
+
+
+class CinderPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    fs_type: str | None = None
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    volume_id: str = field(name="volumeID")
+
+
+class CSIPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    controller_expand_secret_ref: SecretReference | None = None
+    controller_publish_secret_ref: SecretReference | None = None
+    driver: str
+    fs_type: str | None = None
+    node_expand_secret_ref: SecretReference | None = None
+    node_publish_secret_ref: SecretReference | None = None
+    node_stage_secret_ref: SecretReference | None = None
+    read_only: bool | None = None
+    volume_attributes: dict[str, str] = {}
+    volume_handle: str
+
+
+class FlexPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    driver: str
+    fs_type: str | None = None
+    options: dict[str, str] = {}
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+
+
+class GlusterfsPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    endpoints: str
+    endpoints_namespace: str | None = None
+    path: str
+    read_only: bool | None = None
+
+
+class ISCSIPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    chap_auth_discovery: bool | None = None
+    chap_auth_session: bool | None = None
+    fs_type: str | None = None
+    initiator_name: str | None = None
+    iqn: str
+    iscsi_interface: str | None = None
+    lun: int
+    portals: tuple[str, ...] = ()
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    target_portal: str
+
+
+class LocalVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    fs_type: str | None = None
+    path: str
+
+
+class VolumeNodeAffinity(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    required: NodeSelector | None = None
+
+
+class RBDPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    fs_type: str | None = None
+    image: str
+    keyring: str | None = None
+    monitors: tuple[str, ...] = ()
+    pool: str | None = None
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    user: str | None = None
+
+
+class ScaleIOPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    fs_type: str | None = None
+    gateway: str
+    protection_domain: str | None = None
+    read_only: bool | None = None
+    secret_ref: SecretReference
+    ssl_enabled: bool | None = None
+    storage_mode: str | None = None
+    storage_pool: str | None = None
+    system: str
+    volume_name: str | None = None
+
+
+class StorageOSPersistentVolumeSource(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    fs_type: str | None = None
+    read_only: bool | None = None
+    secret_ref: ObjectReference | None = None
+    volume_name: str | None = None
+    volume_namespace: str | None = None
+
+
+class PersistentVolumeSpec(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    access_modes: tuple[str, ...] = ()
+    aws_elastic_block_store: AWSElasticBlockStoreVolumeSource | None = None
+    azure_disk: AzureDiskVolumeSource | None = None
+    azure_file: AzureFilePersistentVolumeSource | None = None
+    capacity: dict[str, str | int | float] = {}
+    cephfs: CephFSPersistentVolumeSource | None = None
+    cinder: CinderPersistentVolumeSource | None = None
+    claim_ref: ObjectReference | None = None
+    csi: CSIPersistentVolumeSource | None = None
+    fc: FCVolumeSource | None = None
+    flex_volume: FlexPersistentVolumeSource | None = None
+    flocker: FlockerVolumeSource | None = None
+    gce_persistent_disk: GCEPersistentDiskVolumeSource | None = None
+    glusterfs: GlusterfsPersistentVolumeSource | None = None
+    host_path: HostPathVolumeSource | None = None
+    iscsi: ISCSIPersistentVolumeSource | None = None
+    local: LocalVolumeSource | None = None
+    mount_options: tuple[str, ...] = ()
+    nfs: NFSVolumeSource | None = None
+    node_affinity: VolumeNodeAffinity | None = None
+    persistent_volume_reclaim_policy: str | None = None
+    photon_persistent_disk: PhotonPersistentDiskVolumeSource | None = None
+    portworx_volume: PortworxVolumeSource | None = None
+    quobyte: QuobyteVolumeSource | None = None
+    rbd: RBDPersistentVolumeSource | None = None
+    scale_io: ScaleIOPersistentVolumeSource | None = field(name="scaleIO", default=None)
+    storage_class_name: str | None = None
+    storageos: StorageOSPersistentVolumeSource | None = None
+    volume_attributes_class_name: str | None = None
+    volume_mode: str | None = None
+    vsphere_volume: VsphereVirtualDiskVolumeSource | None = None
+
+
+class PersistentVolumeStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    last_phase_transition_time: str | None = None
+    message: str | None = None
+    phase: str | None = None
+    reason: str | None = None
+
+
+class PersistentVolume(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PersistentVolumeSpec = PersistentVolumeSpec()
+    status: PersistentVolumeStatus = PersistentVolumeStatus()
+
+
+class PersistentVolumeClaimCondition(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    last_probe_time: str | None = None
+    last_transition_time: str | None = None
+    message: str | None = None
+    reason: str | None = None
+    status: str
+    type: str
+
+
+class VolumeHealthStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    health_conditions: tuple[VolumeHealthCondition, ...] = ()
+    last_transition_time: str | None = None
+
+
+class ModifyVolumeStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    status: str
+    target_volume_attributes_class_name: str | None = None
+
+
+class PersistentVolumeClaimStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    access_modes: tuple[str, ...] = ()
+    allocated_resource_statuses: dict[str, str] = {}
+    allocated_resources: dict[str, str | int | float] = {}
+    capacity: dict[str, str | int | float] = {}
+    conditions: tuple[PersistentVolumeClaimCondition, ...] = ()
+    current_volume_attributes_class_name: str | None = None
+    health_status: VolumeHealthStatus | None = None
+    modify_volume_status: ModifyVolumeStatus | None = None
+    phase: str | None = None
+
+
+class PersistentVolumeClaim(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
+    status: PersistentVolumeClaimStatus = PersistentVolumeClaimStatus()
+
+
+class TopologySelectorLabelRequirement(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    key: str
+    values: tuple[str, ...] = ()
+
+
+class TopologySelectorTerm(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    match_label_expressions: tuple[TopologySelectorLabelRequirement, ...] = ()
+
+
+class StorageClass(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    allow_volume_expansion: bool | None = None
+    allowed_topologies: tuple[TopologySelectorTerm, ...] = ()
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: ObjectMeta = ObjectMeta()
+    mount_options: tuple[str, ...] = ()
+    parameters: dict[str, str] = {}
+    provisioner: str
+    reclaim_policy: str | None = None
+    volume_binding_mode: str | None = None
+
+
 class EndpointConditions(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     ready: bool | None = None
     serving: bool | None = None

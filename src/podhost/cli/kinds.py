@@ -28,7 +28,16 @@ _CORE = {
     "Endpoints": ("endpoints", True),
     "Namespace": ("namespaces", False),
 }
-_ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "Service")
+_ORDER = (
+    "Namespace",
+    "ServiceAccount",
+    "Secret",
+    "ConfigMap",
+    "StorageClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Service",
+)
 _SHORT = {"po": "pods", "svc": "services", "cm": "configmaps", "ns": "namespaces", "sa": "serviceaccounts"}
 
 

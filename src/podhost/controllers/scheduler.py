@@ -6,8 +6,9 @@ from typing import Any
 
 from podhost.aiokit.clock import Clock
 from podhost.api.time import format_time
-from podhost.controllers import scheduling
+from podhost.controllers import claim_checks, scheduling
 from podhost.controllers.loop import ReconcileLoop
+from podhost.controllers.volume_binding import SELECTED_NODE
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
@@ -35,6 +36,7 @@ class Scheduler:
     async def start(self) -> None:
         self._loop.watch("pods", self._on_pod)
         self._loop.watch("nodes", self._on_node)
+        self._loop.watch("persistentvolumeclaims", self._on_node)
         self._loop.start()
 
     async def stop(self) -> None:
@@ -53,11 +55,41 @@ class Scheduler:
         node = self._store.find(ObjectKey("nodes", "", self._node_name))
         if node is None:
             return
+        obstacle = claim_checks.find_obstacle(pod, self._claims_of(key[0]), self._store.list("pods", key[0])[0])
+        if isinstance(obstacle, claim_checks.Unbound):
+            self._select_node(key[0], obstacle.names)
+            return
+        if obstacle is not None:
+            self._refuse(key, pod, f"0/1 nodes are available: {obstacle}.")
+            return
         misfits = scheduling.compute_misfits(pod, node, self._pods_on_node())
         if misfits:
             self._refuse(key, pod, scheduling.format_unschedulable(pod, misfits))
         else:
             self._bind(key)
+
+    def _claims_of(self, namespace: str) -> dict[str, claim_checks.Claim]:
+        classes = {each["metadata"]["name"]: each for each in self._store.list("storageclasses.storage.k8s.io")[0]}
+        claims = self._store.list("persistentvolumeclaims", namespace)[0]
+        return {
+            claim["metadata"]["name"]: claim_checks.Claim(
+                claim, classes.get(claim["spec"].get("storageClassName") or "")
+            )
+            for claim in claims
+        }
+
+    def _select_node(self, namespace: str, names: tuple[str, ...]) -> None:
+        """Claims that wait for their first consumer have one now; the pod is bound when they are."""
+
+        def select(claim: dict[str, Any]) -> dict[str, Any] | None:
+            annotations = claim["metadata"].setdefault("annotations", {})
+            if annotations.get(SELECTED_NODE) == self._node_name:
+                return None
+            annotations[SELECTED_NODE] = self._node_name
+            return claim
+
+        for name in names:
+            self._store.mutate(ObjectKey("persistentvolumeclaims", namespace, name), select)
 
     def _pods_on_node(self) -> list[dict[str, Any]]:
         pods = self._store.list("pods")[0]
@@ -105,6 +137,7 @@ class Scheduler:
             self._mark_waiting()
 
     def _on_node(self, event: WatchEvent) -> None:
+        """Node and claims alike: whoever waits may fit now."""
         del event
         self._mark_waiting()
 

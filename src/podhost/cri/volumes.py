@@ -21,7 +21,9 @@ class ObjectReader(Protocol):
     """Reads API objects that volumes and environments refer to."""
 
     def read(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """The ``ConfigMap`` or ``Secret`` as a JSON document, or ``None``."""
+        """The ``ConfigMap``, ``Secret``, ``PersistentVolumeClaim`` or (without namespace) ``PersistentVolume`` as a
+        JSON document, or ``None``.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

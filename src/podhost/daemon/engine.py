@@ -23,6 +23,7 @@ from podhost.controllers.builtin_services import BuiltinServiceController, build
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
+from podhost.controllers.persistent_volumes import PersistentVolumeController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.controllers.taint_eviction import TaintEvictionController
@@ -51,12 +52,18 @@ from podhost.runtime.settings import RuntimeSettings
 from podhost.store.events import EventExpiry, EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
+from podhost.volumes.local_volumes import LocalVolumes
 from podhost.volumes.manager import VolumeManager
 from podhost.volumes.settings import VolumeSettings
 
 API_HOST, DNS_HOST = 1, 10
 """Which address of the service network API and name server have, as everywhere."""
-_READABLE = {"ConfigMap": "configmaps", "Secret": "secrets"}
+_READABLE = {
+    "ConfigMap": "configmaps",
+    "Secret": "secrets",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
+    "PersistentVolume": "persistentvolumes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +251,13 @@ async def start_controllers(
         NamespaceController(store, clock, namespaced),
         ServiceAccountController(store, clock, ca_pem),
         BuiltinServiceController(store, clock, api, dns),
+        PersistentVolumeController(
+            store,
+            clock,
+            _recorder(store, clock, settings, "persistentvolume-controller"),
+            LocalVolumes(settings.data_dir / "volumes"),
+            settings.node_name,
+        ),
         Scheduler(store, clock, settings.node_name, _recorder(store, clock, settings, "default-scheduler")),
         TaintEvictionController(
             store, clock, settings.node_name, _recorder(store, clock, settings, "taint-eviction-controller")

@@ -22,7 +22,7 @@ _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
 }
 
 
-def compute_plan(name: str, source: models.HostPathVolumeSource) -> HostPathPlan:
+def compute_plan(name: str, source: models.HostPathVolumeSource, *, read_only: bool = False) -> HostPathPlan:
     """Plan of one hostPath.
 
     Raises:
@@ -32,7 +32,7 @@ def compute_plan(name: str, source: models.HostPathVolumeSource) -> HostPathPlan
         raise VolumeError(f"invalid HostPath `{source.path}`: must not contain '..'")
     if source.type and source.type not in _CHECKS:
         raise VolumeError(f"{source.type} is an invalid volume type")
-    return HostPathPlan(name=name, path=source.path, type=source.type or "")
+    return HostPathPlan(name=name, path=source.path, type=source.type or "", read_only=read_only)
 
 
 def apply_plan(plan: HostPathPlan) -> None:

@@ -28,6 +28,7 @@ class HostPathPlan:
     name: str
     path: str
     type: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,19 @@ class FilesPlan:
     fs_group: int | None = None
 
 
-VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimPlan:
+    """A persistent volume's directory, which is there before its pods and after them."""
+
+    name: str
+    path: str
+    read_only: bool = False
+    fs_group: int | None = None
+    on_root_mismatch: bool = False
+    """The group is given to all files only when the directory itself does not have it."""
+
+
+VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | ClaimPlan
 
 EMPTY_DIR_PLUGIN = "kubernetes.io~empty-dir"
 

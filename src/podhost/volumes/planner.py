@@ -8,7 +8,7 @@ import msgspec
 
 from podhost.api import models
 from podhost.cri.volumes import ObjectReader, VolumeError
-from podhost.volumes import downward_api, empty_dir, host_path, object_files, projected
+from podhost.volumes import claim, downward_api, empty_dir, host_path, object_files, projected
 from podhost.volumes.plan import FilesPlan, Payload, VolumePlan
 from podhost.volumes.settings import VolumeSettings
 
@@ -35,6 +35,8 @@ class Planner:
         volume = pod.spec.volumes[index]
         if volume.host_path is not None:
             return host_path.compute_plan(volume.name, volume.host_path)
+        if volume.persistent_volume_claim is not None or volume.ephemeral is not None:
+            return claim.read_plan(self._reader, pod, volume)
         files = self._read_files(pod, volume)
         if files is not None:
             return files

@@ -16,8 +16,8 @@ from pathlib import Path
 from podhost.aiokit import failpoint
 from podhost.cri.volumes import MountedVolume
 from podhost.linux import fs, mount
-from podhost.volumes import atomic_writer, empty_dir, host_path
-from podhost.volumes.plan import EmptyDirPlan, FilesPlan, HostPathPlan, VolumePlan, compute_directory
+from podhost.volumes import atomic_writer, claim, empty_dir, host_path
+from podhost.volumes.plan import ClaimPlan, EmptyDirPlan, FilesPlan, HostPathPlan, VolumePlan, compute_directory
 
 _HOST_PATH_CHECKED = failpoint.register("volumes.mount.03-host-path-checked")
 _SUB_PATHS_UNMOUNTED = failpoint.register("volumes.unmount.01-sub-paths-unmounted")
@@ -38,7 +38,10 @@ def apply_plan(pod_dir: Path, plan: VolumePlan) -> MountedVolume:
     if isinstance(plan, HostPathPlan):
         host_path.apply_plan(plan)
         failpoint.hit(_HOST_PATH_CHECKED)
-        return MountedVolume(name=plan.name, host_path=Path(plan.path))
+        return MountedVolume(name=plan.name, host_path=Path(plan.path), read_only=plan.read_only)
+    if isinstance(plan, ClaimPlan):
+        claim.apply_plan(plan)
+        return MountedVolume(name=plan.name, host_path=Path(plan.path), read_only=plan.read_only)
     # Other users of the host must not walk into volumes that anybody may write to.
     pod_dir.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     directory = pod_dir / compute_directory(plan)

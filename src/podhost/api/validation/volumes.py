@@ -10,13 +10,14 @@ from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
 from podhost.api.quantity import parse_quantity
 from podhost.api.validation.downward import validate_field_ref, validate_resource_field_ref
-from podhost.api.validation.metadata import invalid_all, validate_label_selector
+from podhost.api.validation.metadata import invalid_all
 from podhost.api.validation.paths import (
     validate_descending_path,
     validate_mode,
     validate_no_backsteps,
     validate_target_path,
 )
+from podhost.api.validation.storage import validate_claim_spec
 
 _HOST_PATH_TYPES = frozenset(
     {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"}
@@ -214,13 +215,7 @@ def _validate_ephemeral(source: Mapping[str, Any], path: Path) -> list[FieldErro
     template = source.get("volumeClaimTemplate")
     if template is None:
         return [path.child("volumeClaimTemplate").required()]
-    spec, at = template.get("spec") or {}, path.child("volumeClaimTemplate", "spec")
-    errors = [] if spec.get("accessModes") else [at.child("accessModes").required("at least 1 access mode is required")]
-    if spec.get("selector") is not None:
-        errors += validate_label_selector(spec["selector"], at.child("selector"))
-    if ((spec.get("resources") or {}).get("requests") or {}).get("storage") is None:
-        errors.append(at.child("resources").key("storage").required())
-    return errors
+    return validate_claim_spec(template.get("spec") or {}, path.child("volumeClaimTemplate", "spec"))
 
 
 def _validate_image(source: Mapping[str, Any], path: Path) -> list[FieldError]:

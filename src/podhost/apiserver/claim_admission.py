@@ -1,0 +1,23 @@
+"""What admission adds to a new PersistentVolumeClaim: the default storage class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podhost.api.storage_kinds import is_default_class
+
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+
+
+def admit_claim(claim: dict[str, Any], classes: Iterable[Mapping[str, Any]]) -> None:
+    """Of several default classes the newest counts, and of those made at once the first by name."""
+    spec = claim.get("spec")
+    if not isinstance(spec, dict) or spec.get("storageClassName") is not None:
+        return
+    if _BETA_CLASS in (claim["metadata"].get("annotations") or {}):
+        return
+    defaults = sorted(filter(is_default_class, classes), key=lambda each: str(each["metadata"]["name"]))
+    if defaults:
+        newest = max(defaults, key=lambda each: str(each["metadata"].get("creationTimestamp") or ""))
+        spec["storageClassName"] = newest["metadata"]["name"]

@@ -1,0 +1,285 @@
+"""Binds claims to volumes, makes volumes for those of our storage classes, reclaims them; decisions are in
+:mod:`podhost.controllers.volume_binding`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from podhost.aiokit.clock import Clock
+from podhost.aiokit.tasks import Tasks
+from podhost.controllers import volume_binding
+from podhost.controllers.deletion import request_deletion
+from podhost.controllers.loop import ReconcileLoop
+from podhost.controllers.objects import build_owner_reference, ensure_created
+from podhost.controllers.scheduling import is_terminal
+from podhost.controllers.volume_binding import PROVISIONER, Bind, Provision, Wait
+from podhost.store.events import EventRecorder
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+from podhost.store.watch import WatchEvent
+
+_log = logging.getLogger(__name__)
+
+CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses.storage.k8s.io"
+DEFAULT_CLASS = "standard"
+_PVC_FINALIZER, _PV_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
+_Key = tuple[str, str, str]
+"""Resource, namespace, name."""
+
+
+class Directories(Protocol):
+    """Of :class:`podhost.volumes.local_volumes.LocalVolumes`."""
+
+    def ensure(self, name: str) -> Any: ...
+
+    def remove(self, path: str) -> None: ...
+
+
+def build_default_class() -> dict[str, Any]:
+    """The class of claims that name none."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": DEFAULT_CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    }
+
+
+class PersistentVolumeController:
+    """``recorder`` is of component ``persistentvolume-controller``."""
+
+    def __init__(
+        self, store: Store, clock: Clock, recorder: EventRecorder, directories: Directories, node_name: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._recorder = recorder
+        self._directories = directories
+        self._node_name = node_name
+        self._loop: ReconcileLoop[_Key] = ReconcileLoop(store, "persistent volumes", self.reconcile)
+        self._tasks = Tasks()
+        self._removing: set[str] = set()
+
+    async def start(self) -> None:
+        if not self._store.list(CLASSES)[0]:
+            ensure_created(self._store, self._clock, ObjectKey(CLASSES, "", DEFAULT_CLASS), build_default_class())
+        self._loop.watch(CLAIMS, self._on_claim)
+        self._loop.watch(VOLUMES, self._on_volume)
+        self._loop.watch(CLASSES, self._on_class)
+        self._loop.watch("pods", self._on_pod)
+        self._loop.start()
+
+    async def stop(self) -> None:
+        await self._loop.stop()
+        await self._tasks.cancel_all()
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def _on_claim(self, event: WatchEvent) -> None:
+        meta = event.object["metadata"]
+        self._loop.mark((CLAIMS, meta["namespace"], meta["name"]))
+        if name := event.object["spec"].get("volumeName"):
+            self._loop.mark((VOLUMES, "", name))
+
+    def _on_volume(self, event: WatchEvent) -> None:
+        self._loop.mark((VOLUMES, "", event.object["metadata"]["name"]))
+        ref = event.object["spec"].get("claimRef")
+        if ref:
+            self._loop.mark((CLAIMS, ref.get("namespace", ""), ref.get("name", "")))
+        else:
+            self._mark_pending()
+
+    def _on_class(self, event: WatchEvent) -> None:
+        del event
+        self._mark_pending()
+
+    def _mark_pending(self) -> None:
+        for claim in self._store.list(CLAIMS)[0]:
+            if (claim.get("status") or {}).get("phase") == "Pending":
+                self._loop.mark((CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"]))
+
+    def _on_pod(self, event: WatchEvent) -> None:
+        """A claim may be let go, or be made for an ephemeral volume."""
+        pod = event.object
+        for _, name in volume_binding.claims_of_pod(pod):
+            self._loop.mark((CLAIMS, pod["metadata"]["namespace"], name))
+        if event.type != "DELETED" and any(v.get("ephemeral") for v in pod["spec"].get("volumes") or ()):
+            self._loop.mark(("pods", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+
+    # -- reconcile -------------------------------------------------------------------------------------------
+
+    def reconcile(self, key: _Key) -> None:
+        """Look at one claim, volume or pod with ephemeral volumes."""
+        found = self._store.find(ObjectKey(*key))
+        if found is None:
+            return
+        match key[0]:
+            case "persistentvolumeclaims":
+                self._sync_claim(found)
+            case "persistentvolumes":
+                self._sync_volume(found)
+            case _:
+                self._make_ephemeral_claims(found)
+
+    def _sync_claim(self, claim: dict[str, Any]) -> None:
+        if "deletionTimestamp" in claim["metadata"]:
+            self._release_claim(claim)
+            return
+        phase = (claim.get("status") or {}).get("phase")
+        if phase == "Bound":
+            self._check_bound(claim)
+            return
+        if phase == "Lost":
+            return
+        name = claim["spec"].get("storageClassName") or ""
+        storage_class = self._store.find(ObjectKey(CLASSES, "", name)) if name else None
+        match volume_binding.decide_claim(claim, self._store.list(VOLUMES)[0], storage_class):
+            case Bind(volume):
+                self._bind(claim, dict(volume))
+            case Provision(of):
+                self._bind(claim, self._provision(claim, dict(of)))
+            case Wait(kind, reason, message):
+                self._recorder.event(claim, kind, reason, message)
+
+    def _bind(self, claim: dict[str, Any], volume: dict[str, Any]) -> None:
+        """The volume first: a claim is never bound to one that may still be another's."""
+        key = ObjectKey(VOLUMES, "", volume["metadata"]["name"])
+        bound = self._store.update(key, volume_binding.with_claim(volume, claim))
+        self._store.update(_key_of(claim), volume_binding.with_volume(claim, bound))
+
+    def _provision(self, claim: dict[str, Any], storage_class: dict[str, Any]) -> dict[str, Any]:
+        meta = claim["metadata"]
+        text = f'External provisioner is provisioning volume for claim "{meta["namespace"]}/{meta["name"]}"'
+        self._recorder.event(claim, "Normal", "Provisioning", text)
+        name = volume_binding.volume_name(claim)
+        path = self._directories.ensure(name)
+        volume = volume_binding.build_volume(claim, storage_class, str(path), self._node_name)
+        made = ensure_created(self._store, self._clock, ObjectKey(VOLUMES, "", name), volume)
+        self._recorder.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+        return made
+
+    def _check_bound(self, claim: dict[str, Any]) -> None:
+        """Its volume has gone: so has the data."""
+        if self._store.find(ObjectKey(VOLUMES, "", claim["spec"]["volumeName"])) is not None:
+            return
+        text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
+        self._recorder.event(claim, "Warning", "ClaimLost", text)
+        self._store.update(_key_of(claim), {**claim, "status": {**claim["status"], "phase": "Lost"}})
+
+    def _release_claim(self, claim: dict[str, Any]) -> None:
+        """Let a deleted claim go once no pod uses it any more."""
+        if _PVC_FINALIZER not in (claim["metadata"].get("finalizers") or ()) or self._is_used(claim):
+            return
+        self._drop_finalizer(_key_of(claim), _PVC_FINALIZER)
+
+    def _is_used(self, claim: dict[str, Any]) -> bool:
+        name = claim["metadata"]["name"]
+        return any(
+            not is_terminal(pod) and any(used == name for _, used in volume_binding.claims_of_pod(pod))
+            for pod in self._store.list("pods", claim["metadata"]["namespace"])[0]
+        )
+
+    def _sync_volume(self, volume: dict[str, Any]) -> None:
+        meta, ref = volume["metadata"], volume["spec"].get("claimRef")
+        claim = None
+        if ref:
+            claim = self._store.find(ObjectKey(CLAIMS, ref.get("namespace", ""), ref.get("name", "")))
+            if claim is not None and ref.get("uid") and claim["metadata"]["uid"] != ref["uid"]:
+                claim = None
+        bound = claim is not None and claim["spec"].get("volumeName") == meta["name"]
+        if "deletionTimestamp" in meta:
+            if not bound and _PV_FINALIZER in (meta.get("finalizers") or ()):
+                self._drop_finalizer(ObjectKey(VOLUMES, "", meta["name"]), _PV_FINALIZER)
+            return
+        if ref and ref.get("uid") and claim is None:
+            self._reclaim(volume)
+        elif not ref or not ref.get("uid"):
+            self._set_phase(volume, "Available")
+        elif bound:
+            self._set_phase(volume, "Bound")
+
+    def _reclaim(self, volume: dict[str, Any]) -> None:
+        self._set_phase(volume, "Released")
+        ours = (volume["metadata"].get("annotations") or {}).get(volume_binding.PROVISIONED_BY) == PROVISIONER
+        if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and ours:
+            name = volume["metadata"]["name"]
+            if name not in self._removing:
+                self._removing.add(name)
+                self._tasks.spawn(self._delete_data(name, volume["spec"]["local"]["path"]), name=f"reclaim-{name}")
+
+    async def _delete_data(self, name: str, path: str) -> None:
+        key = ObjectKey(VOLUMES, "", name)
+        try:
+            await asyncio.to_thread(self._directories.remove, path)
+        except (OSError, ValueError) as error:
+            volume = self._store.find(key)
+            if volume is not None:
+                self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
+                self._set_phase(volume, "Failed", str(error))
+        else:
+            request_deletion(self._store, self._clock, key)
+        finally:
+            self._removing.discard(name)
+
+    def _set_phase(self, volume: dict[str, Any], phase: str, message: str = "") -> None:
+        status = volume.get("status") or {}
+        if status.get("phase") == phase or (phase == "Released" and status.get("phase") == "Failed"):
+            return
+        changed = {**status, "phase": phase} | ({"message": message} if message else {})
+        key = ObjectKey(VOLUMES, "", volume["metadata"]["name"])
+        self._store.mutate(key, lambda now: {**now, "status": changed})
+
+    def _drop_finalizer(self, key: ObjectKey, name: str) -> None:
+        found = self._store.get(key)
+        kept = [each for each in found["metadata"].get("finalizers") or () if each != name]
+        if not kept and "deletionTimestamp" in found["metadata"]:
+            self._store.delete(key, expected_uid=found["metadata"]["uid"])
+            return
+        self._store.update(key, {**found, "metadata": {**found["metadata"], "finalizers": kept}})
+
+    def _make_ephemeral_claims(self, pod: dict[str, Any]) -> None:
+        """The claims of a pod's generic ephemeral volumes, which the pod owns."""
+        meta = pod["metadata"]
+        if "deletionTimestamp" in meta or is_terminal(pod):
+            return
+        for volume in pod["spec"].get("volumes") or ():
+            if volume.get("ephemeral") is None:
+                continue
+            template = volume["ephemeral"]["volumeClaimTemplate"]
+            lent = {k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations")}
+            spec = {"volumeMode": "Filesystem", **template["spec"]}
+            if spec.get("storageClassName") is None and (default := self._find_default_class()):
+                spec["storageClassName"] = default
+            claim = {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {
+                    **lent,
+                    "name": f"{meta['name']}-{volume['name']}",
+                    "namespace": meta["namespace"],
+                    "finalizers": [_PVC_FINALIZER],
+                    "ownerReferences": [build_owner_reference(pod, "v1", "Pod")],
+                },
+                "spec": spec,
+                "status": {"phase": "Pending"},
+            }
+            ensure_created(self._store, self._clock, _key_of(claim), claim)
+
+    def _find_default_class(self) -> str:
+        for each in self._store.list(CLASSES)[0]:
+            annotations = each["metadata"].get("annotations") or {}
+            if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
+                return str(each["metadata"]["name"])
+        return ""
+
+
+def _key_of(claim: dict[str, Any]) -> ObjectKey:
+    return ObjectKey(CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"])
