@@ -74,7 +74,7 @@ class MetaHandlers:
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
             return web.Response(body=openapi.v2_protobuf(), headers={"Content-Type": _OPENAPI_V2_ANSWER})
-        return _json_bytes(openapi.v2_document())
+        return _json_bytes(openapi.v2_json())
 
     async def openapi_v3(self, call: Call) -> web.StreamResponse:
         return _json_bytes(openapi.paths_document())
