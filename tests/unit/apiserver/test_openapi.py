@@ -59,9 +59,8 @@ def test_protobuf_says_what_json_says() -> None:
     properties = {dict(fields(named))[1].decode(): dict(fields(named))[2] for _, named in fields(spec[25])}
     assert set(properties) == set(document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"])
     containers = dict(fields(properties["containers"]))
-    assert (
-        dict(fields(dict(fields(dict(fields(containers[23]))[1]))))[1] == b"#/definitions/io.k8s.api.core.v1.Container"
-    )
+    items = dict(fields(dict(fields(containers[23]))[1]))
+    assert items[1] == b"#/definitions/io.k8s.api.core.v1.Container"
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
