@@ -24,12 +24,19 @@ from typing import Any
 
 TARGET = Path(__file__).parents[1] / "src" / "podhost" / "apiserver" / "protobuf_facts.json"
 
-CORE, META = "k8s.io/api/core/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"
+API, CORE, META = "k8s.io/api", "k8s.io/api/core/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"
+_REVIEWS = ("SubjectAccessReview", "SelfSubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectRulesReview")
 ROOTS = (
     *(f"{CORE}.{kind}" for kind in ("Pod", "Service", "ConfigMap", "Secret", "Namespace", "Node", "Endpoints")),
-    *(f"{CORE}.{kind}" for kind in ("Event", "ServiceAccount", "Binding")),
+    *(f"{CORE}.{kind}" for kind in ("Event", "ServiceAccount", "Binding", "PodTemplate")),
     *(f"{CORE}.{kind}" for kind in ("PersistentVolume", "PersistentVolumeClaim")),
-    "k8s.io/api/storage/v1.StorageClass",
+    *(f"{API}/rbac/v1.{kind}" for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")),
+    *(f"{API}/authentication/v1.{kind}" for kind in ("TokenRequest", "TokenReview", "SelfSubjectReview")),
+    *(f"{API}/authorization/v1.{kind}" for kind in _REVIEWS),
+    f"{API}/scheduling/v1.PriorityClass",
+    f"{API}/policy/v1.Eviction",
+    f"{API}/storage/v1.StorageClass",
+    f"{API}/events/v1.Event",
     "k8s.io/api/discovery/v1.EndpointSlice",
     "k8s.io/api/coordination/v1.Lease",
     "k8s.io/api/node/v1.RuntimeClass",

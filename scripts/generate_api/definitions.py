@@ -32,7 +32,24 @@ ROOTS = (
     "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector",
     "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
 )
-"""Definitions that podhost serves; everything they refer to comes along."""
+"""Definitions of which the engine reads typed views; everything they refer to comes along."""
+
+DOCUMENTS_ONLY = (
+    "io.k8s.api.rbac.v1.Role",
+    "io.k8s.api.rbac.v1.RoleBinding",
+    "io.k8s.api.rbac.v1.ClusterRole",
+    "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    "io.k8s.api.authentication.v1.TokenRequest",
+    "io.k8s.api.authentication.v1.TokenReview",
+    "io.k8s.api.authentication.v1.SelfSubjectReview",
+    "io.k8s.api.authorization.v1.SubjectAccessReview",
+    "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+    "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+    "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+    "io.k8s.api.scheduling.v1.PriorityClass",
+    "io.k8s.api.policy.v1.Eviction",
+)
+"""Definitions that only the API server knows, as documents: no models, facts alone."""
 
 SCALARS = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "intorstring",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from definitions import SCALARS, Definition, json_type, reachable, reference
+from definitions import DOCUMENTS_ONLY, ROOTS, SCALARS, Definition, json_type, reachable, reference
 
 _SCALAR_WORDS = {
     ("integer", "int32"): "int32",
@@ -63,4 +63,5 @@ def build_definition(definition: Definition) -> dict[str, Any]:
 
 def build_facts(definitions: dict[str, Definition]) -> dict[str, Any]:
     """The whole table, by full definition name, sorted so that a new version reads well in a diff."""
-    return {name: build_definition(definitions[name]) for name in sorted(reachable(definitions))}
+    served = reachable(definitions, ROOTS + DOCUMENTS_ONLY)
+    return {name: build_definition(definitions[name]) for name in sorted(served)}

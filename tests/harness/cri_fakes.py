@@ -359,6 +359,7 @@ class FakeVolumes:
     mounted: set[PodUID] = field(default_factory=set)
     errors: list[VolumeError] = field(default_factory=list)
     refreshed: list[tuple[str, str, str]] = field(default_factory=list)
+    refreshed_pods: list[str] = field(default_factory=list)
     exceeded: dict[str, list[str]] = field(default_factory=dict)
     """Texts by the pod's name; what is looked at is counted in ``measured``."""
     measured: list[str] = field(default_factory=list)
@@ -380,6 +381,9 @@ class FakeVolumes:
 
     async def unmount_volumes(self, uid: PodUID) -> None:
         self.mounted.discard(uid)
+
+    async def refresh_pod(self, pod: models.Pod) -> None:
+        self.refreshed_pods.append(pod.metadata.name)
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         self.refreshed.append((kind, namespace, name))

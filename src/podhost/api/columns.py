@@ -62,8 +62,8 @@ def _completed_condition(pod: Object) -> Object:
     return {"conditions": [{"type": "Completed", "status": "True", "reason": phase, "message": message}]}
 
 
-_NAME = Column("Name", format="name", description="Name must be unique within a namespace. Cannot be updated.")
-_AGE = Column(
+NAME = Column("Name", format="name", description="Name must be unique within a namespace. Cannot be updated.")
+AGE = Column(
     "Age", description="CreationTimestamp is a timestamp representing the server time when this object was created."
 )
 
@@ -73,11 +73,11 @@ def _meta(obj: Object) -> Mapping[str, Any]:
     return meta
 
 
-def _name(obj: Object) -> str:
+def name_of(obj: Object) -> str:
     return str(_meta(obj).get("name") or "")
 
 
-def _age(obj: Object, now: datetime) -> str:
+def format_age_of(obj: Object, now: datetime) -> str:
     return format_age(_meta(obj).get("creationTimestamp"), now)
 
 
@@ -86,16 +86,16 @@ def format_labels(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or "<none>"
 
 
-DEFAULT_COLUMNS = (_NAME, Column("Created At", type="date", description=_AGE.description))
+DEFAULT_COLUMNS = (NAME, Column("Created At", type="date", description=AGE.description))
 
 
 def default_row(obj: Object, _now: datetime) -> list[Any]:
     """For kinds without columns of their own; kubectl turns the date into an age."""
-    return [_name(obj), _meta(obj).get("creationTimestamp")]
+    return [name_of(obj), _meta(obj).get("creationTimestamp")]
 
 
 POD_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Ready", description="The aggregate readiness state of this pod for accepting traffic."),
     Column("Status", description="The aggregate status of the containers in this pod."),
     Column(
@@ -103,7 +103,7 @@ POD_COLUMNS = (
         description="The number of times the containers in this pod have been restarted and when the last container "
         "in this pod has restarted.",
     ),
-    _AGE,
+    AGE,
     Column("IP", description="podIP address allocated to the pod.", priority=1),
     Column("Node", description="The node that this pod is bound to.", priority=1),
     Column("Nominated Node", description="The node that this pod is nominated for.", priority=1),
@@ -120,11 +120,11 @@ def pod_row(pod: Object, now: datetime) -> list[Any]:
     addresses = status.get("podIPs") or ()
     address = addresses[0].get("ip") if addresses else status.get("podIP")
     return [
-        _name(pod),
+        name_of(pod),
         f"{summary.ready}/{summary.total}",
         summary.status,
         restarts,
-        _age(pod, now),
+        format_age_of(pod, now),
         address or "<none>",
         spec.get("nodeName") or "<none>",
         status.get("nominatedNodeName") or "<none>",
@@ -141,12 +141,12 @@ def _readiness_gates(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 SERVICE_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Type", description="type determines how the Service is exposed."),
     Column("Cluster-IP", description="clusterIP is the IP address of the service."),
     Column("External-IP", description="externalIPs for which nodes in the cluster will also accept traffic."),
     Column("Port(s)", description="The list of ports that are exposed by this service."),
-    _AGE,
+    AGE,
     Column("Selector", description="Route service traffic to pods with these labels.", priority=1),
 )
 
@@ -155,12 +155,12 @@ def service_row(service: Object, now: datetime) -> list[Any]:
     spec = service.get("spec") or {}
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
     return [
-        _name(service),
+        name_of(service),
         spec.get("type") or "",
         addresses[0] or "<none>",
         _external_ip(service, spec),
         ",".join(map(_service_port, spec.get("ports") or ())) or "<none>",
-        _age(service, now),
+        format_age_of(service, now),
         format_labels(spec.get("selector")),
     ]
 
@@ -182,38 +182,38 @@ def _service_port(port: Mapping[str, Any]) -> str:
     return f"{port.get('port', 0)}{node_port}/{port.get('protocol') or 'TCP'}"
 
 
-CONFIG_MAP_COLUMNS = (_NAME, Column("Data", description="Number of keys."), _AGE)
+CONFIG_MAP_COLUMNS = (NAME, Column("Data", description="Number of keys."), AGE)
 
 
 def config_map_row(config_map: Object, now: datetime) -> list[Any]:
     count = len(config_map.get("data") or {}) + len(config_map.get("binaryData") or {})
-    return [_name(config_map), count, _age(config_map, now)]
+    return [name_of(config_map), count, format_age_of(config_map, now)]
 
 
 SECRET_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Type", description="Used to facilitate programmatic handling of secret data."),
     Column("Data", description="Number of keys."),
-    _AGE,
+    AGE,
 )
 
 
 def secret_row(secret: Object, now: datetime) -> list[Any]:
-    return [_name(secret), secret.get("type") or "", len(secret.get("data") or {}), _age(secret, now)]
+    return [name_of(secret), secret.get("type") or "", len(secret.get("data") or {}), format_age_of(secret, now)]
 
 
-NAMESPACE_COLUMNS = (_NAME, Column("Status", description="The status of the namespace"), _AGE)
+NAMESPACE_COLUMNS = (NAME, Column("Status", description="The status of the namespace"), AGE)
 
 
 def namespace_row(namespace: Object, now: datetime) -> list[Any]:
-    return [_name(namespace), (namespace.get("status") or {}).get("phase") or "", _age(namespace, now)]
+    return [name_of(namespace), (namespace.get("status") or {}).get("phase") or "", format_age_of(namespace, now)]
 
 
 NODE_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Status", description="The status of the node"),
     Column("Roles", description="The roles of the node"),
-    _AGE,
+    AGE,
     Column("Version", description="Kubelet Version reported by the node."),
     Column("Internal-IP", description="Address reachable within the cluster.", priority=1),
     Column("External-IP", description="Address reachable from outside.", priority=1),
@@ -230,10 +230,10 @@ def node_row(node: Object, now: datetime) -> list[Any]:
     for address in status.get("addresses") or ():
         addresses.setdefault(address.get("type") or "", address.get("address") or "")
     return [
-        _name(node),
+        name_of(node),
         _node_status(node, status),
         _node_roles(_meta(node).get("labels") or {}),
-        _age(node, now),
+        format_age_of(node, now),
         info.get("kubeletVersion") or "",
         addresses.get("InternalIP", "<none>"),
         addresses.get("ExternalIP", "<none>"),
@@ -258,15 +258,15 @@ def _node_roles(labels: Mapping[str, str]) -> str:
 
 
 ENDPOINTS_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Endpoints", description="The set of all endpoints is the union of all subsets."),
-    _AGE,
+    AGE,
 )
 
 
 def endpoints_row(endpoints: Object, now: datetime) -> list[Any]:
     found = list(_endpoint_addresses(endpoints.get("subsets") or ()))
-    return [_name(endpoints), _shortened(found, "<none>"), _age(endpoints, now)]
+    return [name_of(endpoints), _shortened(found, "<none>"), format_age_of(endpoints, now)]
 
 
 def _endpoint_addresses(subsets: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -290,11 +290,11 @@ def _shortened(items: list[str], empty: str) -> str:
 
 
 ENDPOINT_SLICE_COLUMNS = (
-    _NAME,
+    NAME,
     Column("AddressType", description="The type of address carried by this EndpointSlice."),
     Column("Ports", description="The list of network ports exposed by each endpoint in this slice."),
     Column("Endpoints", description="The list of unique endpoints in this slice."),
-    _AGE,
+    AGE,
 )
 
 
@@ -307,11 +307,11 @@ def endpoint_slice_row(endpoint_slice: Object, now: datetime) -> list[Any]:
         address for endpoint in endpoint_slice.get("endpoints") or () for address in endpoint.get("addresses") or ()
     ]
     return [
-        _name(endpoint_slice),
+        name_of(endpoint_slice),
         endpoint_slice.get("addressType") or "",
         _shortened(ports, "<unset>"),
         _shortened(addresses, "<unset>"),
-        _age(endpoint_slice, now),
+        format_age_of(endpoint_slice, now),
     ]
 
 
@@ -325,7 +325,7 @@ EVENT_COLUMNS = (
     Column("Message", description="A human-readable description of the status of this operation."),
     Column("First Seen", description="The time at which the event was first recorded.", priority=1),
     Column("Count", description="The number of times this event has occurred.", priority=1),
-    Column("Name", format="name", description=_NAME.description, priority=1),
+    Column("Name", format="name", description=NAME.description, priority=1),
 )
 
 
@@ -357,32 +357,52 @@ def event_row(event: Object, now: datetime) -> list[Any]:
         (event.get("message") or "").strip(),
         format_age(first, now),
         count,
-        _name(event),
+        name_of(event),
     ]
 
 
-SERVICE_ACCOUNT_COLUMNS = (_NAME, Column("Secrets", description="Number of secrets of this ServiceAccount."), _AGE)
+SERVICE_ACCOUNT_COLUMNS = (NAME, Column("Secrets", description="Number of secrets of this ServiceAccount."), AGE)
 
 
 def service_account_row(account: Object, now: datetime) -> list[Any]:
-    return [_name(account), len(account.get("secrets") or ()), _age(account, now)]
+    return [name_of(account), len(account.get("secrets") or ()), format_age_of(account, now)]
 
 
 RUNTIME_CLASS_COLUMNS = (
-    _NAME,
+    NAME,
     Column("Handler", description="handler specifies the underlying runtime and configuration that the CRI "
            "implementation will use to handle pods of this class. The possible values are specific to the node & CRI "
            "configuration."),
-    _AGE,
+    AGE,
 )  # fmt: skip
 
 
 def runtime_class_row(runtime_class: Object, now: datetime) -> list[Any]:
-    return [_name(runtime_class), runtime_class.get("handler") or "", _age(runtime_class, now)]
+    return [name_of(runtime_class), runtime_class.get("handler") or "", format_age_of(runtime_class, now)]
 
 
-LEASE_COLUMNS = (_NAME, Column("Holder", description="The identity of the holder of the lease."), _AGE)
+LEASE_COLUMNS = (NAME, Column("Holder", description="The identity of the holder of the lease."), AGE)
 
 
 def lease_row(lease: Object, now: datetime) -> list[Any]:
-    return [_name(lease), (lease.get("spec") or {}).get("holderIdentity") or "", _age(lease, now)]
+    return [name_of(lease), (lease.get("spec") or {}).get("holderIdentity") or "", format_age_of(lease, now)]
+
+
+POD_TEMPLATE_COLUMNS = (
+    NAME,
+    Column("Containers", description="Names of each container in the template."),
+    Column("Images", description="Images referenced by each container in the template."),
+    Column("Pod Labels", description="The labels for the pod template."),
+)
+
+
+def pod_template_row(obj: Object, _now: datetime) -> list[Any]:
+    template = obj.get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    return [
+        name_of(obj),
+        ",".join(container.get("name") or "" for container in containers),
+        ",".join(container.get("image") or "" for container in containers),
+        ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>",
+    ]

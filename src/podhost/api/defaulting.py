@@ -25,6 +25,11 @@ def default_pod(pod: Object) -> None:
     default_pod_spec(ensure_section(pod, "spec"))
 
 
+def default_pod_template(template: Object) -> None:
+    """A ``PodTemplate``, which holds a pod that is not one yet."""
+    default_pod_spec(ensure_section(ensure_section(template, "template"), "spec"))
+
+
 def default_pod_spec(spec: Object) -> None:
     """Defaults of a pod's spec, also inside templates."""
     spec.setdefault("restartPolicy", "Always")

@@ -11,7 +11,9 @@ from typing import Any
 from podhost.api import columns as tables
 from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
+from podhost.api.access_kinds import ACCESS_KINDS
 from podhost.api.kind import ALL_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
+from podhost.api.priority_classes import PRIORITY_CLASS
 from podhost.api.storage_kinds import STORAGE_KINDS
 from podhost.api.validation import core, discovery, nodes, pods, runtime_classes, services
 
@@ -29,6 +31,7 @@ POD = Kind(
         Subresource(name="attach", kind="PodAttachOptions", verbs=("create", "get")),
         Subresource(name="binding", kind="Binding", verbs=("create",)),
         Subresource(name="ephemeralcontainers", kind="Pod", verbs=STATUS_VERBS),
+        Subresource(name="eviction", kind="Eviction", verbs=("create",), group="policy", version="v1"),
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
         Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
@@ -48,6 +51,20 @@ POD = Kind(
     warnings=messages.pod_warnings,
     graceful=True,
     returns_deleted=True,
+)
+POD_TEMPLATE = Kind(
+    kind="PodTemplate",
+    version="v1",
+    plural="podtemplates",
+    singular="podtemplate",
+    schema=_CORE + "PodTemplate",
+    default=defaulting.default_pod_template,
+    prepare_create=strategies.start_generation,
+    prepare_update=strategies.count_generation_of_content,
+    validate_create=pods.validate_pod_template,
+    validate_update=pods.validate_pod_template_update,
+    columns=tables.POD_TEMPLATE_COLUMNS,
+    row=tables.pod_template_row,
 )
 SERVICE = Kind(
     kind="Service",
@@ -184,6 +201,9 @@ SERVICE_ACCOUNT = Kind(
     singular="serviceaccount",
     schema=_CORE + "ServiceAccount",
     short_names=("sa",),
+    subresources=(
+        Subresource(name="token", kind="TokenRequest", verbs=("create",), group="authentication.k8s.io", version="v1"),
+    ),
     columns=tables.SERVICE_ACCOUNT_COLUMNS,
     row=tables.service_account_row,
     returns_deleted=True,
@@ -229,6 +249,9 @@ KINDS: tuple[Kind, ...] = (
     LEASE,
     RUNTIME_CLASS,
     *STORAGE_KINDS,
+    POD_TEMPLATE,
+    PRIORITY_CLASS,
+    *ACCESS_KINDS,
 )
 
 _BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}

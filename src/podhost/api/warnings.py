@@ -53,9 +53,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "preemptionPolicy": _harmless("nothing is preempted"),
         "schedulingGroup": _never("pods are started one by one, not as a group"),
         "evictionResponders": _harmless("nobody requests evictions"),
-        "automountServiceAccountToken": _later("no token is mounted into the containers"),
-        "serviceAccount": _harmless("shown; no token is mounted yet"),
-        "serviceAccountName": _harmless("shown; no token is mounted yet"),
         "hostUsers": _later("the pod runs in the host's user namespace"),
         "os": _harmless("everything here is Linux"),
         "resourceClaims": _later("no device is allocated"),
@@ -99,7 +96,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "VolumeProjection": {
         "clusterTrustBundle": _VOLUME,
         "podCertificate": _VOLUME,
-        "serviceAccountToken": _VOLUME,
     },
     "ObjectMeta": dict.fromkeys(
         (
@@ -155,11 +151,11 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
 HONOURED: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
-        "PodSpec": "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases "
-        "ephemeralContainers hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers "
-        "nodeSelector overhead readinessGates resources restartPolicy runtimeClassName schedulerName schedulingGates "
-        "securityContext setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
-        "tolerations volumes",
+        "PodSpec": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy "
+        "enableServiceLinks ephemeralContainers hostAliases hostIPC hostname hostnameOverride hostNetwork "
+        "hostPID imagePullSecrets initContainers nodeSelector overhead readinessGates resources restartPolicy "
+        "runtimeClassName schedulerName schedulingGates securityContext serviceAccount serviceAccountName "
+        "setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
         "Affinity": "nodeAffinity",
         "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
         "NodeSelector": "nodeSelectorTerms",
@@ -223,7 +219,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "DownwardAPIVolumeSource": "defaultMode defaultUser items",
         "DownwardAPIVolumeFile": "fieldRef mode path resourceFieldRef user",
         "ProjectedVolumeSource": "defaultMode defaultUser sources",
-        "VolumeProjection": "configMap downwardAPI secret",
+        "VolumeProjection": "configMap downwardAPI secret serviceAccountToken",
+        "ServiceAccountTokenProjection": "audience expirationSeconds path user",
         "ConfigMapProjection": "items name optional",
         "SecretProjection": "items name optional",
         "DownwardAPIProjection": "items",

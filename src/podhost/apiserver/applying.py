@@ -9,7 +9,7 @@ from podhost.api.apply import ApplyConflict, TypedError
 from podhost.api.errors import ApiError
 from podhost.apiserver import bodies, identity
 from podhost.apiserver.call import Call
-from podhost.apiserver.registry import Registry
+from podhost.apiserver.registry import Admit, Registry
 from podhost.apiserver.write_options import FieldValidation, read_write_options
 from podhost.apiserver.yaml_duplicates import find_duplicate_keys
 
@@ -18,7 +18,7 @@ Obj = dict[str, Any]
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
-async def apply_object(call: Call, registry: Registry) -> tuple[Obj, bool]:
+async def apply_object(call: Call, registry: Registry, admit: Admit) -> tuple[Obj, bool]:
     """The object after the apply, and whether it is new.
 
     Raises:
@@ -42,6 +42,7 @@ async def apply_object(call: Call, registry: Registry) -> tuple[Obj, bool]:
             config,
             options.writer,
             decode,
+            admit=admit,
             force=options.force,
             dry_run=options.dry_run,
         )

@@ -1,30 +1,78 @@
-"""Who is asking: the unix socket means administrator; on TLS the client's certificate says it."""
+"""Who is asking: the unix socket means administrator; on TLS a client certificate or a bearer token says it."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
+from aiohttp import web
+
 from podhost.api import errors
-from podhost.api.kind import Kind
-from podhost.apiserver.routing import Access, Route
+from podhost.errors import InvalidError
 
 MASTERS = "system:masters"
+AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
+Extra = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An authenticated user; ``None`` in place of one is anonymous."""
+    """Who makes a request, as in ``authentication.k8s.io/v1 UserInfo``."""
 
     name: str
     groups: frozenset[str]
+    uid: str = ""
+    extra: Extra = field(default_factory=dict)
+
+    def to_document(self) -> dict[str, Any]:
+        """A ``UserInfo``."""
+        document: dict[str, Any] = {"username": self.name, "groups": sorted(self.groups)}
+        if self.uid:
+            document["uid"] = self.uid
+        if self.extra:
+            document["extra"] = {key: list(values) for key, values in self.extra.items()}
+        return document
 
 
-ADMIN = User("podhost:socket", frozenset({MASTERS, "system:authenticated"}))
-ANONYMOUS = User("system:anonymous", frozenset({"system:unauthenticated"}))
+ADMIN = User("podhost:socket", frozenset({MASTERS, AUTHENTICATED}))
+ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
+
+VerifyToken = Callable[[str], User | None]
+"""The user whose token it is; ``None`` for a token that is not of this kind or not good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Asks the connection first, then each kind of token."""
+
+    token_verifiers: tuple[VerifyToken, ...] = ()
+
+    def authenticate(self, request: web.Request) -> User:
+        """The user of a request; ``ANONYMOUS`` when it brings no credentials.
+
+        Raises:
+            ApiError: 401 for a token that nobody knows, or no longer.
+        """
+        user = user_of_transport(request.transport)
+        if user != ANONYMOUS:
+            return user
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return ANONYMOUS
+        found = self.verify_token(token.strip())
+        if found is None:
+            raise errors.unauthorized()
+        return found
+
+    def verify_token(self, token: str) -> User | None:
+        """The first user that a verifier finds."""
+        return next((user for verify in self.token_verifiers if (user := verify(token)) is not None), None)
 
 
 def user_of_transport(transport: asyncio.BaseTransport | None) -> User:
@@ -46,27 +94,22 @@ def user_of_certificate(certificate: Mapping[str, Any] | None) -> User:
     if not user:
         return ANONYMOUS
     groups = {value for field, value in names if field == "organizationName"}
-    return User(user, frozenset(groups | {"system:authenticated"}))
+    return User(user, frozenset(groups | {AUTHENTICATED}))
 
 
-def check_access(user: User, route: Route, params: Mapping[str, str]) -> None:
-    """Raises ApiError: 401 for the anonymous, 403 for those without the right."""
-    if route.access is Access.PUBLIC:
-        return
-    if user == ANONYMOUS:
-        raise errors.unauthorized()
-    if route.access is Access.AUTHENTICATED or MASTERS in user.groups:
-        return
-    raise _forbidden(user, route, params)
+def parse_token_file(text: str) -> dict[str, User]:
+    """Lines of ``token,user,uid,"group1,group2"``, as kube-apiserver's ``--token-auth-file`` has them.
 
-
-def _forbidden(user: User, route: Route, params: Mapping[str, str]) -> errors.ApiError:
-    kind: Kind | None = route.kind
-    if kind is None:
-        detail = f'User "{user.name}" cannot {route.verb} path "{route.pattern}"'
-        return errors.forbidden("", "", detail)
-    resource = f"{kind.plural}/{route.subresource}" if route.subresource else kind.plural
-    namespace = params.get("namespace", "")
-    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    detail = f'User "{user.name}" cannot {route.verb} resource "{resource}" in API group "{kind.group}" {scope}'
-    return errors.forbidden(kind.plural, params.get("name", ""), detail, kind.group)
+    Raises:
+        InvalidError: A line has fewer than three columns, or no token.
+    """
+    users: dict[str, User] = {}
+    for number, row in enumerate(csv.reader(StringIO(text), skipinitialspace=True), start=1):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) < 3 or not row[0]:
+            raise InvalidError(f'cannot read the token file: line {number} is not of the form token,user,uid,"groups"')
+        token, name, uid, *groups = row
+        named = {group for listed in groups[:1] for group in listed.split(",") if group}
+        users[token] = User(name, frozenset(named | {AUTHENTICATED}), uid)
+    return users

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from podhost.api import errors
@@ -33,11 +36,24 @@ async def read_delete_options(call: Call) -> DeleteOptions:
         ApiError: It cannot be understood (400), or the options contradict each other (422).
     """
     document = await bodies.read_document(call)
+    body = _convert(document) if document else _from_query(call)
+    return _build(body, [*(body.dry_run or ()), *call.request.query.getall("dryRun", [])])
+
+
+def parse_delete_options(document: Mapping[str, Any], *, dry_run: bool = False) -> DeleteOptions:
+    """Options inside of another object.  Raises as :func:`read_delete_options`."""
+    body = _convert(document)
+    return _build(body, [*(body.dry_run or ()), *(["All"] if dry_run else [])])
+
+
+def _convert(document: Mapping[str, Any]) -> _Body:
     try:
-        body = msgspec.convert(document, _Body) if document else _from_query(call)
+        return msgspec.convert(document, _Body)
     except msgspec.ValidationError as error:
         raise errors.cannot_be_handled("DeleteOptions", "v1", str(error)) from error
-    dry_run = [*(body.dry_run or ()), *call.request.query.getall("dryRun", [])]
+
+
+def _build(body: _Body, dry_run: list[str]) -> DeleteOptions:
     problems = _validate(body, dry_run)
     if problems:
         raise errors.invalid("DeleteOptions", "meta.k8s.io", "", problems)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from podhost.api import errors
 from podhost.api.image_refs import default_pull_policy
-from podhost.api.objects import all_containers
+from podhost.api.objects import all_containers, is_mirror_pod
+from podhost.api.priority_classes import find_global_default
+from podhost.apiserver.identity import generate_name
 
 Obj = dict[str, Any]
 FindServiceAccount = Callable[[str, str], Mapping[str, Any] | None]
 """(namespace, name) -> the account."""
 
-_PRIORITY_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _TOLERATION_S = 300
 _NODE_CONDITIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
+TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_TOKEN_VOLUME = "kube-api-access-"
+_TOKEN_EXPIRATION_S = 3607
+"""Kubernetes' own odd number, by which such a token is told from one that a user asked for."""
 POLICY_DEFAULTED_ANNOTATION = "podhost.dev/image-pull-policy-defaulted"
 
 
@@ -53,7 +58,9 @@ def note_defaulted_pull_policies(pod: Obj, added: str = "") -> None:
         metadata["annotations"] = annotations
 
 
-def admit_pod(pod: Obj, find_service_account: FindServiceAccount) -> None:
+def admit_pod(
+    pod: Obj, find_service_account: FindServiceAccount, priority_classes: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Complete a new pod in place.
 
     Raises:
@@ -62,8 +69,8 @@ def admit_pod(pod: Obj, find_service_account: FindServiceAccount) -> None:
     spec = pod.get("spec")
     if not isinstance(spec, dict):
         return  # validation says so
-    _set_service_account(pod["metadata"], spec, find_service_account)
-    _set_priority(pod["metadata"], spec)
+    _set_service_account(pod, spec, find_service_account)
+    _set_priority(pod["metadata"], spec, priority_classes)
     _add_tolerations(spec)
 
 
@@ -78,7 +85,8 @@ def admit_pod_update(new: Obj, old: Mapping[str, Any]) -> None:
     _add_tolerations(spec)
 
 
-def _set_service_account(metadata: Obj, spec: Obj, find: FindServiceAccount) -> None:
+def _set_service_account(pod: Obj, spec: Obj, find: FindServiceAccount) -> None:
+    metadata = pod["metadata"]
     name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     namespace = metadata.get("namespace", "")
     account = find(namespace, name)
@@ -87,15 +95,64 @@ def _set_service_account(metadata: Obj, spec: Obj, find: FindServiceAccount) -> 
         detail = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
         raise errors.forbidden("pods", metadata.get("name", ""), detail)
     spec["serviceAccountName"] = spec["serviceAccount"] = name
+    if _wants_token(spec, account) and not is_mirror_pod(pod):
+        _mount_token(spec)
     if account and account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
         spec["imagePullSecrets"] = [{"name": each.get("name", "")} for each in account["imagePullSecrets"]]
 
 
-def _set_priority(metadata: Obj, spec: Obj) -> None:
+def _wants_token(spec: Obj, account: Mapping[str, Any] | None) -> bool:
+    """The pod's word counts for more than the account's."""
+    for source in (spec, account or {}):
+        wish = source.get("automountServiceAccountToken")
+        if wish is not None:
+            return bool(wish)
+    return True
+
+
+def _mount_token(spec: Obj) -> None:
+    """Token, CA certificate and namespace for every container that has not something else at that place."""
+    containers = [
+        container
+        for group in ("initContainers", "containers")
+        for container in spec.get(group) or ()
+        if all(mount.get("mountPath") != TOKEN_MOUNT_PATH for mount in container.get("volumeMounts") or ())
+    ]
+    if not containers:
+        return
+    volumes = spec.get("volumes") or []
+    # A pod that was read from a cluster, and is created here, brings its volume along.
+    name = next((v["name"] for v in volumes if str(v.get("name", "")).startswith(_TOKEN_VOLUME)), "")
+    if not name:
+        name = generate_name(_TOKEN_VOLUME)
+        spec["volumes"] = [*volumes, _build_token_volume(name)]
+    for container in containers:
+        mount = {"name": name, "readOnly": True, "mountPath": TOKEN_MOUNT_PATH}
+        container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+
+
+def _build_token_volume(name: str) -> Obj:
+    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    certificate = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": _TOKEN_EXPIRATION_S, "path": "token"}},
+        {"configMap": certificate},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    return {"name": name, "projected": {"defaultMode": 0o644, "sources": sources}}
+
+
+def _set_priority(metadata: Obj, spec: Obj, classes: Sequence[Mapping[str, Any]]) -> None:
     name = spec.get("priorityClassName") or ""
-    if name and name not in _PRIORITY_CLASSES:
-        raise errors.forbidden("pods", metadata.get("name", ""), f"no PriorityClass with name {name} was found")
-    priority = _PRIORITY_CLASSES.get(name, 0)
+    if name:
+        chosen = next((each for each in classes if each["metadata"]["name"] == name), None)
+        if chosen is None:
+            raise errors.forbidden("pods", metadata.get("name", ""), f"no PriorityClass with name {name} was found")
+    else:
+        chosen = find_global_default(classes)
+        if chosen is not None:
+            spec["priorityClassName"] = chosen["metadata"]["name"]
+    priority = int((chosen or {}).get("value") or 0)
     if spec.get("priority") not in (None, priority):
         detail = (
             f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
@@ -103,7 +160,7 @@ def _set_priority(metadata: Obj, spec: Obj) -> None:
         )
         raise errors.forbidden("pods", metadata.get("name", ""), detail)
     spec["priority"] = priority
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    spec.setdefault("preemptionPolicy", (chosen or {}).get("preemptionPolicy") or "PreemptLowerPriority")
 
 
 def _add_tolerations(spec: Obj) -> None:

@@ -10,12 +10,15 @@ from aiohttp import web
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.api.kinds import POD
+from podhost.api.review_kinds import EVICTION
 from podhost.apiserver import answers, bodies
 from podhost.apiserver.call import Call
+from podhost.apiserver.delete_options import parse_delete_options
 from podhost.apiserver.pod_logs import stream_log
 from podhost.apiserver.pod_streams import serve_attach, serve_exec
 from podhost.apiserver.port_forward import serve_port_forward
 from podhost.apiserver.registry import Registry
+from podhost.apiserver.write_options import read_write_options
 from podhost.cri.node import NodeApi
 
 Obj = dict[str, Any]
@@ -57,6 +60,18 @@ class PodHandlers:
         except msgspec.ValidationError as error:
             raise errors.cannot_be_handled("Binding", "v1", str(error)) from error
         self._registry.bind(call.namespace, call.name, binding.target.name, dry_run=call.dry_run)
+        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return answers.answer_json(success, code=201)
+
+    async def evict(self, call: Call) -> web.StreamResponse:
+        """A deletion that may be refused; there is nothing here that would refuse it (no PodDisruptionBudget)."""
+        options = read_write_options(call, "CreateOptions")
+        body = await bodies.read_object(call, EVICTION, options.validation)
+        name = body["metadata"].get("name") or call.name
+        if name != call.name:
+            raise errors.bad_request("name in URL does not match name in Eviction object")
+        wishes = parse_delete_options(body.get("deleteOptions") or {}, dry_run=options.dry_run)
+        self._registry.delete(POD, call.namespace, call.name, wishes)
         success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return answers.answer_json(success, code=201)
 

@@ -22,11 +22,6 @@ MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _NS_PER_S = 1_000_000_000
 _MAX_DEPTH = 64
-_PACKAGES = {
-    "v1": "k8s.io/api/core/v1",
-    "discovery.k8s.io/v1": "k8s.io/api/discovery/v1",
-    "coordination.k8s.io/v1": "k8s.io/api/coordination/v1",
-}
 _META = "k8s.io/apimachinery/pkg/apis/meta/v1"
 _META_KINDS = frozenset({"DeleteOptions"})
 
@@ -69,7 +64,10 @@ def _facts() -> Mapping[str, Mapping[int, _Field]]:
 
 
 def _message_name(version: str, kind: str) -> str:
-    name = f"{_META}.{kind}" if kind in _META_KINDS else f"{_PACKAGES.get(version)}.{kind}"
+    group, _, number = version.rpartition("/")
+    # The package of a group is named by the group's first word.
+    package = f"k8s.io/api/{group.partition('.')[0] or 'core'}/{number}"
+    name = f"{_META}.{kind}" if kind in _META_KINDS else f"{package}.{kind}"
     if name not in _facts():
         raise errors.no_kind_match(kind, version)
     return name

@@ -15,6 +15,7 @@ from podhost.api import errors, kinds, strategies
 from podhost.api.apply import Writer, apply_config, keep_times, record_update
 from podhost.api.field_errors import FieldError
 from podhost.api.kind import Kind, validate, validate_status_update, validate_update
+from podhost.api.priority_classes import PRIORITY_CLASS, find_global_default
 from podhost.api.storage_kinds import PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from podhost.api.time import format_time
 from podhost.api.validation import pods
@@ -33,6 +34,9 @@ Obj = dict[str, Any]
 Change = Callable[[Obj], Obj]
 """Gets a private copy of the current object, returns the wanted one; may raise ApiError."""
 
+Admit = Callable[[Obj, Obj | None], None]
+"""Last word on (the object to be written, the one before); raises ApiError."""
+
 _PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 _GENERATE_NAME_ATTEMPTS = 8
 Subresource = Literal["", "status", "finalize", "ephemeralcontainers", "resize"]
@@ -44,6 +48,10 @@ class Deleted:
 
     object: Obj
     gone: bool
+
+
+def admit_all(_new: Obj, _old: Obj | None) -> None:
+    """For writes that nobody has to approve."""
 
 
 class Registry:
@@ -62,11 +70,19 @@ class Registry:
         return found
 
     def create(
-        self, kind: Kind, namespace: str, body: Obj, *, writer: Writer | None = None, dry_run: bool = False
+        self,
+        kind: Kind,
+        namespace: str,
+        body: Obj,
+        *,
+        writer: Writer | None = None,
+        admit: Admit = admit_all,
+        dry_run: bool = False,
     ) -> Obj:
         """Complete, check and store a new object.  Takes ``body`` over.
 
-        ``writer`` comes to manage its fields; without one it has its managers already, or none.
+        ``writer`` comes to manage its fields; without one it has its managers already, or none.  ``admit`` sees it
+        when it is complete and valid.
 
         Raises:
             ApiError: It is invalid, exists, or its namespace cannot take it.
@@ -80,6 +96,7 @@ class Registry:
             obj = copy(body) if generated else body
             identity.assign(obj["metadata"], now=format_time(self._clock.now()), uid=str(uuid4()))
             self._prepare_new(kind, obj, writer)
+            admit(obj, None)
             try:
                 return self._store_new(kind, namespace, obj, dry_run=dry_run)
             except ExistsError as error:
@@ -98,6 +115,7 @@ class Registry:
         change: Change,
         *,
         writer: Writer | None = None,
+        admit: Admit = admit_all,
         subresource: Subresource = "",
         dry_run: bool = False,
     ) -> Obj:
@@ -111,6 +129,7 @@ class Registry:
         identity.check_update(kind, new["metadata"], old["metadata"])
         identity.keep_system_metadata(new["metadata"], old["metadata"])
         self._prepare_changed(kind, new, old, subresource, writer)
+        admit(new, old)
         keep_times(old, new)
         key = _key(kind, namespace, name)
         if deletion.is_released(kind.plural, new) and not deletion.is_released(kind.plural, old):
@@ -131,6 +150,7 @@ class Registry:
         writer: Writer,
         decode: Change,
         *,
+        admit: Admit = admit_all,
         force: bool = False,
         dry_run: bool = False,
     ) -> tuple[Obj, bool]:
@@ -147,13 +167,13 @@ class Registry:
                 raise errors.not_found(kind.plural, name, kind.group)
             identity.check_uid_of_missing(kind, config, name)
             applied = apply_config(None, config, writer, kind.schema, now, force=force)
-            return self.create(kind, namespace, decode(applied), dry_run=dry_run), True
+            return self.create(kind, namespace, decode(applied), admit=admit, dry_run=dry_run), True
 
         def change(current: Obj) -> Obj:
             return decode(apply_config(current, config, writer, kind.schema, now, force=force))
 
         subresource = writable_subresource(writer.subresource)
-        return self.update(kind, namespace, name, change, subresource=subresource, dry_run=dry_run), False
+        return self.update(kind, namespace, name, change, admit=admit, subresource=subresource, dry_run=dry_run), False
 
     def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Deleted:
         """Delete, or begin to.
@@ -211,8 +231,10 @@ class Registry:
         kind.default(obj)
         self._record(kind, None, obj, writer)
         if kind is kinds.POD:
-            admit_pod(obj, self._find_service_account)
+            admit_pod(obj, self._find_service_account, self._store.list(PRIORITY_CLASS.resource_key)[0])
             admit_runtime_class(obj, self._find_runtime_class)
+        if kind is PRIORITY_CLASS:
+            self._check_global_default(obj)
         if kind is PERSISTENT_VOLUME_CLAIM:
             admit_claim(obj, self._store.list(STORAGE_CLASS.resource_key)[0])
         problems = validate(kind, obj)
@@ -246,6 +268,8 @@ class Registry:
         else:
             kind.default(new)
             self._record(kind, old, new, writer)
+            if kind is PRIORITY_CLASS:
+                self._check_global_default(new)
             if kind is kinds.POD:
                 admit_pod_update(new, old)
             kind.prepare_update(new, old)
@@ -280,6 +304,15 @@ class Registry:
             }
             error.details = {**(error.details or {}), "causes": [cause]}
             raise error
+
+    def _check_global_default(self, priority_class: Obj) -> None:
+        found = find_global_default(self._store.list(PRIORITY_CLASS.resource_key)[0])
+        name = priority_class["metadata"].get("name", "")
+        if priority_class.get("globalDefault") and found is not None and found["metadata"]["name"] != name:
+            detail = (
+                f"PriorityClass {found['metadata']['name']} is already marked as default. Only one default can exist"
+            )
+            raise errors.forbidden(PRIORITY_CLASS.plural, name, detail, PRIORITY_CLASS.group)
 
     def _find_runtime_class(self, name: str) -> Obj | None:
         return self._store.find(ObjectKey(kinds.RUNTIME_CLASS.resource_key, "", name))

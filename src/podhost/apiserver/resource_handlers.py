@@ -11,13 +11,15 @@ from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.apiserver import answers, bodies, identity, negotiation
 from podhost.apiserver.applying import APPLY_PATCH, apply_object
+from podhost.apiserver.authz import Authorizer
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import read_delete_options
 from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.escalation import build_grant_check
 from podhost.apiserver.listing import ListRequest, Page, paginate, read_list_request, read_version
 from podhost.apiserver.negotiation import Representation, View, negotiate
 from podhost.apiserver.patching import read_patch
-from podhost.apiserver.registry import Change, Registry, writable_subresource
+from podhost.apiserver.registry import Admit, Change, Registry, admit_all, writable_subresource
 from podhost.apiserver.selection import read_selection
 from podhost.apiserver.settings import ApiServerSettings
 from podhost.apiserver.watching import EventEncoder, WatchStream, read_watch_request
@@ -30,11 +32,14 @@ Obj = dict[str, Any]
 class ResourceHandlers:
     """Handlers of the generic routes, the same for every kind."""
 
-    def __init__(self, registry: Registry, store: Store, clock: Clock, settings: ApiServerSettings) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, clock: Clock, settings: ApiServerSettings, authorizer: Authorizer
+    ) -> None:
         self._registry = registry
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._authorizer = authorizer
 
     async def get(self, call: Call) -> web.StreamResponse:
         version = call.text("resourceVersion")
@@ -56,7 +61,14 @@ class ResourceHandlers:
     async def create(self, call: Call) -> web.StreamResponse:
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, call.kind, options.validation)
-        obj = self._registry.create(call.kind, call.namespace, body, writer=options.writer, dry_run=options.dry_run)
+        obj = self._registry.create(
+            call.kind,
+            call.namespace,
+            body,
+            writer=options.writer,
+            admit=self._admit(call),
+            dry_run=options.dry_run,
+        )
         call.warnings.extend(call.kind.warnings(obj))
         return await self._answer_object(call, obj, code=201)
 
@@ -73,7 +85,7 @@ class ResourceHandlers:
 
     async def patch(self, call: Call) -> web.StreamResponse:
         if bodies.media_type(call.request) == APPLY_PATCH:
-            obj, created = await apply_object(call, self._registry)
+            obj, created = await apply_object(call, self._registry, self._admit(call))
             return await self._answer_written(call, obj, code=201 if created else 200)
         options = read_write_options(call, "PatchOptions")
         patch = await read_patch(call)
@@ -127,6 +139,7 @@ class ResourceHandlers:
             call.name,
             change,
             writer=options.writer,
+            admit=self._admit(call),
             subresource=writable_subresource(call.route.subresource),
             dry_run=options.dry_run,
         )
@@ -136,6 +149,9 @@ class ResourceHandlers:
         if call.route.subresource in ("", "ephemeralcontainers"):
             call.warnings.extend(call.kind.warnings(obj))
         return await self._answer_object(call, obj, code=code)
+
+    def _admit(self, call: Call) -> Admit:
+        return build_grant_check(self._authorizer, call.user, call.kind) or admit_all
 
     def _delete_one(self, call: Call, metadata: Obj, options: DeleteOptions) -> bool:
         try:

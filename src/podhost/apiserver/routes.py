@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podhost.api.kind import Kind
+from podhost.api.kinds import SERVICE_ACCOUNT
 from podhost.api.pod_channels import POD_CHANNELS
+from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.channel_handlers import ChannelHandlers
+from podhost.apiserver.issuer_handlers import IssuerHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.resource_handlers import ResourceHandlers
+from podhost.apiserver.review_handlers import ReviewHandlers
 from podhost.apiserver.routing import Access, Handler, Route
 from podhost.apiserver.usage_handlers import UsageHandlers
 
@@ -20,7 +24,7 @@ OWN = "/apis/podhost.dev/v1alpha1"
 
 def build_meta_routes(meta: MetaHandlers) -> list[Route]:
     """Version, discovery, OpenAPI."""
-    public, known = Access.PUBLIC, Access.AUTHENTICATED
+    public, known = Access.PUBLIC, Access.GRANTED
     table: tuple[tuple[str, Handler, Access], ...] = (
         ("/", meta.root, known),
         ("/version", meta.version, public),
@@ -29,7 +33,6 @@ def build_meta_routes(meta: MetaHandlers) -> list[Route]:
         ("/api/v1", meta.core_resources, known),
         ("/apis/{group}", meta.group, known),
         ("/apis/{group}/{version}", meta.group_resources, known),
-        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", meta.no_custom_resources, known),
         ("/openapi/v2", meta.openapi_v2, known),
         ("/openapi/v3", meta.openapi_v3, known),
         ("/openapi/v3/api/v1", meta.openapi_v3_group, known),
@@ -67,7 +70,33 @@ def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, po
     for kind in kinds:
         yield from _kind_routes(kind, resources)
         for sub in kind.subresources:
+            if sub.name == "token":
+                continue
             yield from _subresource_routes(kind, sub.name, resources, pods)
+
+
+def build_review_routes(reviews: ReviewHandlers) -> Iterator[Route]:
+    """Created, answered, forgotten; and tokens of ServiceAccounts."""
+    for kind in REVIEW_KINDS:
+        yield Route(method="POST", pattern=_paths(kind)[1], verb="create", handler=reviews.review, kind=kind)
+    token = f"{_paths(SERVICE_ACCOUNT)[2]}/token"
+    yield Route(
+        method="POST",
+        pattern=token,
+        verb="create",
+        handler=reviews.request_token,
+        kind=SERVICE_ACCOUNT,
+        subresource="token",
+    )
+
+
+def build_issuer_routes(issuer: IssuerHandlers) -> Iterator[Route]:
+    """Public keys; by Kubernetes' default roles for ServiceAccounts only."""
+    for pattern, handler in (
+        ("/.well-known/openid-configuration", issuer.discovery),
+        ("/openid/v1/jwks", issuer.keys),
+    ):
+        yield Route(method="GET", pattern=pattern, verb="get", handler=handler)
 
 
 def build_channel_routes(channels: ChannelHandlers) -> Iterator[Route]:
@@ -135,6 +164,7 @@ def _subresource_routes(kind: Kind, name: str, resources: ResourceHandlers, pods
         ),
         "finalize": (("PUT", "update", resources.update),),
         "binding": (("POST", "create", pods.bind),),
+        "eviction": (("POST", "create", pods.evict),),
         "log": (("GET", "get", pods.log),),
         "exec": (("GET", "get", pods.exec), ("POST", "create", pods.exec)),
         "attach": (("GET", "get", pods.attach), ("POST", "create", pods.attach)),

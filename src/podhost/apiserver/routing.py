@@ -21,11 +21,9 @@ class Access(Enum):
     """Who may use a route."""
 
     PUBLIC = "public"
-    """Anyone, also without a certificate: health and version."""
-    AUTHENTICATED = "authenticated"
-    """Every known user: discovery."""
-    ADMIN = "admin"
-    """Members of ``system:masters``."""
+    """Anyone, also without credentials: health and version."""
+    GRANTED = "granted"
+    """Those to whom a role gives it."""
 
 
 Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
@@ -40,7 +38,7 @@ class Route:
     verb: str
     """Kubernetes' word for it: ``get``, ``list``, ``watch``, ``create``…"""
     handler: Handler
-    access: Access = Access.ADMIN
+    access: Access = Access.GRANTED
     kind: Kind | None = None
     subresource: str = ""
 

@@ -11,22 +11,31 @@ from itertools import chain
 from aiohttp import web
 
 from podhost.aiokit.clock import Clock
+from podhost.api import errors
+from podhost.api.errors import ApiError
 from podhost.api.kinds import KINDS
 from podhost.api.pod_channels import POD_CHANNELS
+from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
-from podhost.apiserver import authn, routes
+from podhost.apiserver import routes
+from podhost.apiserver.account_tokens import AccountTokens
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
 from podhost.apiserver.applying import APPLY_PATCH
+from podhost.apiserver.authn import ANONYMOUS, Authenticator, User
+from podhost.apiserver.authz import Authorizer, check_access
 from podhost.apiserver.bodies import media_type
 from podhost.apiserver.call import Call, is_long_running
 from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.health import HealthHandlers
+from podhost.apiserver.impersonation import impersonate
+from podhost.apiserver.issuer_handlers import IssuerHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.metrics import Metrics, compute_verb
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.registry import Registry
 from podhost.apiserver.resource_handlers import ResourceHandlers
+from podhost.apiserver.review_handlers import ReviewHandlers
 from podhost.apiserver.routing import Route, Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
@@ -92,10 +101,16 @@ class ApiServer:
             reserved_ips=settings.reserved_cluster_ips,
         )
         self.registry = Registry(store, clock, self.services)
-        resources = ResourceHandlers(self.registry, store, clock, settings)
+        self._authorizer = Authorizer(store)
+        tokens = None if settings.account_key is None else AccountTokens(store, clock, settings.account_key)
+        self._authenticator = Authenticator(
+            (settings.token_users.get, *(() if tokens is None else (tokens.verify_user,)))
+        )
+        reviews = ReviewHandlers(store, self._authenticator, self._authorizer, tokens)
+        resources = ResourceHandlers(self.registry, store, clock, settings, self._authorizer)
         pods = PodHandlers(self.registry, node, clock)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))
-        kinds = (*KINDS, *observed)
+        kinds = (*KINDS, *REVIEW_KINDS, *observed)
         self._router = Router(
             chain(
                 routes.build_meta_routes(MetaHandlers(settings, kinds)),
@@ -103,6 +118,8 @@ class ApiServer:
                 [Route(method="GET", pattern="/metrics", verb="get", handler=self._metrics.answer)],
                 routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
                 routes.build_resource_routes(KINDS, resources, pods),
+                routes.build_review_routes(reviews),
+                () if tokens is None else routes.build_issuer_routes(IssuerHandlers(tokens, settings)),
                 () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
                 () if usage is None else routes.build_usage_routes(UsageHandlers(usage, store, clock)),
             )
@@ -148,16 +165,24 @@ class ApiServer:
         for task in tuple(self._streams):
             task.cancel()
 
+    def _resolve(self, request: web.Request, user: User) -> tuple[Route, dict[str, str]]:
+        """The route; strangers do not learn which there are."""
+        try:
+            return self._router.resolve(request.method, request.rel_url.raw_path)
+        except ApiError as error:
+            raise (errors.unauthorized() if user == ANONYMOUS else error) from None
+
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
         warnings: list[str] = []
         route: Route | None = None
         begin = time.perf_counter()
         try:
-            user = authn.user_of_transport(request.transport)
-            route, params = self._router.resolve(request.method, request.rel_url.raw_path)
-            authn.check_access(user, route, params)
+            user = self._authenticator.authenticate(request)
+            route, params = self._resolve(request, user)
+            user = impersonate(request.headers, user, self._authorizer)
             call = Call(request, route, params, user, warnings)
+            check_access(self._authorizer, call)
             if is_long_running(call):
                 with self._metrics.long_running(route, _verb(request, route)):
                     response = await self._run_stream(call)

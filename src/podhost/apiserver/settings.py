@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from podhost.apiserver.authn import User
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerSettings:
@@ -22,6 +26,10 @@ class ApiServerSettings:
     """Cluster addresses that no Service gets by itself (that of ``kube-dns``); asking for one is allowed."""
     max_body_bytes: int = 3 << 20
     gzip_above_bytes: int = 128 << 10
+    account_key: ec.EllipticCurvePrivateKey | None = None
+    """Signs the tokens of ServiceAccounts; without one there are none."""
+    token_users: Mapping[str, User] = field(default_factory=dict)
+    """Bearer tokens that do not change, and whose they are."""
     watch_write_timeout_s: float = 60.0
     """A watch whose client takes nothing for so long is ended."""
 

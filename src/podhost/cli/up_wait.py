@@ -57,8 +57,7 @@ class PlainDisplay:
             elif pod.told != verdict.state:
                 pod.told = verdict.state
                 mark, colour = ("✗", "red") if verdict.state == "failed" else ("✓", "green")
-                failed = "failed: " if verdict.state == "failed" else ""
-                say(f"pod/{pod.name} {failed}{verdict.text} after {pods.elapsed_s():.1f} s", mark=mark, colour=colour)
+                say(f"pod/{pod.name} {verdict.text} after {pods.elapsed_s():.1f} s", mark=mark, colour=colour)
         if waiting:
             self._line.show(f"… {'; '.join(waiting)}")
 
@@ -187,7 +186,6 @@ class Waiting:
             if verdict.state == "waiting":
                 text = f"pod/{pod.name} is not ready after {self._options.timeout_s:.0f} s: {verdict.text}"
                 say(text, mark="✗", colour="red")
-                self._show_log(pod, verdict)
                 say(f"  → look closer: podhost describe {pod.name} -n {pod.namespace}")
         return EXIT_TIMEOUT
 

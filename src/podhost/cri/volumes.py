@@ -59,6 +59,12 @@ class PodVolumes(Protocol):
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         """A ConfigMap or Secret has changed: update the volumes that show it, atomically."""
 
+    async def refresh_pod(self, pod: models.Pod) -> None:
+        """Bring the files of a pod up to date that are made from its own fields, from objects and from tokens.
+
+        Nothing happens for a pod that has no volumes on disk (yet).
+        """
+
     async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
         """The kubelet's eviction text for each volume on disk that has outgrown its limit."""
 

@@ -10,11 +10,13 @@ import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from podhost.aiokit.clock import Clock, SystemClock
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
+from podhost.apiserver.authn import User, parse_token_file
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
@@ -133,11 +135,23 @@ def _build_server(
         service_cidr=str(plan.service_cidr),
         node_port_range=plan.node_ports,
         server_addresses=(address,),
+        account_key=engine.account_key,
+        token_users=_read_token_users(settings.token_auth_file),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
     node = KubeletNodeApi(engine.kubelet)
     server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)
     return server
+
+
+def _read_token_users(path: Path | None) -> dict[str, User]:
+    """Raises InvalidError: the file cannot be read, or not understood."""
+    if path is None:
+        return {}
+    try:
+        return parse_token_file(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidError(f"cannot read the token file {path}: {error.strerror}") from error
 
 
 class Shutdown:

@@ -16,18 +16,25 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import KINDS, kind_by_gvk
+from podhost.apiserver.account_tokens import AccountTokens
 from podhost.channels.observer import ChannelObserver
+from podhost.controllers.access import AccessController
 from podhost.controllers.builtin_services import BuiltinServiceController, build_api_service, build_dns_service
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
 from podhost.controllers.persistent_volumes import PersistentVolumeController
+from podhost.controllers.priority_classes import PriorityClassController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
+from podhost.daemon.pki import ensure_account_key
+from podhost.daemon.pod_tokens import PodTokens
 from podhost.daemon.settings import DaemonSettings
 from podhost.dns.server import DnsServer
 from podhost.dns.settings import DnsSettings
@@ -101,6 +108,7 @@ class Engine:
     proxy: Proxy
     runtime: OciRuntimeService
     kubelet: Kubelet
+    account_key: ec.EllipticCurvePrivateKey
     channels: ChannelObserver
     usage: UsageObserver
 
@@ -172,7 +180,10 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     stack.push_async_callback(runtime.close)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
-    volumes = VolumeManager(_volume_settings(settings), StoreReader(store))
+    account_key = await asyncio.to_thread(ensure_account_key, settings.data_dir / "pki")
+    tokens = PodTokens(store, clock, AccountTokens(store, clock, account_key))
+    stack.callback(tokens.close)
+    volumes = VolumeManager(_volume_settings(settings), StoreReader(store), tokens=tokens)
     host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
     kubelet = Kubelet(
         _kubelet_settings(settings, plan, host_ips),
@@ -183,6 +194,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
         _recorder(store, clock, settings, "kubelet"),
         clock,
     )
+    tokens.on_due = kubelet.refresh_volumes
     await proxy.start()
     stack.push_async_callback(proxy.stop)
     await kubelet.start()
@@ -204,6 +216,7 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
         proxy=proxy,
         runtime=runtime,
         kubelet=kubelet,
+        account_key=account_key,
         channels=channels,
         usage=UsageObserver(runtime, clock),
     )
@@ -249,6 +262,8 @@ async def start_controllers(
 
     for controller in (
         NamespaceController(store, clock, namespaced),
+        AccessController(store, clock),
+        PriorityClassController(store, clock),
         ServiceAccountController(store, clock, ca_pem),
         BuiltinServiceController(store, clock, api, dns),
         PersistentVolumeController(

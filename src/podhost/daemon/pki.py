@@ -55,6 +55,21 @@ def ensure_pki(directory: Path, *, server_names: tuple[str, ...]) -> Pki:
     return pki
 
 
+def ensure_account_key(directory: Path) -> ec.EllipticCurvePrivateKey:
+    """The key that signs ServiceAccount tokens; a new one ends all tokens."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / "sa.key"
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return key
+    except (OSError, ValueError):
+        pass
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_atomic(path, _encode_key(key), mode=0o600)
+    return key
+
+
 def _is_current(pair: KeyPair) -> bool:
     """Whether both files are there, belong together, and are good for a while."""
     try:
@@ -102,11 +117,14 @@ def _builder(subject: x509.Name, issuer: x509.Name, lifetime: dt.timedelta) -> x
 
 
 def _write_pair(pair: KeyPair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    pem_key = key.private_bytes(
+    write_atomic(pair.key, _encode_key(key), mode=0o600)
+    write_atomic(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def _encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_atomic(pair.key, pem_key, mode=0o600)
-    write_atomic(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _write_authority(pair: KeyPair) -> None:

@@ -54,6 +54,8 @@ class DaemonSettings:
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     time_scale: float = 1.0
     """Of back-offs and of the delays and periods of probes."""
+    token_auth_file: Path | None = None
+    """Bearer tokens of users, as of kube-apiserver's flag."""
 
     @property
     def data_dir(self) -> Path:
@@ -169,6 +171,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--allowed-unsafe-sysctls", type=_sysctls, default=(), metavar="NAME,…",
         help="sysctls that pods may set beside the safe ones, such as kernel.msg*,net.core.somaxconn",
     )  # fmt: skip
+    parser.add_argument(
+        "--token-auth-file", type=Path, default=None, metavar="FILE",
+        help='bearer tokens of users, one a line: token,user,uid,"group1,group2"',
+    )  # fmt: skip
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
@@ -208,4 +214,5 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
         allowed_unsafe_sysctls=args.allowed_unsafe_sysctls,
+        token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
     )

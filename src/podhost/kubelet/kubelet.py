@@ -94,7 +94,9 @@ class Kubelet:
             context.store.subscribe("secrets", lambda e: self._on_object("Secret", e)),
         ]
         for document in documents:
-            self._admit(document)
+            # Objects may have changed, and tokens run out, while no daemon was there.
+            if (worker := self._admit(document)) is not None:
+                self.refresh_volumes(worker.uid)
         if self._static is not None:
             await self._static.start()
         self._sweep()
@@ -146,6 +148,8 @@ class Kubelet:
             self._admit(document)
         else:
             worker.on_document(document)
+            if event.previous is not None and _shown_in_files(event.previous) != _shown_in_files(document):
+                self.refresh_volumes(uid)
 
     def _on_node(self, event: WatchEvent) -> None:
         """There is only this one; without its object no pod would be bound any more."""
@@ -196,6 +200,12 @@ class Kubelet:
         worker = self._pods.get(event.pod_uid)
         if worker is not None:
             worker.on_container_event(event.type in _PROGRESS)
+
+    def refresh_volumes(self, uid: PodUID) -> None:
+        """Something that is shown in a pod's files has changed, or a token in them has to be replaced."""
+        worker = self._pods.get(uid)
+        if worker is not None:
+            self._tasks.spawn(self.context.volumes.refresh_pod(worker.pod), name=f"refresh-volumes-{uid}")
 
     def _on_object(self, kind: str, event: WatchEvent) -> None:
         meta = event.object["metadata"]
@@ -254,3 +264,9 @@ class Kubelet:
         self._arm("logs", self.context.settings.housekeeping_interval_s, self._check_logs)
         if self._pods:
             self._tasks.spawn(rotate_logs(self.context), name="rotate-logs")
+
+
+def _shown_in_files(document: Document) -> tuple[object, object]:
+    """What downwardAPI volumes show and a user may change."""
+    metadata = document["metadata"]
+    return metadata.get("labels"), metadata.get("annotations")

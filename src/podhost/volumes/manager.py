@@ -22,7 +22,7 @@ from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
 from podhost.errors import describe_cause
 from podhost.volumes import empty_dir, pod_directory, sub_path
 from podhost.volumes.plan import VolumePlan
-from podhost.volumes.planner import ObjectRef, Planner, find_object_refs
+from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
 from podhost.volumes.projected import TokenIssuer
 from podhost.volumes.settings import VolumeSettings
 
@@ -126,6 +126,17 @@ class VolumeManager:
         uids = [uid for uid, state in self._pods.items() if ref in state.refs]
         for uid in uids:
             await self._refresh_pod(uid, level)
+
+    async def refresh_pod(self, pod: models.Pod) -> None:
+        """See :class:`podhost.cri.volumes.PodVolumes`.  Failures are logged, as in :meth:`refresh_object`."""
+        uid = _uid_of(pod)
+        if not any(map(is_made_of_objects, pod.spec.volumes)):
+            return
+        async with self._lock(uid):
+            if not await asyncio.to_thread(pod_directory.has_volumes, self._pods_dir / uid):
+                return
+            self._pods[uid] = _PodState(pod, find_object_refs(pod))
+        await self._refresh_pod(uid, logging.WARNING)
 
     def list_pods(self) -> set[PodUID]:
         """See :class:`podhost.cri.volumes.PodVolumes`."""

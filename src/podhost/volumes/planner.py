@@ -99,6 +99,12 @@ def find_source_field(volume: models.Volume) -> str | None:
     return next((field for field in document if field != "name"), None)
 
 
+def is_made_of_objects(volume: models.Volume) -> bool:
+    """Whether its files may have to be written again while the pod runs."""
+    sources = (volume.config_map, volume.secret, volume.downward_api, volume.projected)
+    return any(source is not None for source in sources)
+
+
 def find_object_refs(pod: models.Pod) -> set[ObjectRef]:
     """ConfigMaps and Secrets that the pod's volumes show."""
     namespace = pod.metadata.namespace or ""

@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from podhost.aiokit.clock import SystemClock
 from podhost.api.errors import ApiError
 from podhost.apiserver import ApiServer, ApiServerSettings, DaemonHooks
+from podhost.apiserver.authn import parse_token_file
+from podhost.controllers import AccessController
 from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
 from podhost.cri.node import ByteStream, LogOptions
@@ -357,8 +359,16 @@ async def api(pki: Path) -> AsyncIterator[Api]:
         stopped.append(body)
 
     hooks = DaemonHooks(kubeconfig=lambda: "kind: Config\n", info=lambda: {"version": "9"}, stop=stop)
-    settings = ApiServerSettings(instance="test", service_cidr="10.96.0.0/24", watch_write_timeout_s=1.0)
+    settings = ApiServerSettings(
+        instance="test",
+        service_cidr="10.96.0.0/24",
+        watch_write_timeout_s=1.0,
+        account_key=ec.generate_private_key(ec.SECP256R1()),
+        token_users=parse_token_file("carol-token,carol,9,devs\n"),
+    )
     server = ApiServer(store, clock, node, images, settings, hooks)
+    roles = AccessController(store, clock)
+    await roles.start()
     server.registry.ensure_namespace("default")
     server.registry.ensure_namespace("kube-system")
     runner = server.build_runner()
@@ -374,5 +384,6 @@ async def api(pki: Path) -> AsyncIterator[Api]:
         (directory / f"{user}.kubeconfig").write_text(_kubeconfig(pki, port, user))
     yield Api(directory, server, store, node, images, port, stopped, runner)
     await runner.cleanup()
+    await roles.stop()
     store.close()
     shutil.rmtree(directory)

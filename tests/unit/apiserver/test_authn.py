@@ -1,27 +1,15 @@
-"""Users and what they may."""
+"""Users: of certificates, tokens and the unix socket."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from podhost.api import kinds
 from podhost.api.errors import ApiError
-from podhost.apiserver.authn import ADMIN, ANONYMOUS, User, check_access, user_of_certificate
-from podhost.apiserver.call import Call
-from podhost.apiserver.routing import Access, Route
+from podhost.apiserver.authn import ANONYMOUS, Authenticator, User, parse_token_file, user_of_certificate
+from podhost.errors import InvalidError
 
-BOB = User("bob", frozenset({"users", "system:authenticated"}))
-
-
-async def handler(call: Call) -> web.StreamResponse:
-    raise NotImplementedError
-
-
-def route(access: Access, **options: Any) -> Route:
-    return Route(method="GET", pattern="/x", verb="get", handler=handler, access=access, **options)
+BOB = User("bob", frozenset({"users", "system:authenticated"}), "7")
 
 
 def test_certificate_names_user_and_groups() -> None:
@@ -33,29 +21,37 @@ def test_certificate_names_user_and_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "access", "code"),
+    ("header", "expected"),
     [
-        (ANONYMOUS, Access.PUBLIC, 0),
-        (ANONYMOUS, Access.AUTHENTICATED, 401),
-        (ANONYMOUS, Access.ADMIN, 401),
-        (BOB, Access.AUTHENTICATED, 0),
-        (BOB, Access.ADMIN, 403),
-        (ADMIN, Access.ADMIN, 0),
+        ("", ANONYMOUS),
+        ("Basic Ym9iOg==", ANONYMOUS),
+        ("Bearer ", ANONYMOUS),
+        ("Bearer good", BOB),
+        ("bearer good", BOB),
     ],
 )
-def test_who_may_use_what(user: User, access: Access, code: int) -> None:
-    answered = 0
-    try:
-        check_access(user, route(access), {})
-    except ApiError as error:
-        answered = error.code
-    assert answered == code
+def test_a_bearer_token_names_its_user(header: str, expected: User) -> None:
+    authenticator = Authenticator((lambda _: None, {"good": BOB}.get))
+    request = make_mocked_request("GET", "/", headers={"Authorization": header} if header else {})
+    request._protocol.transport = None
+    assert authenticator.authenticate(request) == expected
 
 
-def test_refusal_reads_as_in_kubernetes() -> None:
-    refused = route(Access.ADMIN, kind=kinds.POD, subresource="log")
+def test_a_token_that_nobody_knows_is_refused_even_where_anybody_may_come() -> None:
+    request = make_mocked_request("GET", "/version", headers={"Authorization": "Bearer bad"})
+    request._protocol.transport = None
     with pytest.raises(ApiError) as caught:
-        check_access(BOB, refused, {"namespace": "ns", "name": "p"})
-    assert str(caught.value) == (
-        'pods "p" is forbidden: User "bob" cannot get resource "pods/log" in API group "" in the namespace "ns"'
-    )
+        Authenticator((lambda _: None,)).authenticate(request)
+    assert caught.value.code == 401
+
+
+def test_token_file_as_of_kube_apiserver() -> None:
+    users = parse_token_file('# comment\n\nabc,bob,7,"users,admins"\ndef, eve, 8\n')
+    assert users["abc"] == User("bob", frozenset({"users", "admins", "system:authenticated"}), "7")
+    assert users["def"] == User("eve", frozenset({"system:authenticated"}), "8")
+
+
+@pytest.mark.parametrize("line", ["abc,bob", ",bob,7"])
+def test_a_broken_token_file_names_the_line(line: str) -> None:
+    with pytest.raises(InvalidError, match="line 2 is not of the form"):
+        parse_token_file(f"abc,bob,7\n{line}\n")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podhost.api.errors import ApiError
+from podhost.api.priority_classes import build_system_classes
 from podhost.apiserver.pod_admission import (
     POLICY_DEFAULTED_ANNOTATION,
     admit_pod,
@@ -19,11 +20,13 @@ def pod(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], **spec}}
 
 
+CLASSES = [*build_system_classes(), {"metadata": {"name": "low"}, "value": -5, "preemptionPolicy": "Never"}]
 ROBOT = {"metadata": {"name": "robot"}, "imagePullSecrets": [{"name": "regcred"}]}
 
 
 def admit(candidate: dict[str, Any]) -> dict[str, Any]:
-    admit_pod(candidate, lambda namespace, name: ROBOT if (namespace, name) == ("ns", "robot") else None)
+    accounts: dict[str, dict[str, Any]] = {"robot": ROBOT, "shy": {**ROBOT, "automountServiceAccountToken": False}}
+    admit_pod(candidate, lambda namespace, name: accounts.get(name) if namespace == "ns" else None, CLASSES)
     spec: dict[str, Any] = candidate["spec"]
     return spec
 
@@ -119,3 +122,57 @@ def test_policies_of_added_containers_are_noted_beside_those_known() -> None:
     note_defaulted_pull_policies(candidate, "ephemeralContainers")
     noted = candidate["metadata"]["annotations"][POLICY_DEFAULTED_ANNOTATION]
     assert set(noted.split(",")) == {"e", "f"}
+
+
+def containers(**more: Any) -> dict[str, Any]:
+    return pod(**{"containers": [{"name": "c"}], "initContainers": [{"name": "i"}], **more})
+
+
+def test_every_container_gets_token_certificate_and_namespace() -> None:
+    spec = admit(containers())
+    (volume,) = spec["volumes"]
+    assert volume["name"].startswith("kube-api-access-")
+    assert [next(iter(source)) for source in volume["projected"]["sources"]] == [
+        "serviceAccountToken",
+        "configMap",
+        "downwardAPI",
+    ]
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    mount = {"name": volume["name"], "readOnly": True, "mountPath": place}
+    assert [c["volumeMounts"] for c in (*spec["initContainers"], *spec["containers"])] == [[mount], [mount]]
+    again = admit(pod(**spec))
+    assert (again["volumes"], again["containers"]) == (spec["volumes"], spec["containers"])
+
+
+def test_a_container_that_has_something_else_there_keeps_it() -> None:
+    own = [{"name": "mine", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]
+    spec = admit(pod(containers=[{"name": "a", "volumeMounts": own}]))
+    assert spec["containers"][0]["volumeMounts"] == own
+    assert "volumes" not in spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "mounted"),
+    [
+        ({}, True),
+        ({"automountServiceAccountToken": False}, False),
+        ({"serviceAccountName": "shy"}, False),
+        ({"serviceAccountName": "shy", "automountServiceAccountToken": True}, True),
+    ],
+)
+def test_the_pods_wish_counts_for_more_than_the_accounts(spec: dict[str, Any], mounted: bool) -> None:
+    assert bool(admit(containers(**spec)).get("volumes")) is mounted
+
+
+def test_a_mirror_pod_gets_no_token() -> None:
+    mirror = containers()
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "hash"}
+    assert "volumes" not in admit(mirror)
+
+
+def test_a_pod_without_class_gets_the_global_default() -> None:
+    marked = {"metadata": {"name": "usual"}, "value": 7, "globalDefault": True}
+    candidate = pod()
+    admit_pod(candidate, lambda *_: None, [*CLASSES, marked])
+    assert (candidate["spec"]["priorityClassName"], candidate["spec"]["priority"]) == ("usual", 7)
+    assert admit(pod(priorityClassName="low"))["preemptionPolicy"] == "Never"

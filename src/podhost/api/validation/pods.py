@@ -15,7 +15,14 @@ from podhost.api.validation.containers import (
     validate_init_containers,
 )
 from podhost.api.validation.ips import validate_ip
-from podhost.api.validation.metadata import immutable, in_range, invalid_all, one_of, validate_labels
+from podhost.api.validation.metadata import (
+    immutable,
+    in_range,
+    invalid_all,
+    one_of,
+    validate_annotations,
+    validate_labels,
+)
 from podhost.api.validation.pod_changes import describe_changes, validate_spec_changes
 from podhost.api.validation.resources import validate_resources
 from podhost.api.validation.scheduling import validate_scheduling
@@ -46,6 +53,23 @@ def validate_pod(pod: Object) -> list[FieldError]:
         value = pod["metadata"]["annotations"][MIRROR_ANNOTATION]
         errors.append(_MIRROR.invalid(value, "must set spec.nodeName if mirror pod annotation is set"))
     return errors
+
+
+def validate_pod_template(obj: Object) -> list[FieldError]:
+    """The pod in a ``PodTemplate``."""
+    path, template = Path("template"), obj.get("template") or {}
+    metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+    errors = validate_labels(metadata.get("labels") or {}, path.child("metadata", "labels"))
+    errors += validate_annotations(metadata.get("annotations") or {}, path.child("metadata", "annotations"))
+    errors += validate_pod_spec(spec, path.child("spec"))
+    if spec.get("ephemeralContainers"):
+        detail = "ephemeral containers not allowed in pod template"
+        errors.append(path.child("spec", "ephemeralContainers").forbidden(detail))
+    return errors
+
+
+def validate_pod_template_update(new: Object, _old: Object) -> list[FieldError]:
+    return validate_pod_template(new)
 
 
 def validate_pod_update(new: Object, old: Object) -> list[FieldError]:
