@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -254,3 +255,68 @@ def test_refused_forward_names_the_cause(kubectl: Kubectl) -> None:
         assert "dial tcp4 127.0.0.1:7001: connect: connection refused" in line
         if kubectl.program == old_kubectl():
             assert ask(good, b"y") == b"got 1:y"  # newer ones end at the first error, by their own decision
+
+
+# -- podhost's own commands -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["instance", "context"])
+def podhost(request: pytest.FixtureRequest, daemon: Daemon, place: str) -> list[str]:
+    """The command, by the socket of this machine and by TLS to a context of the kubeconfig, as to any cluster."""
+    flags = ["--context", f"podhost-{daemon.instance}"] if request.param == "context" else []
+    return [sys.executable, "-m", "podhost.cli.main", *flags, "-n", place]
+
+
+def test_podhost_copies_directories_both_ways(daemon: Daemon, podhost: list[str], tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "blob").write_bytes(os.urandom(3 << 20))
+    (tree / "link").symlink_to("deep/blob")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = daemon.environment()
+        return subprocess.run([*podhost, *words], env=environment, capture_output=True, text=True, check=False)
+
+    target = f"/tmp/podhost-{len(podhost)}"
+    assert run("cp", "-c", "shell", str(tree), f"streams:{target}").stderr == ""
+    assert run("cp", "-c", "shell", f"streams:{target}", str(tmp_path / "back")).stderr == ""
+    subprocess.run(["diff", "-r", "--no-dereference", tree, tmp_path / "back"], check=True)
+    # Into a directory that is there.
+    assert run("cp", "-c", "shell", f"streams:{target}/deep/blob", str(tmp_path)).stderr == ""
+    assert (tmp_path / "blob").read_bytes() == (tree / "deep" / "blob").read_bytes()
+    done = run("cp", "-c", "shell", "streams:/nowhere", str(tmp_path))
+    assert done.returncode == 1
+    assert "tar: nowhere: Cannot stat: No such file or directory" in done.stderr
+
+
+def test_podhost_cp_says_that_tar_is_missing(daemon: Daemon, podhost: list[str], tmp_path: Path) -> None:
+    daemon.kubectl("exec", "-n", podhost[-1], "streams", "-c", "cat", "--", "rm", "-f", "/usr/bin/tar")
+    (tmp_path / "file").touch()
+    for words in (("streams:/etc", str(tmp_path / "etc")), (str(tmp_path / "file"), "streams:/tmp")):
+        done = subprocess.run(
+            [*podhost, "cp", "-c", "cat", *words], env=daemon.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "there is no tar in the container 'cat' of the pod 'streams'" in done.stderr
+
+
+def test_podhost_forwards_ports_and_outlives_a_refused_connection(daemon: Daemon, podhost: list[str]) -> None:
+    command = [*podhost, "port-forward", "--address", "127.0.0.1", "streams", ":7000", ":7001"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, env=daemon.environment(), text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        lines = [process.stdout.readline() for _ in range(2)]
+        good, bad = (int(line.split(" -> ")[0].split(":")[1]) for line in lines)
+        assert lines[0] == f"127.0.0.1:{good} -> streams:7000\n"
+        with pytest.raises(ConnectionResetError):
+            ask(bad, b"x")
+        assert "nobody listens on port 7001 of the pod's loopback" in process.stderr.readline()
+        blob = os.urandom(1 << 20)
+        assert ask(good, blob) == b"got 1048576:" + blob
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,4 +1,4 @@
-"""SIGKILL of the daemon after each numbered step of starting and stopping a pod.
+"""SIGKILL of the daemon after each numbered step of starting, restarting and stopping a pod.
 
 After the next start the pod converges, and after ``stop`` nothing is left.  The steps are the failpoints that
 the code registers, so a new step is covered the day it is written.
@@ -6,13 +6,17 @@ the code registers, so a new step is covered the day it is written.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.daemon import Daemon, running_daemon
+from harness.daemon import Daemon, running_daemon, wait_until
+from harness.pods import container_status
 from harness.residue import observe_residue
 
 POD = """
@@ -35,6 +39,10 @@ spec:
   - name: a
     image: debian
     command: [sleep, infinity]
+    lifecycle:
+      postStart: {exec: {command: ["true"]}}
+      preStop: {exec: {command: ["true"]}}
+    readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}
     volumeMounts:
     - {name: disk, mountPath: /disk}
     - {name: memory, mountPath: /memory}
@@ -68,6 +76,33 @@ START_STEPS = steps(
 STOP_STEPS = steps(
     "pod.stop", "sandbox.stop", "container.stop", "container.remove", "volumes.unmount", "network.detach"
 )
+
+
+RESTART_STEPS = [
+    *(s for s in START_STEPS if s.startswith(("pod.start", "container.")) and not s.endswith("sandbox")),
+    *(s for s in STOP_STEPS if s.startswith(("container.stop", "pod.stop.05"))),
+]
+"""What happens to one container of a pod that lives on: its exit, or a new image, which has it stopped first."""
+
+RESTARTED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: phoenix}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: disk, emptyDir: {}}]
+  containers:
+  - name: a
+    image: debian
+    command: [bash, -c, "trap '' TERM; while :; do sleep 0.05; done"]
+    volumeMounts: [{name: disk, mountPath: /disk}]
+    lifecycle:
+      postStart: {exec: {command: ["true"]}}
+      preStop: {exec: {command: ["true"]}}
+  - name: stays
+    image: debian
+    command: [sleep, infinity]
+"""
 
 
 @pytest.fixture
@@ -105,6 +140,50 @@ def test_killed_while_starting_the_pod_still_comes_up(daemon: Daemon, step: str)
     daemon.kubectl("delete", "pod", "victim", "--timeout=30s")
     daemon.stop()
     assert not observe_residue(daemon).minus(before)
+
+
+@pytest.mark.timeout(300)  # many lives of one daemon
+def test_killed_while_restarting_a_container_is_restarted_once(image_store: Path) -> None:
+    with running_daemon(image_store, "--time-scale", "0.001") as daemon:
+        daemon.terminate()
+        before = observe_residue(daemon)
+        daemon.start()
+        daemon.apply(RESTARTED)
+        daemon.wait("pod/phoenix", "condition=Ready", timeout_s=30)
+        stays = container_status(daemon, "default", "phoenix", "stays")["containerID"]
+        for number, step in enumerate(RESTART_STEPS):
+            daemon.kill()
+            daemon.start(failpoints=f"{step}=kill")
+            _restart_by_force(daemon, number, is_stop=step in STOP_STEPS)
+            daemon.wait_dead()
+            daemon.start()
+            _verify_restarted_once(daemon, number + 1, step)
+        assert container_status(daemon, "default", "phoenix", "stays")["containerID"] == stays
+        daemon.kubectl("delete", "pod", "phoenix", "--timeout=30s")
+        daemon.stop()
+        assert not observe_residue(daemon).minus(before)
+
+
+def _restart_by_force(daemon: Daemon, number: int, *, is_stop: bool) -> None:
+    """Where the step is one of a stop, by another name of the same image; else the process dies."""
+    if is_stop:
+        image = ["docker.io/library/debian:latest", "debian"][number % 2]
+        with contextlib.suppress(AssertionError):  # the daemon may die of it before it answers
+            daemon.kubectl("set", "image", "pod/phoenix", f"a={image}")
+        return
+    container_id = container_status(daemon, "default", "phoenix", "a")["containerID"].removeprefix("podhost://")
+    os.kill(daemon.container_pids()[container_id], signal.SIGKILL)
+
+
+def _verify_restarted_once(daemon: Daemon, count: int, step: str) -> None:
+    def has_restarted() -> bool:
+        status = container_status(daemon, "default", "phoenix", "a")
+        return status["restartCount"] >= count and "running" in status["state"]
+
+    wait_until(has_restarted, timeout_s=30, what=f"restart {count} after {step}")
+    daemon.wait("pod/phoenix", "condition=Ready", timeout_s=30)
+    assert container_status(daemon, "default", "phoenix", "a")["restartCount"] == count, step
+    assert len(daemon.container_pids()) == 2, step
 
 
 @pytest.mark.parametrize("step", STOP_STEPS)

@@ -36,6 +36,8 @@ class Daemon:
     image_store: Path
     instance: str = field(default_factory=lambda: "t" + uuid.uuid4().hex[:7])
     extra_flags: tuple[str, ...] = ()
+    programs: Path | None = None
+    """A directory that is searched before all others: stand-ins for crun, conmon …"""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,6 +80,8 @@ class Daemon:
         command += ["--image-store", str(self.image_store), "--api-port", "0", "--ready-fd", str(write_fd)]
         command += self.extra_flags
         environment = {**self.environment(), "PYTHONUNBUFFERED": "1"}
+        if self.programs is not None:
+            environment["PATH"] = f"{self.programs}:{environment['PATH']}"
         if failpoints:
             environment["PODHOST_FAILPOINTS"] = failpoints
         with self.log_path.open("ab") as log:

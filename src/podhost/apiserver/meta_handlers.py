@@ -71,10 +71,15 @@ class MetaHandlers:
             raise errors.path_not_found()
         return answers.answer_json(discovery.build_resource_list(group, version, self._kinds))
 
+    async def no_custom_resources(self, call: Call) -> web.StreamResponse:
+        """kubectl looks here for a kind that it cannot find; there are no such kinds, and discovery does not say so."""
+        kind = {"kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1"}
+        return answers.answer_json({**kind, "metadata": {"resourceVersion": "1"}, "items": []})
+
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
             return web.Response(body=openapi.v2_protobuf(), headers={"Content-Type": _OPENAPI_V2_ANSWER})
-        return _json_bytes(openapi.v2_document())
+        return _json_bytes(openapi.v2_json())
 
     async def openapi_v3(self, call: Call) -> web.StreamResponse:
         return _json_bytes(openapi.paths_document())

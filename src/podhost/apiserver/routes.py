@@ -33,6 +33,7 @@ def build_meta_routes(meta: MetaHandlers) -> list[Route]:
         ("/api/v1", meta.core_resources, known),
         ("/apis/{group}", meta.group, known),
         ("/apis/{group}/{version}", meta.group_resources, known),
+        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", meta.no_custom_resources, known),
         ("/openapi/v2", meta.openapi_v2, known),
         ("/openapi/v3", meta.openapi_v3, known),
         ("/openapi/v3/api/v1", meta.openapi_v3_group, known),

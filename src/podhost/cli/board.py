@@ -232,7 +232,7 @@ def _draw_pod(pod: PodRows, pod_width: int, style: BoardStyle, *, alone: bool) -
     else:
         mark, colour = _MARKS[look][style.ascii], _COLOURS[look]
         text = pod.verdict.reason if pod.verdict.state == "stuck" else pod.verdict.text
-        text = f"{text} after {seconds}"
+        text = f"{'failed: ' if pod.verdict.state == 'failed' else ''}{text} after {seconds}"
     label = f"pod/{pod.name}".ljust(pod_width + 4)
     body = cut_text(f"{label}  {clean_text(text)}", style.width - 3, ascii=style.ascii)
     return f"{paint(mark, colour, enabled=style.colour)} {body}"

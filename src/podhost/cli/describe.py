@@ -71,7 +71,7 @@ def _fetch_events(client: ApiClient, target: Named) -> list[dict[str, object]]:
 
 
 def _read_tail(client: ApiClient, target: Named, verdict: Verdict) -> list[str]:
-    if not verdict.container:
+    if not verdict.container or verdict.state == "waiting":
         return []
     query = {"tailLines": _LOG_LINES, "previous": verdict.previous_log}
     try:

@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "events": "list what has happened, and go on as it happens",
     "logs": "print the logs of a pod, of all its containers in the order of time",
     "exec": "run a command in a container",
+    "cp": "copy files and directories into a container, or out of it",
+    "port-forward": "let ports of this machine lead into a pod",
     "restart": "give pods and workloads a fresh run",
     "channels": "draw how the containers of a pod talk, and what is wrong with it",
     "top": "show what pods and containers use: processors, memory, bytes read and written",
@@ -86,7 +88,7 @@ def find_command(words: Sequence[str]) -> int | None:
 
 
 def load_command(name: str) -> Command:
-    return cast(Command, importlib.import_module(f"podhost.cli.{name}"))
+    return cast(Command, importlib.import_module(f"podhost.cli.{name.replace('-', '_')}"))
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -125,7 +127,7 @@ def _print_overview(words: Sequence[str]) -> int:
         return EXIT_OK
     lines = ["usage: podhost [--instance NAME] [--context NAME] [-n NAMESPACE] COMMAND …", ""]
     lines += ["Run Kubernetes Pods on this machine, straight from their manifests.", "", "commands:"]
-    lines += [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
     lines += ["", "'podhost COMMAND --help' says more.  First steps: podhost doctor, then podhost up FILE."]
     asked = any(word in ("-h", "--help") for word in words)
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)

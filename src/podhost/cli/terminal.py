@@ -135,7 +135,7 @@ class StatusLine:
             self._stream.flush()
             self._last = text
             return
-        line = text if plain is None else plain
+        line = clean_text(text if plain is None else plain)
         if line and line != self._last:
             print(line, file=self._stream, flush=True)
             self._last = line

@@ -57,7 +57,8 @@ class PlainDisplay:
             elif pod.told != verdict.state:
                 pod.told = verdict.state
                 mark, colour = ("✗", "red") if verdict.state == "failed" else ("✓", "green")
-                say(f"pod/{pod.name} {verdict.text} after {pods.elapsed_s():.1f} s", mark=mark, colour=colour)
+                failed = "failed: " if verdict.state == "failed" else ""
+                say(f"pod/{pod.name} {failed}{verdict.text} after {pods.elapsed_s():.1f} s", mark=mark, colour=colour)
         if waiting:
             self._line.show(f"… {'; '.join(waiting)}")
 
@@ -186,6 +187,7 @@ class Waiting:
             if verdict.state == "waiting":
                 text = f"pod/{pod.name} is not ready after {self._options.timeout_s:.0f} s: {verdict.text}"
                 say(text, mark="✗", colour="red")
+                self._show_log(pod, verdict)
                 say(f"  → look closer: podhost describe {pod.name} -n {pod.namespace}")
         return EXIT_TIMEOUT
 

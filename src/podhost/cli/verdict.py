@@ -47,6 +47,17 @@ _STUCK_EVENTS = {
     "FailedScheduling": "see what the pod asks for: podhost describe {pod}",
     "NetworkNotReady": "check this machine: podhost doctor",
 }
+# Hints that are better than the reason's own, where the message has these words.
+_BY_MESSAGE = (
+    ("OOMKilled", "it had too little memory: raise its resources.limits.memory"),
+    ("liveness probe", "check its livenessProbe, or give it time with a startupProbe: podhost describe {pod}"),
+    ("runAsNonRoot", "set runAsUser to another user than 0, or take an image that has one"),
+    ("mount `", "check the container's volumeMounts: what is mounted over what"),
+    ("host port", "end that program, or choose another hostPort"),
+    ("Insufficient", "lower the containers' resources.requests; what there is: kubectl describe nodes"),
+    ("node affinity/selector", "no node fits the pod's nodeSelector or affinity: kubectl get nodes --show-labels"),
+    ("taint", "give the pod a toleration for the node's taint: kubectl describe nodes"),
+)
 _LOG_EXPLAINS = ("CrashLoopBackOff",)
 
 
@@ -62,14 +73,15 @@ def compute_verdict(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]])
     for entry, is_init in _container_statuses(status):
         waiting = (entry.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK_WAITING:
-            return _stuck_container(pod, entry, waiting, is_init=is_init)
+            return _stuck_container(pod, entry, waiting, events, is_init=is_init)
     if _condition(status, "Ready") == "True" or _runs_to_its_end(pod, status):
         return Verdict(state="ready", text="ready")
     event = _last_warning(events)
     if event is not None and event.get("reason") in _STUCK_EVENTS and not _has_started(status):
         reason = str(event["reason"])
         return _stuck(pod, reason, str(event.get("message", "")), _STUCK_EVENTS[reason])
-    return Verdict(state="waiting", text=_progress(pod, status, events))
+    text, container = _progress(pod, status, events)
+    return Verdict(state="waiting", text=text, container=container)
 
 
 def compute_exit_code(pod: Mapping[str, Any]) -> int:
@@ -106,6 +118,7 @@ def _finished(pod: Mapping[str, Any], status: Mapping[str, Any], *, failed: bool
 
 def _stuck(pod: Mapping[str, Any], reason: str, message: str, next_step: str, **extra: Any) -> Verdict:
     name = (pod.get("metadata") or {}).get("name", "")
+    next_step = next((hint for words, hint in _BY_MESSAGE if words in message), next_step)
     return Verdict(
         state="stuck",
         reason=reason,
@@ -117,7 +130,12 @@ def _stuck(pod: Mapping[str, Any], reason: str, message: str, next_step: str, **
 
 
 def _stuck_container(
-    pod: Mapping[str, Any], entry: Mapping[str, Any], waiting: Mapping[str, Any], *, is_init: bool
+    pod: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    waiting: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
+    *,
+    is_init: bool,
 ) -> Verdict:
     reason, name = str(waiting["reason"]), str(entry.get("name", ""))
     message = str(waiting.get("message") or "")
@@ -130,12 +148,24 @@ def _stuck_container(
             message += f" ({last['reason']})"
         if last.get("message"):
             message += f": {str(last['message']).strip()}"
+        message += _killed_by_probe(name, events)
     which = "init container" if is_init else "container"
     text = f"{which} {name}: {message}" if message else f"{which} {name}"
     explained = reason in _LOG_EXPLAINS
     return _stuck(
         pod, reason, text, _STUCK_WAITING[reason], container=name if explained else "", previous_log=explained
     )
+
+
+def _killed_by_probe(container: str, events: Sequence[Mapping[str, Any]]) -> str:
+    """Whose liveness or startup probe ended it, the exit code says nothing of it."""
+    own = [e for e in events if str((e.get("involvedObject") or {}).get("fieldPath", "")).endswith(f"{{{container}}}")]
+    for word in ("liveness", "startup"):
+        if any(e.get("reason") == "Killing" and f"failed {word} probe" in str(e.get("message")) for e in own):
+            said = [str(e.get("message", "")).strip() for e in own if e.get("reason") == "Unhealthy"]
+            failed = next((text for text in reversed(said) if text.lower().startswith(word)), f"{word} probe failed")
+            return f"; its {word} probe ended it: {failed}"
+    return ""
 
 
 def _container_statuses(status: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
@@ -170,7 +200,10 @@ def _last_warning(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | No
     return last if last is not None and last.get("type") == "Warning" else None
 
 
-def _progress(pod: Mapping[str, Any], status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+def _progress(
+    pod: Mapping[str, Any], status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
+) -> tuple[str, str]:
+    """What it waits for, and the container whose log may say more."""
     entries = status.get("containerStatuses") or []
     specs = (pod.get("spec") or {}).get("initContainers") or []
     sidecars = {spec.get("name") for spec in specs if spec.get("restartPolicy") == "Always"}
@@ -178,13 +211,15 @@ def _progress(pod: Mapping[str, Any], status: Mapping[str, Any], events: Sequenc
         ended = (entry.get("state") or {}).get("terminated") or {}
         # A sidecar has done its part once it has started; any other must end.
         if ended.get("exitCode") != 0 and not (entry.get("started") and entry.get("name") in sidecars):
-            return f"init container {entry.get('name')}"
+            name = str(entry.get("name"))
+            return f"init container {name}", name if "running" in (entry.get("state") or {}) else ""
     not_ready = [str(entry.get("name")) for entry in entries if not entry.get("ready")]
     running = [entry for entry in entries if "running" in (entry.get("state") or {})]
     if running and not_ready:
         last = events[-1] if events else {}
-        detail = f": {last.get('message', '')}" if last.get("reason") == "Unhealthy" else ""
-        return f"waiting for {', '.join(not_ready)} to become ready{detail}"
+        detail = f": {str(last.get('message', '')).strip()}" if last.get("reason") == "Unhealthy" else ""
+        alive = [str(entry.get("name")) for entry in running if not entry.get("ready")]
+        return f"waiting for {', '.join(not_ready)} to become ready{detail}", alive[0] if alive else ""
     if events and events[-1].get("reason") == "Pulling":
-        return str(events[-1].get("message", ""))
-    return "starting"
+        return str(events[-1].get("message", "")), ""
+    return "starting", ""

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from podhost.client import ws
-from podhost.client.api_client import ApiClient, ApiStatusError, resource_path, status_of
-from podhost.client.transport import http_host, open_socket, path_prefix
+from podhost.client.api_client import ApiClient, ApiStatusError, resource_path
+from podhost.client.upgrade import open_websocket
 from podhost.errors import UnavailableError
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -71,14 +71,7 @@ class ExecStream:
             ApiStatusError: The server refuses (no such pod or container, forbidden …).
             UnavailableError: It does not answer, or not as a WebSocket server.
         """
-        sock = open_socket(client.endpoint)
-        try:
-            protocol, rest = _upgrade(sock, client, target)
-        except BaseException:
-            sock.close()
-            raise
-        sock.settimeout(None)
-        return cls(sock, protocol, rest)
+        return cls(*open_websocket(client, target, (V5, V4)))
 
     def send(self, channel: int, data: bytes) -> None:
         """One message to a channel; a stream that has ended swallows it."""
@@ -125,45 +118,3 @@ class ExecStream:
         frame = ws.encode_frame(opcode, payload, mask=os.urandom(4))
         with self._lock, contextlib.suppress(OSError):
             self._sock.sendall(frame)
-
-
-def _upgrade(sock: socket.socket, client: ApiClient, target: str) -> tuple[str, bytes]:
-    key = ws.generate_key()
-    headers = client.headers
-    headers.pop("Accept", None)
-    url = path_prefix(client.endpoint) + target
-    sock.settimeout(60)
-    try:
-        sock.sendall(ws.build_handshake(http_host(client.endpoint), url, key, (V5, V4), headers))
-        data = b""
-        while b"\r\n\r\n" not in data:
-            chunk = sock.recv(1 << 16)
-            if not chunk:
-                raise UnavailableError(f"cannot open a stream: {client.endpoint.description} closed the connection")
-            data += chunk
-        head, _, rest = data.partition(b"\r\n\r\n")
-        code, reason, answer = ws.parse_response_head(head)
-        if code != 101:
-            raise ApiStatusError(status_of(code, reason, _read_body(sock, answer, rest)))
-    except (OSError, ws.ProtocolError) as error:
-        raise UnavailableError(f"cannot open a stream to {client.endpoint.description}: {error}") from error
-    protocol = answer.get("sec-websocket-protocol", "")
-    if answer.get("sec-websocket-accept") != ws.accept_value(key) or protocol not in (V5, V4):
-        raise UnavailableError(f"cannot open a stream: the server answered with protocol '{protocol}'")
-    return protocol, rest
-
-
-def _read_body(sock: socket.socket, headers: Mapping[str, str], rest: bytes) -> bytes:
-    """Body of a refusal: by its length, or to the end of the connection (chunked bodies keep their framing off)."""
-    if "content-length" in headers:
-        missing = int(headers["content-length"]) - len(rest)
-        while missing > 0 and (chunk := sock.recv(missing)):
-            rest += chunk
-            missing -= len(chunk)
-        return rest
-    sock.settimeout(2)
-    with contextlib.suppress(OSError):
-        while not rest.endswith(b"0\r\n\r\n") and (chunk := sock.recv(1 << 16)):
-            rest += chunk
-    start, end = rest.find(b"{"), rest.rfind(b"}")
-    return rest[start : end + 1] if start >= 0 else rest

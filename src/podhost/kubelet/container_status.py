@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podhost.api import models
+from podhost.api.image_refs import is_valid, normalize
 from podhost.api.time import format_time
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ContainerStatus
@@ -106,18 +107,25 @@ def build_container_status(
         "lastState": last_state,
         "ready": _is_ready(container, kind, latest, started and latest.id not in context.view.not_ready),
         "restartCount": latest.attempt + waits_for_round,
-        "image": container.image or latest.image_ref,
+        "image": _show_image(latest.image_ref),
         "imageID": context.image_names.get(latest.image_id, str(latest.image_id)),
         "containerID": format_container_id(latest.id),
         "started": started,
     }
-    status = _with_spec_facts(status, container)
+    status = {"resources": {}, **_with_spec_facts(status, container)}
+    if latest.stop_signal.startswith("SIG"):
+        status["stopSignal"] = latest.stop_signal
     if latest.user is not None:
         user = {"uid": latest.user.uid, "gid": latest.user.gid}
         status["user"] = {"linux": {**user, "supplementalGroups": list(latest.user.supplemental_groups)}}
     if container.name in context.unresized and previous is not None and "resources" in previous:
         status["resources"] = previous["resources"]
     return status
+
+
+def _show_image(ref: str) -> str:
+    """With registry and tag, as a container runtime tells it."""
+    return str(normalize(ref)) if is_valid(ref) else ref
 
 
 def _waits_for_round(

@@ -1,9 +1,16 @@
-"""postStart and preStop of a container."""
+"""postStart and preStop of a container.
+
+Numbered failpoints mark that a hook has returned; what is done if the daemon dies then::
+
+    pod.start.60-post-start   the container is adopted; the hook does not run again
+    pod.stop.05-pre-stop      the new daemon stops it from the first step: the hook runs again, as with a kubelet
+"""
 
 from __future__ import annotations
 
 import logging
 
+from podhost.aiokit import failpoint
 from podhost.api import models
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ContainerStatus
@@ -13,6 +20,9 @@ from podhost.kubelet.handlers import HandlerTarget, HookError, build_target
 from podhost.kubelet.node_context import Document, NodeContext, find_container, format_field_path
 
 _log = logging.getLogger(__name__)
+
+_STEP_POST_START = failpoint.register("pod.start.60-post-start")
+_STEP_PRE_STOP = failpoint.register("pod.stop.05-pre-stop")
 
 
 def find_lifecycle(pod: models.Pod, name: str) -> models.Lifecycle | None:
@@ -43,6 +53,7 @@ async def run_post_start(
     except NotFoundError:
         return
     await _run_hook(context, document, pod, status, lifecycle.post_start, "PostStartHook")
+    failpoint.hit(_STEP_POST_START)
 
 
 async def run_pre_stop(
@@ -57,6 +68,7 @@ async def run_pre_stop(
             _log.info("preStop hook of %s in %s not completed in grace period", status.name, pod.metadata.name)
     except HookError as error:
         _log.info("%s", error)
+    failpoint.hit(_STEP_PRE_STOP)
 
 
 async def _run_hook(

@@ -8,6 +8,8 @@ Numbered failpoints mark the steps; what is undone by whom if the daemon dies af
     pod.start.30-files     log and message files  made again; removed with the pod
     pod.start.40-create    a CREATED container    replaced by the next pass under the same attempt
     pod.start.50-start     a RUNNING container    adopted
+
+The step after these is the postStart hook's (:mod:`podhost.kubelet.hooks`).
 """
 
 from __future__ import annotations

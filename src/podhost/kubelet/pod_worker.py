@@ -125,6 +125,8 @@ class PodWorker:
         old = self.document
         if old.get("spec") == document.get("spec") and _stable_meta(old) == _stable_meta(document):
             self.document = document  # Our own status write, most likely.
+            if self._read_gates(old) != self._read_gates(document):
+                self.request_sync()
             return
         self._set_document(document)
         self._failures.clear_where(lambda failure: failure.retry.retry_after_s is None)
@@ -136,6 +138,12 @@ class PodWorker:
         if self._resizer.pending is not None and not self.pod.metadata.deletion_timestamp:
             self._set_document(self.document)
             self.request_sync()
+
+    def _read_gates(self, document: Document) -> list[tuple[str, str]]:
+        """What others have said about the pod's readiness."""
+        names = {gate.condition_type for gate in self.pod.spec.readiness_gates}
+        conditions = (document.get("status") or {}).get("conditions") or ()
+        return [(c["type"], c.get("status", "")) for c in conditions if c.get("type") in names]
 
     def on_object_gone(self) -> None:
         """The API object was removed without waiting for us (forced deletion)."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from podhost.api.kinds import KINDS
 from podhost.apiserver import discovery, openapi
+from podhost.apiserver.openapi_schemas import V3_PREFIX, build_schemas
 
 
 def test_every_kind_has_a_patch_that_takes_field_validation() -> None:
@@ -33,9 +35,55 @@ def test_all_references_lead_somewhere() -> None:
 
 
 def test_patch_keys_are_told() -> None:
-    document = json.loads(openapi.v2_document())
+    document = json.loads(openapi.v2_json())
     containers = document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
     assert (containers["x-kubernetes-patch-strategy"], containers["x-kubernetes-patch-merge-key"]) == ("merge", "name")
+
+
+def test_descriptions_are_told_where_they_are_built_in() -> None:
+    texts = {"io.k8s.api.core.v1.Pod": {"": "A pod.", "spec": "Its spec."}}
+    schemas = build_schemas(["io.k8s.api.core.v1.Pod"], V3_PREFIX, texts)
+    pod = schemas["io.k8s.api.core.v1.Pod"]
+    assert (pod["description"], pod["properties"]["spec"]["description"]) == ("A pod.", "Its spec.")
+    assert "description" not in schemas["io.k8s.api.core.v1.PodSpec"]
+
+
+def test_protobuf_says_what_json_says() -> None:
+    document = openapi.v2_document()
+    found = dict(fields(openapi.v2_protobuf()))
+    definitions = {
+        dict(fields(named))[1].decode(): dict(fields(dict(fields(named))[2])) for _, named in fields(found[9])
+    }
+    assert set(definitions) == set(document["definitions"])
+    spec = definitions["io.k8s.api.core.v1.PodSpec"]
+    properties = {dict(fields(named))[1].decode(): dict(fields(named))[2] for _, named in fields(spec[25])}
+    assert set(properties) == set(document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"])
+    containers = dict(fields(properties["containers"]))
+    items = dict(fields(dict(fields(containers[23]))[1]))
+    assert items[1] == b"#/definitions/io.k8s.api.core.v1.Container"
+
+
+def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Length-delimited fields of a protobuf message."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        number, kind = divmod(varint(), 8)
+        assert kind == 2
+        length = varint()
+        yield number, data[at : at + length]
+        at += length
 
 
 def test_unknown_group_has_no_document() -> None:

@@ -21,7 +21,8 @@ def test_every_command_has_examples_in_its_help_and_on_its_page(name: str) -> No
 
 def test_overview_names_every_command() -> None:
     page = build_page("")
-    assert all(f"podhost\\-{name}\\fR(1)" in page for name in COMMANDS)
+    names = [name.replace("-", "\\-") for name in COMMANDS]
+    assert all(f"podhost\\-{name}\\fR(1)" in page for name in names)
 
 
 def test_epilog_is_cut_at_its_headings() -> None:

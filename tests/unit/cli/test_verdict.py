@@ -70,7 +70,53 @@ def test_crash_loop_tells_the_last_exit_and_asks_for_the_previous_log() -> None:
     verdict = compute_verdict(pod, [])
     assert "(4 restarts), last with exit code 137 (OOMKilled)" in verdict.text
     assert (verdict.container, verdict.previous_log) == ("web", True)
-    assert verdict.next_step == "see the whole log: podhost logs mc1 -c web --previous"
+    assert verdict.next_step == "it had too little memory: raise its resources.limits.memory"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "hint"),
+    [
+        ("CreateContainerConfigError", 'configmap "c" not found', "create the ConfigMap or Secret"),
+        ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root", "set runAsUser"),
+        ("RunContainerError", "mount `/x` to `etc/passwd`: Not a directory", "check the container's volumeMounts"),
+        ("RunContainerError", 'exec: "x": executable file not found', "check the container's command"),
+        ("CrashLoopBackOff", "", "podhost logs mc1 -c web --previous"),
+    ],
+)
+def test_next_step_fits_the_message(reason: str, message: str, hint: str) -> None:
+    last = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    verdict = compute_verdict(make_pod(state=waiting(reason, message), lastState=last), [])
+    assert hint in verdict.next_step
+
+
+def test_liveness_probe_that_ended_a_container_is_named() -> None:
+    def event(reason: str, message: str, container: str = "web") -> dict[str, Any]:
+        return {
+            "reason": reason,
+            "message": message,
+            "involvedObject": {"fieldPath": f"spec.containers{{{container}}}"},
+        }
+
+    last = {"terminated": {"exitCode": 137, "reason": "Error"}}
+    pod = make_pod(phase="Running", state=waiting("CrashLoopBackOff"), lastState=last, restartCount=1)
+    killing = event("Killing", "Container web failed liveness probe, will be restarted")
+    events = [event("Unhealthy", "Liveness probe failed: HTTP 500\n"), killing, event("Unhealthy", "Readiness …")]
+    verdict = compute_verdict(pod, events)
+    assert verdict.text.endswith(
+        "(1 restart), last with exit code 137; its liveness probe ended it: Liveness probe failed: HTTP 500"
+    )
+    assert "startupProbe" in verdict.next_step
+    others = [
+        event("Unhealthy", "Liveness probe failed", "x"),
+        event("Killing", "Container x failed liveness probe", "x"),
+    ]
+    assert "probe" not in compute_verdict(pod, others).text
+
+
+def test_container_that_is_not_ready_has_the_log_to_look_at() -> None:
+    verdict = compute_verdict(make_pod(phase="Running", state={"running": {}}), [])
+    assert (verdict.state, verdict.container) == ("waiting", "web")
+    assert compute_verdict(make_pod(state=waiting("ContainerCreating")), []).container == ""
 
 
 def test_failed_mount_is_stuck_until_a_later_event_says_otherwise() -> None:

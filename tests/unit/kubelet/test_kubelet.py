@@ -342,7 +342,7 @@ async def test_changed_image_restarts_the_container(rig: Rig) -> None:
     rig.store.mutate(rig.key("web"), change)
     await asyncio.sleep(1)
     assert rig.container()["restartCount"] == 1
-    assert rig.container()["image"] == "nginx:2"
+    assert rig.container()["image"] == "docker.io/library/nginx:2"
     assert rig.status()["observedGeneration"] == 2
     assert ("Killing", "Container main definition changed, will be restarted") in rig.events()
 
@@ -358,3 +358,17 @@ async def test_deleted_node_registers_again_at_once(rig: Rig) -> None:
     old = rig.store.delete(key)
     await asyncio.sleep(0.1)
     assert rig.store.get(key)["metadata"]["uid"] != old["metadata"]["uid"]
+
+
+async def test_opening_a_readiness_gate_makes_the_pod_ready(rig: Rig) -> None:
+    rig.create(make_pod(readinessGates=[{"conditionType": "example.com/open"}]))
+    await asyncio.sleep(1)
+    assert _conditions(rig)["Ready"] == "False"
+
+    def open_gate(pod: dict[str, Any]) -> dict[str, Any]:
+        pod["status"]["conditions"].append({"type": "example.com/open", "status": "True"})
+        return pod
+
+    rig.store.mutate(ObjectKey("pods", "default", "web"), open_gate)
+    await asyncio.sleep(1)
+    assert _conditions(rig)["Ready"] == "True"

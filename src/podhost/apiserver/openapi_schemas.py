@@ -1,0 +1,86 @@
+"""Schemas of the OpenAPI documents, made from the facts table.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podhost.api import schema
+from podhost.api.descriptions import Descriptions
+
+Obj = dict[str, Any]
+
+V2_PREFIX, V3_PREFIX = "#/definitions/", "#/components/schemas/"
+_SCALARS: dict[str, Obj] = {
+    "string": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "int32": {"type": "integer", "format": "int32"},
+    "int64": {"type": "integer", "format": "int64"},
+    "float64": {"type": "number", "format": "double"},
+    "bytes": {"type": "string", "format": "byte"},
+    "time": {"type": "string", "format": "date-time"},
+    "microtime": {"type": "string", "format": "date-time"},
+    "quantity": {"type": "string"},
+    "intorstring": {"type": "string", "format": "int-or-string"},
+    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+}
+
+
+def build_schemas(roots: Iterable[str], prefix: str, descriptions: Descriptions) -> Obj:
+    """These definitions and all that they refer to.  ``prefix`` is that of references, and tells the version."""
+    schemas: Obj = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in schemas:
+            continue
+        definition = schema.definition(name)
+        schemas[name] = _build_schema(definition, prefix, descriptions.get(name, {}))
+        waiting.extend(field.type.element_ref for field in definition.fields.values() if field.type.element_ref)
+    return dict(sorted(schemas.items()))
+
+
+def _build_schema(definition: schema.Definition, prefix: str, texts: Mapping[str, str]) -> Obj:
+    built: Obj = {"description": texts[""]} if "" in texts else {}
+    built["type"] = "object"
+    built["properties"] = {
+        name: _build_field(field, prefix, texts.get(name, "")) for name, field in definition.fields.items()
+    }
+    required = [name for name, field in definition.fields.items() if field.required]
+    if required:
+        built["required"] = required
+    if definition.gvk is not None:
+        group, version, kind = definition.gvk
+        built["x-kubernetes-group-version-kind"] = [{"group": group, "version": version, "kind": kind}]
+    if definition.atomic:
+        built["x-kubernetes-map-type"] = "atomic"
+    return built
+
+
+def _build_field(field: schema.Field, prefix: str, text: str) -> Obj:
+    built: Obj = {"description": text} if text else {}
+    built |= _build_type(field.type, prefix)
+    if field.patch_strategy:
+        built["x-kubernetes-patch-strategy"] = ",".join(sorted(field.patch_strategy))
+    if field.merge_key:
+        built["x-kubernetes-patch-merge-key"] = field.merge_key
+    if field.list_type:
+        built["x-kubernetes-list-type"] = field.list_type
+    if field.list_map_keys:
+        built["x-kubernetes-list-map-keys"] = list(field.list_map_keys)
+    if field.map_type:
+        built["x-kubernetes-map-type"] = field.map_type
+    return built
+
+
+def _build_type(kind: schema.Type, prefix: str) -> Obj:
+    if kind.ref:
+        reference: Obj = {"$ref": prefix + kind.ref}
+        # A v3 reference may have nothing beside it, such as a description.
+        return reference if prefix == V2_PREFIX else {"allOf": [reference], "default": {}}
+    if kind.item is not None:
+        inner = _build_type(kind.item, prefix)
+        if kind.kind == "list":
+            return {"type": "array", "items": inner}
+        return {"type": "object", "additionalProperties": inner}
+    return dict(_SCALARS[kind.kind])
