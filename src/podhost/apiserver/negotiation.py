@@ -76,7 +76,8 @@ def build_metadata_only(obj: Obj) -> Obj:
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
-def build_list(kind: Kind, items: Sequence[Obj], metadata: Obj) -> Obj:
+def build_list(kind: Kind, items: Sequence[Any], metadata: Obj) -> Obj:
+    """``items`` are objects, or their JSON as ``msgspec.Raw``."""
     return {
         "kind": f"{kind.kind}List",
         "apiVersion": kind.group_version,

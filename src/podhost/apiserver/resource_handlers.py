@@ -15,6 +15,7 @@ from podhost.apiserver.authz import Authorizer
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import read_delete_options
 from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.encoded_objects import EncodedObjects
 from podhost.apiserver.escalation import build_grant_check
 from podhost.apiserver.listing import ListRequest, Page, paginate, read_list_request, read_version
 from podhost.apiserver.negotiation import Representation, View, negotiate
@@ -40,6 +41,7 @@ class ResourceHandlers:
         self._clock = clock
         self._settings = settings
         self._authorizer = authorizer
+        self._encoded = EncodedObjects()
 
     async def get(self, call: Call) -> web.StreamResponse:
         version = call.text("resourceVersion")
@@ -177,7 +179,8 @@ class ResourceHandlers:
     def _shape_list(self, call: Call, page: Page, shape: Representation) -> Obj:
         match shape.view:
             case View.OBJECT:
-                return negotiation.build_list(call.kind, page.items, page.metadata)
+                items = page.items if shape.yaml else self._encoded.encode_all(page.items)
+                return negotiation.build_list(call.kind, items, page.metadata)
             case View.METADATA:
                 return negotiation.build_metadata_list(page.items, page.metadata)
             case View.TABLE:

@@ -1,0 +1,166 @@
+"""The API alone, without pods that run: requests a second, the delay of a watch event, memory with many objects.
+
+The server runs as a process of its own; clients are plain connections on its unix socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench.measure import pss_kib
+from harness.daemon import Daemon, running_daemon
+
+PODS, CONFIGS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/configmaps"
+CONNECTIONS = 8
+SECONDS = 3.0
+WATCHED_CHANGES = 40
+OBJECTS = 10_000
+
+
+def pod(name: str) -> dict[str, Any]:
+    """A pod that no scheduler binds, so that nothing but the API is at work."""
+    containers = [
+        {
+            "name": part,
+            "image": "nginx:1.25",
+            "ports": [{"containerPort": 80}],
+            "env": [{"name": "A", "value": "b"}],
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        }
+        for part in ("web", "side")
+    ]
+    spec = {
+        "containers": containers,
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "schedulingGates": [{"name": "bench/never"}],
+    }
+    metadata = {"name": name, "labels": {"app": "bench", "number": name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def config(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "value" * 20}}
+
+
+class Client:
+    def __init__(self, daemon: Daemon) -> None:
+        connector = aiohttp.UnixConnector(str(daemon.socket_path), limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        self.session = aiohttp.ClientSession("http://podhost", connector=connector, timeout=timeout)
+
+    async def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> None:
+        data = None if body is None else json.dumps(body).encode()
+        async with self.session.request(method, path, data=data, headers={"Content-Type": kind}) as response:
+            await response.read()
+            if response.status >= 400:
+                raise RuntimeError(f"{method} {path}: {response.status} {await response.text()}")
+
+
+Work = Callable[[int], Awaitable[None]]
+
+
+async def rate(work: Work) -> float:
+    """Calls a second that ``CONNECTIONS`` clients get done."""
+    end = time.perf_counter() + SECONDS
+    done = 0
+
+    async def run() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            done += 1
+            await work(done)
+
+    await asyncio.gather(*(run() for _ in range(CONNECTIONS)))
+    return done / SECONDS
+
+
+async def measure_rates(client: Client) -> None:
+    for number in range(1000):
+        await client.call("POST", PODS, pod(f"p{number:04}"))
+    merge, apply = "application/merge-patch+json", "application/apply-patch+yaml"
+
+    def patch(number: int) -> Awaitable[None]:
+        body = {"metadata": {"annotations": {"n": str(number)}}}
+        return client.call("PATCH", f"{PODS}/p{number % 1000:04}", body, merge)
+
+    def apply_config(number: int) -> Awaitable[None]:
+        body = config(f"a{number % 100}")
+        return client.call("PATCH", f"{CONFIGS}/a{number % 100}?fieldManager=b&force=true", body, apply)
+
+    rows: tuple[tuple[str, Work], ...] = (
+        ("get a pod", lambda number: client.call("GET", f"{PODS}/p{number % 1000:04}")),
+        ("list 1,000 pods", lambda _: client.call("GET", PODS)),
+        ("patch a pod", patch),
+        ("apply a ConfigMap", apply_config),
+        ("create a pod", lambda number: client.call("POST", PODS, pod(f"c{number:05}"))),
+        ("create a ConfigMap", lambda number: client.call("POST", CONFIGS, config(f"c{number:05}"))),
+    )
+    for name, work in rows:
+        print(f"  {name:20} {await rate(work):8.0f} a second")
+
+
+async def measure_watch(client: Client, watchers: int) -> None:
+    """Delay from before the write until each watcher has the event."""
+    responses = [
+        await client.session.get(f"{CONFIGS}?watch=1&fieldSelector=metadata.name%3Dwatched") for _ in range(watchers)
+    ]
+    delays: list[float] = []
+    all_seen = asyncio.Event()
+
+    async def follow(response: aiohttp.ClientResponse) -> None:
+        async for line in response.content:
+            delays.append(time.perf_counter() - float(json.loads(line)["object"]["data"]["at"]))
+            if len(delays) % watchers == 0:
+                all_seen.set()
+
+    tasks = [asyncio.create_task(follow(response)) for response in responses]
+    for number in range(WATCHED_CHANGES):
+        body = config("watched") | {"data": {"at": repr(time.perf_counter())}}
+        method, path = ("POST", CONFIGS) if number == 0 else ("PUT", f"{CONFIGS}/watched")
+        await client.call(method, path, body)
+        await all_seen.wait()
+        all_seen.clear()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for response in responses:
+        response.close()
+    await client.call("DELETE", f"{CONFIGS}/watched")
+    median, worst = statistics.median(delays) * 1e3, max(delays) * 1e3
+    print(f"  watch event, {watchers:5} watchers: median {median:6.2f} ms, last {worst:6.2f} ms")
+
+
+async def measure_memory(client: Client, daemon: Daemon) -> None:
+    assert daemon.process is not None
+    before = pss_kib([daemon.process.pid])
+    for start in range(0, OBJECTS, 100):
+        numbers = range(start, start + 100)
+        await asyncio.gather(*(client.call("POST", CONFIGS, config(f"m{number:05}")) for number in numbers))
+    after = pss_kib([daemon.process.pid])
+    print(f"  memory: {before / 1024:.0f} MiB, with {OBJECTS} more ConfigMaps {after / 1024:.0f} MiB")
+
+
+async def run(daemon: Daemon) -> None:
+    client = Client(daemon)
+    try:
+        for watchers in (1, 1000):
+            await measure_watch(client, watchers)
+        await measure_rates(client)
+        await measure_memory(client, daemon)
+    finally:
+        await client.session.close()
+
+
+def main() -> None:
+    print("API")
+    with tempfile.TemporaryDirectory(prefix="podhost-bench-") as root, running_daemon(Path(root)) as daemon:
+        asyncio.run(run(daemon))
