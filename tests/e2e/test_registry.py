@@ -108,7 +108,7 @@ def test_an_image_is_pulled_and_its_pod_runs(daemon: Daemon, namespace: str, reg
     create_pod(daemon, namespace, build_pod("pinned", by_digest))
     wait_ready(daemon, namespace, "pinned")
     present = wait_for_event(daemon, namespace, "pinned", "Pulled")
-    assert present == f'Container image "{by_digest}" already present on machine'
+    assert present == f'Container image "{by_digest}" already present on machine and can be accessed by the pod'
 
 
 def test_an_image_that_does_not_exist_is_said_so(daemon: Daemon, namespace: str, registry: Registry) -> None:

@@ -52,7 +52,9 @@ def compute_image_decision(
     if policy == "Always" or (policy != "Never" and present is None):
         return ImageDecision("pull", f"Pulling image {quote(image)}")
     if present is not None:
-        return ImageDecision("use", f"Container image {quote(image)} already present on machine")
+        return ImageDecision(
+            "use", f"Container image {quote(image)} already present on machine and can be accessed by the pod"
+        )
     return ImageDecision(
         "fail",
         f"Container image {quote(image)} is not present with pull policy of Never",

@@ -40,6 +40,11 @@ def test_policy_decides(policy: str, present: Any, defaulted: bool, action: str,
     assert (decision.action, decision.reason) == (action, reason)
 
 
+def test_an_image_that_is_there_is_reported_in_the_kubelets_words() -> None:
+    decision = compute_image_decision("nginx:1", "IfNotPresent", PRESENT, policy_defaulted=True)
+    assert decision.message == 'Container image "nginx:1" already present on machine and can be accessed by the pod'
+
+
 def _applied(**container: Any) -> dict[str, str]:
     document = {"spec": {"containers": [{"name": "main", **container}]}}
     return {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(document)}
