@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import BinaryIO
 
 from podhost.cli.failure import HintedError
 from podhost.cli.session import InstancePaths, instance_paths
@@ -73,9 +74,8 @@ def start_daemon(paths: InstancePaths, extra: list[str]) -> None:
     require_root_for_daemon(f"podhost {' '.join(sys.argv[1:])}")
     status = StatusLine()
     status.show(f"starting the podhost daemon ({paths.name}) …")
-    paths.log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     read_fd, write_fd = os.pipe()
-    with open(paths.log_file, "ab") as log:
+    with _open_log(paths) as log:
         position = log.tell()
         process = subprocess.Popen(
             daemon_argv(paths, [*extra, "--ready-fd", str(write_fd)]),
@@ -96,6 +96,16 @@ def start_daemon(paths: InstancePaths, extra: list[str]) -> None:
         _fail(paths, position, answer, process.poll())
     # It outlives this command on purpose; nobody waits for it here.
     process.returncode = 0
+
+
+def _open_log(paths: InstancePaths) -> BinaryIO:
+    try:
+        paths.log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        return open(paths.log_file, "ab")
+    except OSError as error:
+        raise HintedError(
+            f"cannot start the podhost daemon: cannot write its log {paths.log_file}: {error.strerror}"
+        ) from error
 
 
 def _read_answer(fd: int) -> str:

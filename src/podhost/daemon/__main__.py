@@ -11,8 +11,8 @@ import sys
 from podhost.aiokit import failpoint
 from podhost.daemon.instance import enter_instance
 from podhost.daemon.notify import Supervisor, notify_starter
-from podhost.daemon.settings import parse_settings
-from podhost.errors import PodhostError
+from podhost.daemon.settings import find_ready_fd, parse_settings
+from podhost.errors import PodhostError, describe_cause
 
 _GC_THRESHOLD = 50_000
 """Objects live long here; the default threshold spends a tenth of a pod's start on collecting nothing."""
@@ -21,10 +21,9 @@ _GC_THRESHOLD = 50_000
 def main(argv: list[str]) -> int:
     """Exit code 0 after an orderly end, 1 when the daemon cannot run."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    ready_fd = None
+    ready_fd = find_ready_fd(argv)
     try:
         settings = parse_settings(argv)
-        ready_fd = settings.ready_fd
         if settings.verbose:
             logging.getLogger("podhost").setLevel(logging.DEBUG)
         failpoint.configure(os.environ)
@@ -36,8 +35,9 @@ def main(argv: list[str]) -> int:
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         asyncio.run(run_daemon(settings, instance, supervisor))
     except (PodhostError, OSError) as error:
-        logging.getLogger("podhost").error("%s", error)
-        notify_starter(ready_fd, f"error: {error}")
+        cause = describe_cause(error)
+        logging.getLogger("podhost").error("%s", cause)
+        notify_starter(ready_fd, f"error: {cause}")
         return 1
     return 0
 

@@ -12,8 +12,11 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import NoReturn
 
+from podhost.api.names import check_dns_subdomain
 from podhost.api.quantity import quantity_to_int
 from podhost.errors import InvalidError
 from podhost.linux.sysctls import find_sysctl_namespace
@@ -23,6 +26,8 @@ DEFAULT_RUN_ROOT = Path("/run/podhost")
 DEFAULT_API_PORT = 6443
 
 _INSTANCE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+
+_BRIDGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,14}")
 
 _HANDLER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -77,6 +82,38 @@ class DaemonSettings:
     @property
     def mount_namespace_pin(self) -> Path:
         return self.run_dir / "ns" / "mnt"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong flags are one line for whoever starts the daemon, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidError(f"cannot use the flags: {message} (see: podhost serve -- --help)")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535; 0 picks a free one)")
+    return int(text)
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(IPv4Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 network such as 10.200.0.0/17: {error}") from error
+
+
+def _bridge(text: str) -> str:
+    if not _BRIDGE_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device's name: 1 to 15 letters, digits, '_' and '-'")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if problems := check_dns_subdomain(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a node's name: {problems[0]}")
+    return text
 
 
 def _port_range(text: str) -> tuple[int, int]:
@@ -136,17 +173,17 @@ def default_node_name() -> str:
 def build_parser() -> argparse.ArgumentParser:
     """Flags of ``podhost serve``."""
     env = os.environ
-    parser = argparse.ArgumentParser(prog="podhost serve", description="Run the daemon of one instance.")
+    parser = _Parser(prog="podhost serve", description="Run the daemon of one instance.")
     parser.add_argument("--instance", default=env.get("PODHOST_INSTANCE", "default"))
     parser.add_argument("--data-root", type=Path, default=Path(env.get("PODHOST_DATA_ROOT", DEFAULT_DATA_ROOT)))
     parser.add_argument("--run-root", type=Path, default=Path(env.get("PODHOST_RUN_ROOT", DEFAULT_RUN_ROOT)))
     parser.add_argument("--image-store", type=Path, default=None, help="image store, shared by instances")
-    parser.add_argument("--api-port", type=int, default=None, help="TLS port on loopback; 0 picks a free one")
-    parser.add_argument("--node-name", default=default_node_name())
-    parser.add_argument("--pod-cidr", default=None)
-    parser.add_argument("--service-cidr", default=None)
+    parser.add_argument("--api-port", type=_port, default=None, help="TLS port on loopback; 0 picks a free one")
+    parser.add_argument("--node-name", type=_node_name, default=default_node_name())
+    parser.add_argument("--pod-cidr", type=_cidr, default=None)
+    parser.add_argument("--service-cidr", type=_cidr, default=None)
     parser.add_argument("--node-ports", type=_port_range, default=None, metavar="FIRST-LAST")
-    parser.add_argument("--bridge", default=None, help="name of the bridge device")
+    parser.add_argument("--bridge", type=_bridge, default=None, help="name of the bridge device")
     parser.add_argument("--ready-fd", type=int, default=None, help="write 'ready' to this descriptor")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument(
@@ -178,6 +215,18 @@ def build_parser() -> argparse.ArgumentParser:
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
+
+
+def find_ready_fd(argv: list[str]) -> int | None:
+    """The descriptor of whoever starts the daemon, also among flags that cannot be used."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--ready-fd", type=int)
+    try:
+        found, _ = parser.parse_known_args(argv)
+    except argparse.ArgumentError:
+        return None
+    fd: int | None = found.ready_fd
+    return fd
 
 
 def parse_settings(argv: list[str]) -> DaemonSettings:

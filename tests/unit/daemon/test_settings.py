@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from podhost.daemon.settings import parse_settings
+from podhost.daemon.settings import find_ready_fd, parse_settings
 from podhost.errors import InvalidError
 
 
@@ -26,10 +26,37 @@ def test_instances_share_the_image_store_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("text", ["30000", "a-b", "200-100", "0-10", "1-70000"])
-def test_a_port_range_must_make_sense(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_port_range_must_make_sense(text: str) -> None:
+    with pytest.raises(InvalidError, match="is not a port range"):
         parse_settings(["--node-ports", text])
-    assert "is not a port range" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--api-port", "99999", "'99999' is not a port"),
+        ("--api-port", "-1", "'-1' is not a port"),
+        ("--pod-cidr", "banana", "'banana' is not an IPv4 network"),
+        ("--pod-cidr", "10.1.2.3/16", "has host bits set"),
+        ("--service-cidr", "fd00::/64", "'fd00::/64' is not an IPv4 network"),
+        ("--bridge", "much-too-long-for-a-device", "is not a device's name"),
+        ("--node-name", "My_Node", "'My_Node' is not a node's name: a lowercase RFC 1123 subdomain"),
+        ("--no-such-flag", "x", "unrecognized arguments"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_said_in_one_line(flag: str, value: str, message: str) -> None:
+    with pytest.raises(InvalidError, match="cannot use the flags: ") as caught:
+        parse_settings([flag, value])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "fd"),
+    [(["--pod-cidr", "x", "--ready-fd", "5"], 5), (["--ready-fd=7"], 7), ([], None), (["--ready-fd", "x"], None)],
+)
+def test_who_starts_the_daemon_is_found_among_flags_that_cannot_be_used(argv: list[str], fd: int | None) -> None:
+    assert find_ready_fd(argv) == fd
 
 
 def test_limits_of_logs_are_the_kubelets_own_by_default() -> None:
@@ -42,15 +69,13 @@ def test_limits_of_logs_are_the_kubelets_own_by_default() -> None:
 @pytest.mark.parametrize(
     ("flag", "text"), [("size", "many"), ("size", "0"), ("size", "-1Mi"), ("files", "1"), ("files", "x")]
 )
-def test_a_limit_of_logs_must_make_sense(flag: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_limit_of_logs_must_make_sense(flag: str, text: str) -> None:
+    with pytest.raises(InvalidError, match="is not a"):
         parse_settings([f"--container-log-max-{flag}={text}"])
-    assert "is not a" in capsys.readouterr().err
 
 
-def test_unsafe_sysctls_are_those_that_a_pod_can_have_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsafe_sysctls_are_those_that_a_pod_can_have_of_its_own() -> None:
     settings = parse_settings(["--allowed-unsafe-sysctls", "kernel.msg*,net.core.somaxconn"])
     assert settings.allowed_unsafe_sysctls == ("kernel.msg*", "net.core.somaxconn")
-    with pytest.raises(SystemExit):
+    with pytest.raises(InvalidError, match=r"'vm\.overcommit_memory' is not a sysctl that a pod can have of its own"):
         parse_settings(["--allowed-unsafe-sysctls", "kernel.msgmax,vm.overcommit_memory"])
-    assert "'vm.overcommit_memory' is not a sysctl that a pod can have of its own" in capsys.readouterr().err
