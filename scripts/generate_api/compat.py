@@ -32,6 +32,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.
+- `mountPropagation` reaches the containers of the pod in its `emptyDir`s. Mounts that a container makes in a
+  `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
 - A postStart hook that a restart of the daemon interrupts is not run again, as with a kubelet.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
 - Validation errors are Kubernetes' word for word, but the difference shown for a forbidden change of a pod's spec is

@@ -18,6 +18,8 @@ class EmptyDirPlan:
     size_bytes: int | None = None
     """Of the tmpfs.  The limit of one on disk is watched by the kubelet, not enforced by a mount."""
     mode: int = 0o777
+    is_shared: bool = False
+    """Mounts that one container makes in it are to be seen by others (``mountPropagation``)."""
     fs_group: int | None = None
 
 

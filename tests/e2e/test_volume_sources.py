@@ -1,0 +1,85 @@
+"""Volumes made from the pod itself and from several objects at once; mounts that propagate."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.daemon import Daemon, wait_until
+
+
+def _apply(daemon: Daemon, namespace: str, containers: list[dict[str, Any]], volumes: list[dict[str, Any]]) -> None:
+    meta = {"name": "p", "labels": {"app": "shop"}, "annotations": {"note": "n"}}
+    spec = {"terminationGracePeriodSeconds": 1, "containers": containers, "volumes": volumes}
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(document))
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "--timeout=40s")
+
+
+def _run(daemon: Daemon, namespace: str, script: str, container: str = "c") -> str:
+    return daemon.kubectl("exec", "-n", namespace, "p", "-c", container, "--", "bash", "-c", script).stdout
+
+
+def test_files_of_one_volume_come_from_the_pod_and_from_several_objects(daemon: Daemon, namespace: str) -> None:
+    daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=a=1", "--from-literal=b=2")
+    daemon.kubectl("create", "-n", namespace, "secret", "generic", "s", "--from-literal=key=hush")
+    labels = {"path": "labels", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels"}}
+    cpu = {"path": "sub/cpu", "mode": 0o400, "user": 7,
+           "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu", "divisor": "1m"}}  # fmt: skip
+    volumes = [
+        {"name": "down", "downwardAPI": {"items": [labels, cpu], "defaultMode": 0o640, "defaultUser": 5}},
+        {"name": "all", "projected": {"defaultMode": 0o444, "defaultUser": 6, "sources": [
+            {"configMap": {"name": "cm", "items": [{"key": "a", "path": "cm/a", "mode": 0o600, "user": 8}]}},
+            {"secret": {"name": "s", "items": [{"key": "key", "path": "secret"}]}},
+            {"secret": {"name": "none", "optional": True}},
+            {"configMap": {"name": "none", "optional": True}},
+            {"downwardAPI": {"items": [{"path": "note", "fieldRef": {"fieldPath": "metadata.annotations['note']"}}]}},
+        ]}},
+        {"name": "cm", "configMap": {"name": "cm", "defaultMode": 0o404, "defaultUser": 9}},
+        {"name": "s", "secret": {"secretName": "s", "defaultUser": 10,
+                                 "items": [{"key": "key", "path": "word", "mode": 0o401, "user": 11}]}},
+    ]  # fmt: skip
+    mounts = [{"name": volume["name"], "mountPath": f"/v/{volume['name']}"} for volume in volumes]
+    container = {"name": "c", "image": "debian", "command": ["sleep", "infinity"], "volumeMounts": mounts,
+                 "resources": {"limits": {"cpu": "250m"}}}  # fmt: skip
+    _apply(daemon, namespace, [container], volumes)
+    listing = _run(daemon, namespace, "cd /v && find -L . -type f -not -path '*/..*' -printf '%P %m %U '  -exec cat {} ';'"
+                   " -printf '\\n'")  # fmt: skip
+    assert set(listing.splitlines()) - {""} == {
+        'down/labels 640 5 app="shop"', "down/sub/cpu 400 7 250", "all/cm/a 600 8 1", "all/secret 444 6 hush",
+        "all/note 444 6 n", "cm/a 404 9 1", "cm/b 404 9 2", "s/word 401 11 hush",
+    }  # fmt: skip
+    daemon.kubectl("label", "pod", "-n", namespace, "p", "app=store", "--overwrite")
+    wait_until(lambda: 'app="store"' in _run(daemon, namespace, "cat /v/down/labels"), what="the new label")
+
+
+def test_mounts_of_a_container_reach_others_when_they_propagate(daemon: Daemon, namespace: str) -> None:
+    def container(name: str, propagation: str, script: str, **fields: Any) -> dict[str, Any]:
+        mount = {"name": "d", "mountPath": "/d", "mountPropagation": propagation}
+        return {"name": name, "image": "debian", "command": ["bash", "-c", script], "volumeMounts": [mount], **fields}
+
+    script = "until [ -e /d/go ]; do sleep 0.05; done; mount -t tmpfs none /d/m && touch /d/m/file; sleep infinity"
+    containers = [
+        container("maker", "Bidirectional", script, securityContext={"privileged": True}),
+        container("sees", "HostToContainer", "sleep infinity"),
+        container("blind", "None", "sleep infinity"),
+    ]
+    _apply(daemon, namespace, containers, [{"name": "d", "emptyDir": {}}])
+    _run(daemon, namespace, "mkdir /d/m && touch /d/go", "sees")
+    wait_until(lambda: _run(daemon, namespace, "ls /d/m", "maker") == "file\n", what="the mount")
+    wait_until(lambda: _run(daemon, namespace, "ls /d/m", "sees") == "file\n", what="the mount in the other container")
+    assert _run(daemon, namespace, "ls /d/m", "blind") == ""
+
+
+def test_read_only_mounts_are_so_all_the_way_down_when_asked(daemon: Daemon, namespace: str) -> None:
+    mounts = [
+        {"name": "d", "mountPath": "/plain", "readOnly": True},
+        {"name": "d", "mountPath": "/deep", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]
+    container = {"name": "c", "image": "debian", "command": ["sleep", "infinity"], "volumeMounts": mounts}
+    _apply(daemon, namespace, [container], [{"name": "d", "hostPath": {"path": "/dev", "type": "Directory"}}])
+    status = daemon.pod("p", namespace)["status"]["containerStatuses"][0]["volumeMounts"]
+    assert [mount["recursiveReadOnly"] for mount in status] == ["Disabled", "Enabled"]
+    written = "touch /%s/shm/podhost-test 2>&1 && rm /%s/shm/podhost-test && echo written"
+    assert _run(daemon, namespace, written.replace("%s", "plain")) == "written\n"
+    assert "Read-only file system" in _run(daemon, namespace, written.replace("%s", "deep") + " || true")
