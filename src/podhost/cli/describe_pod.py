@@ -13,6 +13,7 @@ from podhost.cli.describe_text import (
     title,
     yaml_lines,
 )
+from podhost.cli.hints import complete_hint
 from podhost.cli.terminal import clean_text, paint
 from podhost.cli.verdict import Verdict
 
@@ -105,7 +106,7 @@ def _head(pod: Document, verdict: Verdict, now_s: float, log: Sequence[str], *, 
         yield f"  last lines of {verdict.container}:"
         yield from (paint(f"    | {clean_text(line)}", "grey", enabled=colour) for line in log)
     if verdict.next_step:
-        yield f"  → {verdict.next_step}"
+        yield f"  → {complete_hint(verdict.next_step)}"
     yield ""
     yield from metadata_lines(pod, now_s)
     yield labelled("Status", _phase(status))

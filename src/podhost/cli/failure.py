@@ -26,6 +26,8 @@ class ToldError(PodhostError):
 
 def print_failure(error: PodhostError, args: argparse.Namespace | None = None) -> None:
     """One line of error, then one line for each next step, on stderr."""
+    from podhost.cli.hints import complete_hint
+
     if isinstance(error, ToldError):
         from podhost.cli.terminal import has_colour
 
@@ -33,7 +35,7 @@ def print_failure(error: PodhostError, args: argparse.Namespace | None = None) -
     else:
         print(f"podhost: {error}", file=sys.stderr)
     for hint in compute_hints(error, args, is_root=os.geteuid() == 0):
-        print(f"  → {hint}", file=sys.stderr)
+        print(f"  → {complete_hint(hint)}", file=sys.stderr)
 
 
 def compute_hints(error: PodhostError, args: argparse.Namespace | None, *, is_root: bool) -> tuple[str, ...]:

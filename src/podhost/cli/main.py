@@ -136,7 +136,9 @@ def _print_overview(words: Sequence[str]) -> int:
 
 def _run(command: Command, args: argparse.Namespace) -> int:
     from podhost.cli.failure import print_failure
+    from podhost.cli.hints import remember_flags
 
+    remember_flags(args)
     try:
         return command.run(args)
     except KeyboardInterrupt:

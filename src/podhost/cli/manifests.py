@@ -96,6 +96,7 @@ class FaultyManifestError(InvalidError, ToldError):
         return "\n".join(shown).rstrip("\n")
 
     def _hint(self) -> str:
+        from podhost.cli.hints import complete_hint
         from podhost.manifests.faults import quantify
 
         all_faults = [fault for _, _, faults in self.texts for fault in faults]
@@ -106,7 +107,7 @@ class FaultyManifestError(InvalidError, ToldError):
             every = "it" if count == 1 else "all of them"
             which = every if count == len(all_faults) else quantify(count, "fault")
             text += f"\n  → podhost fix {' '.join(mendable)} mends {which}"
-        return "\n".join([text, *(f"  → {hint}" for hint in self.hints)])
+        return "\n".join([text, *(f"  → {complete_hint(hint)}" for hint in self.hints)])
 
 
 def load_manifests(names: Sequence[str], *, check: bool = False, namespace: str = "") -> list[Manifest]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from podhost.cli.down import delete_and_wait
 from podhost.cli.failure import HintedError
+from podhost.cli.hints import say_hint
 from podhost.cli.named_objects import Named, fetch_named
 from podhost.cli.recreate import build_recreated_pod
 from podhost.cli.session import connect, namespace_of
@@ -102,7 +103,7 @@ def _restart(client: ApiClient, target: Named, args: argparse.Namespace) -> dict
     goal = (target.resource, target.namespace, target.name, target.label)
     if owner is not None:
         delete_and_wait(client, [goal], grace_s=grace_s, timeout_s=args.timeout)
-        say(f"  → {owner} makes a new one")
+        say_hint(f"{owner} makes a new one")
         return None
     document = build_recreated_pod(target.object)
     try:

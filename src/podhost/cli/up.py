@@ -13,6 +13,7 @@ from typing import Any
 from podhost.cli.apply import Applied, apply_manifest, locate
 from podhost.cli.daemon_start import ensure_daemon
 from podhost.cli.down import delete_and_wait
+from podhost.cli.hints import say_hint
 from podhost.cli.kinds import Resources
 from podhost.cli.log_follow import Arrived, LinePrinter, LogFollower, sources_of
 from podhost.cli.log_merge import LogLine
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.rm:
             say("interrupted; what was created stays.", mark="■", colour="yellow")
             if applied:
-                say(f"  → remove: podhost down {' '.join(args.files)}")
+                say_hint(f"remove: podhost down {' '.join(args.files)}")
         return 130
     finally:
         if args.rm and applied:
@@ -88,7 +89,7 @@ def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str)
         applied.append(item)
         say(f"{item.label} {item.change}", mark="•", colour="grey")
         if item.change != "created" and (item.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            say(f"  → {item.label} has ended already; to run it once more: podhost down {item.name}, then up again")
+            say_hint(f"{item.label} has ended already; to run it once more: podhost down {item.name}, then up again")
     return applied
 
 
@@ -192,7 +193,7 @@ class _Following:
             say(f"pod/{pod.name} {verdict.text}", mark="✗", colour="red")
             if verdict.next_step and verdict.next_step not in pod.hinted:
                 pod.hinted.add(verdict.next_step)
-                say(f"  → {verdict.next_step}")
+                say_hint(verdict.next_step)
         elif verdict.state == "failed":
             say(f"pod/{pod.name} failed: {verdict.text}", mark="✗", colour="red")
         elif verdict.state == "completed":
@@ -205,5 +206,5 @@ class _Following:
         names = " ".join(pod.name for pod in pods)
         say("")
         say(f"{names} {'goes' if len(pods) == 1 else 'go'} on running.", mark="■", colour="yellow")
-        say(f"  → see the logs: podhost logs -f {pods[0].name}")
-        say(f"  → remove: podhost down {' '.join(self._args.files)}")
+        say_hint(f"see the logs: podhost logs -f {pods[0].name}")
+        say_hint(f"remove: podhost down {' '.join(self._args.files)}")

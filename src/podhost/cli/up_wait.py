@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podhost.cli.board import BoardStyle, PodRows, compute_rows, draw_board
+from podhost.cli.hints import say_hint
 from podhost.cli.live_region import LiveRegion
 from podhost.cli.terminal import StatusLine, has_colour, has_unicode, paint, say
 from podhost.cli.up_pods import TrackedPod, TrackedPods
@@ -188,7 +189,7 @@ class Waiting:
                 text = f"pod/{pod.name} is not ready after {self._options.timeout_s:.0f} s: {verdict.text}"
                 say(text, mark="✗", colour="red")
                 self._show_log(pod, verdict)
-                say(f"  → look closer: podhost describe {pod.name} -n {pod.namespace}")
+                say_hint(f"look closer: podhost describe {pod.name} -n {pod.namespace}")
         return EXIT_TIMEOUT
 
     def _explain_stuck(self) -> int:
@@ -205,9 +206,9 @@ class Waiting:
         say(f"pod/{pod.name} cannot become ready: {verdict.text}", mark="✗", colour="red")
         self._show_log(pod, verdict)
         if verdict.next_step:
-            say(f"  → {verdict.next_step}")
+            say_hint(verdict.next_step)
         if self._options.removal:
-            say(f"  → the pod stays and is tried again; remove it: {self._options.removal}")
+            say_hint(f"the pod stays and is tried again; remove it: {self._options.removal}")
 
     def _show_log(self, pod: TrackedPod, verdict: Verdict) -> None:
         lines = self._read_tail(pod, verdict) if verdict.container else []
