@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 import msgspec
 
 from podhost.cli.channels import choose_width, fetch_graph, needs_ascii
+from podhost.cli.output import print_document
 from podhost.cli.terminal import has_colour, say
 
 _TRACE_S = 1.0
@@ -27,7 +27,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("pod", metavar="POD")
-    parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument("-o", "--output", choices=("json", "yaml"), help="a document instead of text")
     parser.add_argument(
         "--trace",
         type=float,
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from podhost.channels.drawing import Style, draw_problems
 
     graph = fetch_graph(args, trace_s=args.trace)
-    if args.output == "json":
-        print(json.dumps(msgspec.to_builtins(graph.problems), indent=2, ensure_ascii=False))
+    if args.output:
+        print_document(msgspec.to_builtins(graph.problems), args.output)
     elif graph.problems:
         style = Style(ascii=needs_ascii(args), colour=has_colour(sys.stdout))
         print("\n".join(draw_problems(graph, choose_width(args), style)).lstrip("\n"))

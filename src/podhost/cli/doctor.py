@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from dataclasses import asdict
 
 from podhost.cli.doctor_checks import Check, Machine, read_distribution, run_checks
+from podhost.cli.output import print_document
 from podhost.cli.session import instance_paths, require_local
 from podhost.cli.terminal import has_colour, paint
 
@@ -16,14 +16,14 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument("-o", "--output", choices=("json", "yaml"), help="a document instead of text")
     parser.epilog = (
         "exit codes:\n"
         "  0    podhost can run here, perhaps with warnings\n"
         "  1    something that it needs is missing\n\n"
         "examples:\n"
         "  sudo podhost doctor\n"
-        "  podhost doctor -o json | jq '.[] | select(.state == \"fail\")'\n"
+        "  podhost doctor -o json | jq '.[] | select(.level == \"fail\")'\n"
     )
 
 
@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     )
     checks = run_checks(machine)
     failed = sum(check.level == "fail" for check in checks)
-    if args.output == "json":
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+    if args.output:
+        print_document([asdict(check) for check in checks], args.output)
         return 1 if failed else 0
     for check in checks:
         print(format_check(check, colour=has_colour(sys.stdout)))

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from podhost.cli.failure import HintedError
+from podhost.cli.output import print_document
 from podhost.cli.session import OWN_API, calling_user, connect, require_podhost
 from podhost.cli.terminal import StatusLine, format_age, format_bytes, format_table, say
 from podhost.client import ApiClient, ApiStatusError
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("-t", "--tag", "--name", dest="name", help="name (default: the directory's)")
     build.add_argument("-f", "--file", help="Containerfile (default: Containerfile or Dockerfile in the directory)")
     listing = verbs.add_parser("ls", help="list images")
-    listing.add_argument("-o", "--output", choices=("json",))
+    listing.add_argument("-o", "--output", choices=("wide", "json", "yaml"), help="digests too; or documents")
     listing.add_argument("-q", "--quiet", action="store_true", help="names only")
     inspect = verbs.add_parser("inspect", help="all about an image, as JSON")
     inspect.add_argument("refs", nargs="+", metavar="IMAGE")
@@ -114,18 +115,31 @@ def _build(client: ApiClient, args: argparse.Namespace) -> int:
 def _ls(client: ApiClient, args: argparse.Namespace) -> int:
     listed = client.get(f"{OWN_API}/images")
     images = listed.get("items") or listed.get("images") or []
-    if args.output == "json":
-        print(json.dumps(images, indent=2))
+    if args.output in ("json", "yaml"):
+        print_document(images, args.output)
         return 0
-    rows = [row for image in images for row in image_rows(image, time.time())]
+    header = ["NAME", "TAG", "IMAGE ID", "CREATED", "SIZE", "LOCAL"]
+    rows: list[tuple[str, ...]] = []
+    for image in images:
+        more = (_platform(image), _digest(image)) if args.output == "wide" else ()
+        rows += [(*row, *more) for row in image_rows(image, time.time())]
     if args.quiet:
         print("\n".join(sorted(f"{row[0]}:{row[1]}" for row in rows)))
         return 0
     if not rows:
         say("no images; get one: podhost image pull nginx")
         return 0
-    print(format_table(("NAME", "TAG", "IMAGE ID", "CREATED", "SIZE", "LOCAL"), sorted(rows)))
+    print(format_table([*header, *(["PLATFORM", "DIGEST"] if args.output == "wide" else [])], sorted(rows)))
     return 0
+
+
+def _platform(image: dict[str, Any]) -> str:
+    return f"{image.get('os', '')}/{image.get('architecture', '')}"
+
+
+def _digest(image: dict[str, Any]) -> str:
+    """What the registry calls it; an image that was made here has none."""
+    return next((str(each).partition("@")[2] for each in field(image, "repo_digests") or ()), "<none>")
 
 
 def image_rows(image: dict[str, Any], now_s: float) -> Iterator[tuple[str, str, str, str, str, str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import msgspec
 
 from podhost.channels.graph import ChannelGraph
 from podhost.cli.channels import fetch_graph
+from podhost.cli.output import print_document
 from podhost.cli.terminal import format_table, say
 
 _HEADER = ("CONTAINER", "PROTOCOL", "ADDRESS", "PORT", "PROCESS", "PID", "DECLARED", "SERVICES")
@@ -18,13 +18,13 @@ _ABOUT_PORTS = ("port-", "service-target-", "probe-port-")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  podhost ports mc3\n  podhost ports mc3 -o json | jq '.[].port'\n"
     parser.add_argument("pod", metavar="POD")
-    parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument("-o", "--output", choices=("json", "yaml"), help="a document instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
     graph = fetch_graph(args)
-    if args.output == "json":
-        print(json.dumps(msgspec.to_builtins(graph.listeners), indent=2))
+    if args.output:
+        print_document(msgspec.to_builtins(graph.listeners), args.output)
         return 0
     if graph.listeners:
         print(format_ports(graph))

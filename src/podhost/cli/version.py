@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from podhost import __version__
+from podhost.cli.output import print_document
 from podhost.cli.session import OWN_API, connect, is_local
 from podhost.client import ApiStatusError
 from podhost.errors import PodhostError
@@ -14,7 +14,7 @@ from podhost.errors import PodhostError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  podhost version\n  podhost version -o json | jq -r .client.version\n"
-    parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument("-o", "--output", choices=("json", "yaml"), help="a document instead of text")
     parser.add_argument("--client", action="store_true", help="do not ask the daemon")
 
 
@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"client": {"version": __version__}}
     if not args.client:
         report["server"] = _server(args)
-    if args.output == "json":
-        print(json.dumps(report, indent=2))
+    if args.output:
+        print_document(report, args.output)
         return 0
     print(f"client   podhost {__version__}")
     if not args.client:
