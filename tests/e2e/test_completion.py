@@ -76,6 +76,8 @@ def test_bash_and_zsh_complete_commands_flags_and_what_the_server_has(shell: Ter
     complete(shell, "podhost --namespace=kube-pu", "podhost --namespace=kube-public ")
     complete(shell, "podhost describe service/kub", "podhost describe service/kubernetes ")
     complete(shell, "podhost image inspect training/webapp:la", "podhost image inspect training/webapp:latest ")
+    complete(shell, "podhost cp compl", "podhost cp completed:")
+    complete(shell, "podhost cp completed:/x manifest-o", r"podhost cp completed:/x manifest-of-mine\.yaml ")
     complete(shell, "podhost up manifest-o", r"podhost up manifest-of-mine\.yaml ")
 
 

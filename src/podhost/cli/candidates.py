@@ -60,6 +60,9 @@ def _ask_server(
     namespace = namespace_of(args, client)
     if kind == "pod":
         yield from _names(client, resource_path("v1", "pods", namespace=namespace))
+    elif kind == "pod-path":
+        names = _names(client, resource_path("v1", "pods", namespace=namespace))
+        yield from ((f"{name}:", "a path in this pod") for name, _ in names)
     elif kind == "namespace":
         yield from _names(client, resource_path("v1", "namespaces"))
     elif kind == "container":

@@ -158,6 +158,8 @@ def kinds_of(action: argparse.Action) -> tuple[str, ...]:
         return (_BY_DEST[action.dest],)
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     parts = metavar.strip("[]").replace(":]", "|").replace("[", "").replace("]", "").split("|")
+    if metavar in ("SOURCE", "TARGET"):
+        return ("pod-path", "file")
     return tuple(dict.fromkeys(_BY_METAVAR[part] for part in parts if part in _BY_METAVAR))
 
 

@@ -68,9 +68,9 @@ def split_line(line: str) -> list[str]:
 
 
 def answer(words: Sequence[str], shell: str) -> list[str]:
-    """Lines ``word TAB meaning``, and at last what the shell is to add: ``:files``, ``:directories`` or ``:``.
+    """Lines ``word TAB meaning``, and at last a colon with what the shell is to do: ``files``, ``directories``.
 
-    ``:nospace`` says that more of the same word follows.
+    ``nospace`` says that more of the same word follows.
     """
     from podhost.cli.main import COMMANDS, parser_of
 
@@ -80,7 +80,7 @@ def answer(words: Sequence[str], shell: str) -> list[str]:
     pairs = [(word, text) for word, text in _pairs(wanted, value) if word.startswith(value)]
     cut = _kept_by_bash(current) if shell == "bash" else 0
     lines = [f"{(wanted.prefix + word)[cut:]}\t{clean_text(text)}" for word, text in dict(pairs).items()]
-    return [*lines, _directive(wanted, [word for word, _ in pairs])]
+    return [*lines, _directive(wanted, value, [word for word, _ in pairs])]
 
 
 def _pairs(wanted: Wanted, value: str) -> list[tuple[str, str]]:
@@ -96,11 +96,13 @@ def _kept_by_bash(current: str) -> int:
     return max(current.rfind("="), current.rfind(":")) + 1
 
 
-def _directive(wanted: Wanted, words: Sequence[str]) -> str:
-    if "file" in wanted.kinds:
-        return ":files"
+def _directive(wanted: Wanted, value: str, words: Sequence[str]) -> str:
+    tags = []
+    # What stands in a pod is not on this machine's disk.
+    if "file" in wanted.kinds and not ("pod-path" in wanted.kinds and ":" in value):
+        tags.append("files")
     if "directory" in wanted.kinds:
-        return ":directories"
-    if words and all(word.endswith(("/", "=")) for word in words):
-        return ":nospace"
-    return ":"
+        tags.append("directories")
+    if words and all(word.endswith(("/", "=", ":")) for word in words):
+        tags.append("nospace")
+    return ":" + ",".join(tags)

@@ -14,10 +14,12 @@ _podhost() {
     done
     word=${COMP_WORDS[COMP_CWORD]}
     [[ $word == [=:] ]] && word=
+    [[ $directive != *nospace* ]] || compopt -o nospace
+    # File names are quoted, which would spoil the colon of "pod:".
+    [[ ${#COMPREPLY[@]} -gt 0 || $directive == : ]] || compopt -o filenames
     case $directive in
-        :files) compopt -o filenames; mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word") ;;
-        :directories) compopt -o filenames; mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word") ;;
-        :nospace) compopt -o nospace ;;
+        *files*) mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word") ;;
+        *directories*) mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word") ;;
     esac
 }
 complete -F _podhost podhost
@@ -38,11 +40,11 @@ _podhost() {
         texts+=("$value${text:+  -- $text}")
     done
     local -a options=()
-    [[ $directive == :nospace ]] && options=(-S '')
+    [[ $directive == *nospace* ]] && options=(-S '')
     (( $#values )) && compadd $options -l -d texts -a values
     case $directive in
-        :files) _files ;;
-        :directories) _files -/ ;;
+        *files*) _files ;;
+        *directories*) _files -/ ;;
         *) (( $#values )) ;;
     esac
 }
@@ -61,9 +63,9 @@ function __podhost_complete
     test (count $lines) -gt 0; or return
     printf '%s\n' $lines[1..-2]
     switch $lines[-1]
-        case ':files'
+        case '*files*'
             __fish_complete_path "$current"
-        case ':directories'
+        case '*directories*'
             __fish_complete_directories "$current"
     end
 end

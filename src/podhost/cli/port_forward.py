@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  podhost port-forward service/web 80      a pod of the service\n"
         "  podhost port-forward --address 0.0.0.0 web 80\n"
     )
-    parser.add_argument("pod", metavar="POD", help="a pod, or service/NAME")
+    parser.add_argument("pod", metavar="POD|KIND/NAME", help="a pod, or service/NAME")
     parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="numbers; REMOTE may be a port's name")
     parser.add_argument(
         "--address", action="append", metavar="IP", help="listen there (default: 127.0.0.1 and ::1); may be repeated"

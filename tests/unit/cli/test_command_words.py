@@ -32,6 +32,8 @@ from podhost.cli.main import COMMANDS, parser_of
         ("image rm ^", ("image",), {}),
         ("image build -f ^", (), {}),
         ("kubeconfig -o ^", ("file",), {}),
+        ("cp one:/x ^", ("pod-path", "file"), {"source": "one:/x"}),
+        ("port-forward ^", ("pod", "object"), {}),
         ("man ^", ("command",), {}),
     ],
 )
@@ -62,8 +64,10 @@ def test_fixed_words_need_no_server(words: list[str], offered: set[str]) -> None
     assert directive == ":"
 
 
-def test_files_are_the_shells_own() -> None:
+def test_files_are_the_shells_own_unless_they_are_in_a_pod() -> None:
     assert answer(["up", "x"], "fish") == [":files"]
+    assert answer(["cp", "./x"], "fish") == [":files"]
+    assert answer(["cp", "web:/x"], "fish") == [":"]
 
 
 def test_bash_gets_only_what_stands_behind_its_word_breaks() -> None:
@@ -88,7 +92,11 @@ def test_line_is_cut_as_the_shell_would(line: str, words: list[str]) -> None:
 
 def test_new_command_is_completed_by_its_metavars() -> None:
     parser = argparse.ArgumentParser()
-    source = parser.add_argument("source", metavar="POD:PATH|PATH")
+    source = parser.add_argument("source", metavar="SOURCE")
     target = parser.add_argument("target", metavar="POD|TYPE/NAME")
     flag = parser.add_argument("--container", metavar="NAME")
-    assert [kinds_of(action) for action in (source, target, flag)] == [("file",), ("pod", "object"), ("container",)]
+    assert [kinds_of(action) for action in (source, target, flag)] == [
+        ("pod-path", "file"),
+        ("pod", "object"),
+        ("container",),
+    ]
