@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,15 +39,28 @@ while True:
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "streams"},
+    "metadata": {"name": "streams", "labels": {"app": "streams"}},
     "spec": {
         "terminationGracePeriodSeconds": 1,
         "containers": [
             {"name": "server", "image": "training/webapp", "command": ["python3", "-c", ECHO_AT_END]},
             {"name": "shell", "image": "debian", "command": ["sleep", "infinity"]},
             {"name": "cat", "image": "debian", "command": ["cat"], "stdin": True},
+            {
+                "name": "web",
+                "image": "training/webapp",
+                "command": ["python3", "-m", "http.server", "7002", "--directory", "/"],
+                "readinessProbe": {"tcpSocket": {"port": 7002}, "periodSeconds": 1},
+            },
         ],
     },
+}
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "streams"}, "ports": [{"port": 80, "targetPort": 7002}]},
 }
 
 
@@ -55,7 +69,8 @@ def place(daemon: Daemon) -> Iterator[str]:
     """A namespace with the pod ``streams``."""
     name = f"streams-{os.getpid()}"
     daemon.kubectl("create", "namespace", name)
-    daemon.kubectl("apply", "-n", name, "-f", "-", stdin=json.dumps(POD))
+    for document in (POD, SERVICE):
+        daemon.kubectl("apply", "-n", name, "-f", "-", stdin=json.dumps(document))
     daemon.kubectl("wait", "-n", name, "--for=condition=Ready", "pod/streams", "--timeout=60s", timeout_s=70)
     yield name
     daemon.kubectl("delete", "namespace", name, "--wait=false")
@@ -255,6 +270,28 @@ def test_refused_forward_names_the_cause(kubectl: Kubectl) -> None:
         assert "dial tcp4 127.0.0.1:7001: connect: connection refused" in line
         if kubectl.program == old_kubectl():
             assert ask(good, b"y") == b"got 1:y"  # newer ones end at the first error, by their own decision
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        content: bytes = response.read()
+        return content
+
+
+def test_proxy_leads_to_pods_and_services(kubectl: Kubectl) -> None:
+    base = f"/api/v1/namespaces/{kubectl.namespace}"
+    for path in (f"{base}/pods/streams:7002/proxy/etc/hostname", f"{base}/services/http:web:80/proxy/etc/hostname"):
+        done = kubectl.run("get", "--raw", path)
+        assert (done.stdout, done.stderr) == (b"streams\n", b"")
+    with kubectl.start("proxy", "--port=0") as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rsplit(b":", 1)[1])
+        root = f"http://127.0.0.1:{port}{base}"
+        assert fetch(f"{root}/pods/streams:7002/proxy/etc/hostname") == b"streams\n"
+        listing = fetch(f"{root}/services/web/proxy?x=1")  # by way of a redirect to the same with a slash
+        assert b'<a href="etc/">' in listing
+    done = kubectl.run("get", "--raw", f"{base}/pods/streams:7003/proxy/")
+    assert b"error trying to reach service: dial tcp" in done.stderr
 
 
 # -- podhost's own commands -----------------------------------------------------------------------------------

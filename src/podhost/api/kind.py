@@ -18,6 +18,7 @@ from podhost.api.objects import Object
 from podhost.api.validation import metadata
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 STATUS_VERBS = ("get", "patch", "update")
 
 Validate = Callable[[Object], list[FieldError]]

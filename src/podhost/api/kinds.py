@@ -12,7 +12,7 @@ from podhost.api import columns as tables
 from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
 from podhost.api.access_kinds import ACCESS_KINDS
-from podhost.api.kind import ALL_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
+from podhost.api.kind import ALL_VERBS, PROXY_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
 from podhost.api.priority_classes import PRIORITY_CLASS
 from podhost.api.storage_kinds import STORAGE_KINDS
 from podhost.api.validation import core, discovery, nodes, pods, runtime_classes, services
@@ -35,6 +35,7 @@ POD = Kind(
         Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
         Subresource(name="log", kind="Pod", verbs=("get",)),
         Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
+        Subresource(name="proxy", kind="PodProxyOptions", verbs=PROXY_VERBS),
         Subresource(name="resize", kind="Pod", verbs=STATUS_VERBS),
         status_subresource("Pod"),
     ),
@@ -74,7 +75,10 @@ SERVICE = Kind(
     schema=_CORE + "Service",
     short_names=("svc",),
     categories=("all",),
-    subresources=(status_subresource("Service"),),
+    subresources=(
+        Subresource(name="proxy", kind="ServiceProxyOptions", verbs=PROXY_VERBS),
+        status_subresource("Service"),
+    ),
     check_name=names.check_dns1035_label,
     default=defaulting.default_service,
     prepare_create=strategies.prepare_service_create,

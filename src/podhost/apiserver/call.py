@@ -13,7 +13,7 @@ from podhost.apiserver.routing import Route
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
-_STREAMS = frozenset({"log", "exec", "attach", "portforward"})
+_STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,6 @@ class Call:
 
 
 def is_long_running(call: Call) -> bool:
-    """Watch, log, exec, attach, port-forward: requests that end when somebody wants them to."""
+    """Watch, log, exec, attach, port-forward, proxy: requests that end when somebody wants them to."""
     verb = call.route.verb
     return call.route.subresource in _STREAMS or verb == "watch" or (verb == "list" and call.flag("watch"))

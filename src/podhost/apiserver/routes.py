@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podhost.api.kind import Kind
-from podhost.api.kinds import SERVICE_ACCOUNT
+from podhost.api.kinds import POD, SERVICE, SERVICE_ACCOUNT
 from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
@@ -14,12 +14,24 @@ from podhost.apiserver.issuer_handlers import IssuerHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
+from podhost.apiserver.proxy_handlers import ProxyHandlers
 from podhost.apiserver.resource_handlers import ResourceHandlers
 from podhost.apiserver.review_handlers import ReviewHandlers
 from podhost.apiserver.routing import Access, Handler, Route
 from podhost.apiserver.usage_handlers import UsageHandlers
 
+PROXY = "proxy"
 OWN = "/apis/podhost.dev/v1alpha1"
+
+_PROXY_VERBS = (
+    ("GET", "get"),
+    ("HEAD", "get"),
+    ("OPTIONS", "get"),
+    ("POST", "create"),
+    ("PUT", "update"),
+    ("PATCH", "patch"),
+    ("DELETE", "delete"),
+)
 
 
 def build_meta_routes(meta: MetaHandlers) -> list[Route]:
@@ -71,9 +83,16 @@ def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, po
     for kind in kinds:
         yield from _kind_routes(kind, resources)
         for sub in kind.subresources:
-            if sub.name == "token":
-                continue
-            yield from _subresource_routes(kind, sub.name, resources, pods)
+            if sub.name not in ("token", PROXY):
+                yield from _subresource_routes(kind, sub.name, resources, pods)
+
+
+def build_proxy_routes(proxy: ProxyHandlers) -> Iterator[Route]:
+    """HTTP through the API server to pods, of every method and on every path."""
+    for kind, handler in ((POD, proxy.pod), (SERVICE, proxy.service)):
+        pattern = _paths(kind)[2] + "/proxy/*"
+        for method, verb in _PROXY_VERBS:
+            yield Route(method=method, pattern=pattern, verb=verb, handler=handler, kind=kind, subresource=PROXY)
 
 
 def build_review_routes(reviews: ReviewHandlers) -> Iterator[Route]:

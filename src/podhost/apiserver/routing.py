@@ -1,4 +1,7 @@
-"""Finds the route of a request.  Routes are data; patterns look like ``/api/v1/pods/{name}``."""
+"""Finds the route of a request.  Routes are data; patterns look like ``/api/v1/pods/{name}``.
+
+``/*`` at the end of one means it and everything below.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +51,12 @@ class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
     placeholder: _Node | None = None
     routes: dict[str, tuple[Route, tuple[str, ...]]] = field(default_factory=dict)
+    takes_rest: bool = False
+    """Whether its routes also serve everything below."""
 
 
 class Router:
-    """A tree of path segments.  Literal segments win over placeholders."""
+    """A tree of path segments.  Literal segments win over placeholders, longer patterns over ``/*`` at the end."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
@@ -80,7 +85,9 @@ class Router:
         for part in route.pattern.split("/"):
             if not part:
                 continue
-            if part.startswith("{"):
+            if part == "*":
+                node.takes_rest = True
+            elif part.startswith("{"):
                 names.append(part[1:-1])
                 node.placeholder = node = node.placeholder or _Node()
             else:
@@ -102,3 +109,5 @@ def _walk(
         yield from _walk(literal, segments, at + 1, values)
     if node.placeholder is not None:
         yield from _walk(node.placeholder, segments, at + 1, (*values, segments[at]))
+    if node.takes_rest:
+        yield node, values

@@ -33,6 +33,7 @@ from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.metrics import Metrics, compute_verb
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
+from podhost.apiserver.proxy_handlers import ProxyHandlers
 from podhost.apiserver.registry import Registry
 from podhost.apiserver.resource_handlers import ResourceHandlers
 from podhost.apiserver.review_handlers import ReviewHandlers
@@ -109,6 +110,7 @@ class ApiServer:
         reviews = ReviewHandlers(store, self._authenticator, self._authorizer, tokens)
         resources = ResourceHandlers(self.registry, store, clock, settings, self._authorizer)
         pods = PodHandlers(self.registry, node, clock)
+        self._proxy = ProxyHandlers(self.registry)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))
         kinds = (*KINDS, *REVIEW_KINDS, *observed)
         self._router = Router(
@@ -120,6 +122,7 @@ class ApiServer:
                 routes.build_resource_routes(KINDS, resources, pods),
                 routes.build_review_routes(reviews),
                 () if tokens is None else routes.build_issuer_routes(IssuerHandlers(tokens, settings)),
+                routes.build_proxy_routes(self._proxy),
                 () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
                 () if usage is None else routes.build_usage_routes(UsageHandlers(usage, store, clock)),
             )
@@ -129,6 +132,7 @@ class ApiServer:
         """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
         app = web.Application(client_max_size=self._settings.max_body_bytes)
         app.on_shutdown.append(self._end_streams)
+        app.on_cleanup.append(self._close_proxy)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
 
@@ -171,6 +175,9 @@ class ApiServer:
             return self._router.resolve(request.method, request.rel_url.raw_path)
         except ApiError as error:
             raise (errors.unauthorized() if user == ANONYMOUS else error) from None
+
+    async def _close_proxy(self, _: web.Application) -> None:
+        await self._proxy.close()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""

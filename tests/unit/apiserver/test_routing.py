@@ -27,6 +27,7 @@ ROUTER = Router(
         route("GET", "/api/v1/namespaces/{namespace}/pods/{name}"),
         route("GET", "/images/{ref}"),
         route("POST", "/images/pull"),
+        route("GET", "/api/v1/namespaces/{namespace}/pods/{name}/proxy/*"),
     ]
 )
 
@@ -43,6 +44,15 @@ ROUTER = Router(
             "/api/v1/namespaces/x/pods/y",
             "/api/v1/namespaces/{namespace}/pods/{name}",
             {"namespace": "x", "name": "y"},
+        ),
+        *(
+            (
+                "GET",
+                "/api/v1/namespaces/x/pods/https%3Ay:1/proxy" + rest,
+                "/api/v1/namespaces/{namespace}/pods/{name}/proxy/*",
+                {"namespace": "x", "name": "https:y:1"},
+            )
+            for rest in ("", "/", "/a/b%2Fc", "/api/v1")
         ),
         ("POST", "/images/pull", "/images/pull", {}),
         ("GET", "/images/pull", "/images/{ref}", {"ref": "pull"}),
