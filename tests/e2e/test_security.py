@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.daemon import Daemon
 from harness.pods import build_pod, wait_for_event
 
@@ -32,3 +34,54 @@ def test_a_sysctl_that_is_not_safe_rejects_the_pod(daemon: Daemon, namespace: st
     assert wait_for_event(daemon, namespace, "unsafe", "SysctlForbidden", text)
     status = daemon.pod("unsafe", namespace)["status"]
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "SysctlForbidden", text)
+
+
+MAPPED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {key: value}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mapped}
+spec:
+  hostUsers: false
+  shareProcessNamespace: true
+  terminationGracePeriodSeconds: 0
+  securityContext: {sysctls: [{name: kernel.shm_rmid_forced, value: "1"}]}
+  containers:
+  - name: c
+    image: debian
+    command: [sh, -c, "touch /root/made /work/made && exec sleep infinity"]
+    securityContext: {procMount: Unmasked}
+    volumeMounts: [{name: work, mountPath: /work}, {name: settings, mountPath: /settings}]
+  volumes:
+  - {name: work, emptyDir: {}}
+  - {name: settings, configMap: {name: settings, defaultMode: 0400}}
+"""
+
+
+def test_root_of_a_pod_with_a_user_namespace_is_nobody_on_the_host(daemon: Daemon, namespace: str) -> None:
+    done = daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=MAPPED)
+    assert "Warning" not in done.stderr
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/mapped", "--timeout=60s")
+
+    def run(script: str) -> list[str]:
+        return daemon.kubectl("exec", "-n", namespace, "mapped", "--", "sh", "-c", script).stdout.split()
+
+    assert run("id -u; cat /settings/key; echo; stat -c %u /root/made /work/made /bin/ls /dev/shm /proc/1") == [
+        "0", "value", "0", "0", "0", "0", "0",
+    ]  # fmt: skip
+    assert run("cat /proc/sys/kernel/shm_rmid_forced; hostname") == ["1", "mapped"]
+    assert run("grep -c ' /proc/keys ' /proc/self/mounts || true") == ["0"]
+    inside, outside, count = run("cat /proc/self/uid_map")
+    assert (inside, count) == ("0", "65536")
+    assert int(outside) >= 65536
+    identity = daemon.pod("mapped", namespace)["status"]["containerStatuses"][0]["containerID"]
+    pid = daemon.container_pids()[identity.removeprefix("podhost://")]
+    (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("Uid:")]
+    assert line.split()[1] == outside
+    (made,) = daemon.data_root.glob("*/pods/*/volumes/kubernetes.io~empty-dir/work/made")
+    assert made.stat().st_uid == 0, "volumes keep the pod's own ids"
+    daemon.kubectl("delete", "pod", "mapped", "-n", namespace, "--timeout=30s")

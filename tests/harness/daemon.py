@@ -74,6 +74,8 @@ class Daemon:
     def start(self, *, failpoints: str = "") -> None:
         """Start the daemon and wait until it says that it is ready."""
         self.root.mkdir(parents=True, exist_ok=True)
+        # Root of a pod with a user namespace walks as nobody from here to its mounts.
+        self.root.chmod(0o711)
         read_fd, write_fd = os.pipe()
         command = [sys.executable, "-m", "podhost.daemon", "--instance", self.instance]
         command += ["--data-root", str(self.data_root), "--run-root", str(self.run_root)]

@@ -53,7 +53,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "preemptionPolicy": _harmless("nothing is preempted"),
         "schedulingGroup": _never("pods are started one by one, not as a group"),
         "evictionResponders": _harmless("nobody requests evictions"),
-        "hostUsers": _later("the pod runs in the host's user namespace"),
         "os": _harmless("everything here is Linux"),
         "resourceClaims": _later("no device is allocated"),
     },
@@ -87,7 +86,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     | {"volumeDevices": _later("the device is not there")},
     "SecurityContext": {
         "appArmorProfile": _later("the container runs without the profile"),
-        "procMount": _later("/proc is mounted with the default masks"),
         "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
         "windowsOptions": _never("containers here run Linux"),
     },
@@ -153,9 +151,10 @@ HONOURED: Mapping[str, frozenset[str]] = {
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy "
         "enableServiceLinks ephemeralContainers hostAliases hostIPC hostname hostnameOverride hostNetwork "
-        "hostPID imagePullSecrets initContainers nodeSelector overhead readinessGates resources restartPolicy "
-        "runtimeClassName schedulerName schedulingGates securityContext serviceAccount serviceAccountName "
-        "setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        "hostPID hostUsers imagePullSecrets initContainers nodeSelector overhead readinessGates resources "
+        "restartPolicy runtimeClassName schedulerName schedulingGates securityContext serviceAccount "
+        "serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
+        "tolerations volumes",
         "Affinity": "nodeAffinity",
         "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
         "NodeSelector": "nodeSelectorTerms",
@@ -203,8 +202,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "ConfigMapEnvSource": "name optional",
         "SecretEnvSource": "name optional",
         "VolumeMount": "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr",
-        "SecurityContext": "allowPrivilegeEscalation capabilities privileged readOnlyRootFilesystem runAsGroup "
-        "runAsNonRoot runAsUser seccompProfile",
+        "SecurityContext": "allowPrivilegeEscalation capabilities privileged procMount readOnlyRootFilesystem "
+        "runAsGroup runAsNonRoot runAsUser seccompProfile",
         "Capabilities": "add drop",
         "SeccompProfile": "localhostProfile type",
         "Volume": "configMap downwardAPI emptyDir ephemeral hostPath name persistentVolumeClaim projected secret",
@@ -236,8 +235,6 @@ _POD_SPEC = "io.k8s.api.core.v1.PodSpec"
 # What the API fills in by default says nothing about what the user wanted.
 _DEFAULTS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("PodSpec", "automountServiceAccountToken"): (False,),
-    ("PodSpec", "hostUsers"): (True,),
-    ("SecurityContext", "procMount"): ("Default",),
 }
 
 

@@ -93,6 +93,8 @@ class PodSandboxConfig:
     host_pid: bool = False
     host_ipc: bool = False
     share_process_namespace: bool = False
+    first_host_id: int = 0
+    """Where ids of the pod's own user namespace begin on the host; 0: it is in the host's."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     shm_size_bytes: int = 64 << 20
     resources: LinuxResources = LinuxResources()
@@ -122,6 +124,8 @@ class PodSandboxStatus:
     host_network: bool = False
     resources: LinuxResources = LinuxResources()
     """Of the pod's cgroup, as set last."""
+    first_host_id: int = 0
+    """Of its user namespace; 0: the host's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,8 @@ class SecurityConfig:
     capabilities_drop: tuple[str, ...] = ()
     read_only_rootfs: bool = False
     no_new_privileges: bool = False
+    unmasked_proc: bool = False
+    """``/proc`` without masks (``procMount: Unmasked``)."""
     seccomp_profile: str = "RuntimeDefault"
     """``RuntimeDefault``, ``Unconfined``, or the absolute path of a profile on the host."""
 

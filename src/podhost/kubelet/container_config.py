@@ -149,6 +149,7 @@ def build_security(pod: models.Pod, container: AnyContainer) -> SecurityConfig:
         capabilities_add=capabilities.add,
         capabilities_drop=capabilities.drop,
         read_only_rootfs=bool(own.read_only_root_filesystem),
+        unmasked_proc=own.proc_mount == "Unmasked",
         no_new_privileges=own.allow_privilege_escalation is False,
         seccomp_profile="Unconfined" if privileged else _seccomp(own.seccomp_profile or shared.seccomp_profile),
     )

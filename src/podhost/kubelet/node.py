@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -86,7 +87,10 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "features": {"supplementalGroupsPolicy": True},
         "nodeInfo": _build_node_info(context),
         "runtimeHandlers": [
-            {"name": name, "features": {"recursiveReadOnlyMounts": True, "userNamespaces": False}}
+            {
+                "name": name,
+                "features": {"recursiveReadOnlyMounts": True, "userNamespaces": can_map_ids(os.uname().release)},
+            }
             for name in settings.runtime_handlers
         ],
     }
@@ -110,6 +114,12 @@ def _build_conditions(context: NodeContext, previous: dict[str, Any]) -> list[di
         }
         for name, status, reason, message in _CONDITIONS
     ]
+
+
+def can_map_ids(release: str) -> bool:
+    """Has the kernel all that pods with ``hostUsers: false`` need: mounts of tmpfs with mapped ids (6.3)?"""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return found is not None and (int(found[1]), int(found[2])) >= (6, 3)
 
 
 def _build_node_info(context: NodeContext) -> dict[str, str]:

@@ -20,6 +20,7 @@ from podhost.kubelet.handlers import Handlers
 from podhost.kubelet.pod_actions import AnyContainer
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
+from podhost.kubelet.user_ids import choose_first_id
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
@@ -67,6 +68,19 @@ class NodeContext:
     """When this kubelet began: what runs longer was adopted."""
     allocated: dict[PodUID, models.Pod] = field(default_factory=dict)
     """The pods of this node, with the resources that they were given."""
+
+    user_namespaces: dict[PodUID, int] = field(default_factory=dict)
+    """First ids of pods that have a user namespace of their own."""
+
+    def claim_ids(self, pod: models.Pod) -> int:
+        """The first id of the pod's own user namespace on the host; 0 for a pod that is in the host's."""
+        uid = PodUID(pod.metadata.uid)
+        if pod.spec.host_users is not False:
+            return 0
+        if uid not in self.user_namespaces:
+            taken = {sandbox.first_host_id for sandbox in self.runtime.list_pod_sandboxes() if sandbox.uid != uid}
+            self.user_namespaces[uid] = choose_first_id(uid, taken | set(self.user_namespaces.values()))
+        return self.user_namespaces[uid]
 
     def read_object(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """A ConfigMap or Secret."""

@@ -67,6 +67,7 @@ class PodResizer:
     def forget(self, uid: PodUID) -> None:
         """The pod uses nothing any more."""
         self._context.allocated.pop(uid, None)
+        self._context.user_namespaces.pop(uid, None)
 
     def _on_change(self, document: Document, desired: models.Pod, wanted: Allocation) -> None:
         uid, host = PodUID(desired.metadata.uid), self._context.host

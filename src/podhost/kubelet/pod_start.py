@@ -110,6 +110,7 @@ class PodStarter:
                 attempt=attempt,
                 host_dns=self._context.host.dns,
                 runtime_handler=self._context.find_runtime_handler(pod.spec.runtime_class_name or ""),
+                first_host_id=self._context.claim_ids(pod),
             )
             await asyncio.to_thread(fs.ensure_directory, config.log_directory)
             sandbox = await self._context.runtime.run_pod_sandbox(config)

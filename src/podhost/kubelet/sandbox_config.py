@@ -21,9 +21,18 @@ _PROTOCOLS: dict[str, Literal["TCP", "UDP", "SCTP"]] = {"TCP": "TCP", "UDP": "UD
 
 
 def build_sandbox_config(
-    pod: models.Pod, settings: KubeletSettings, *, attempt: int, host_dns: DnsConfig, runtime_handler: str = ""
+    pod: models.Pod,
+    settings: KubeletSettings,
+    *,
+    attempt: int,
+    host_dns: DnsConfig,
+    runtime_handler: str = "",
+    first_host_id: int = 0,
 ) -> PodSandboxConfig:
-    """What the pod's containers share; ``runtime_handler`` is that of the pod's RuntimeClass."""
+    """What the pod's containers share.
+
+    ``runtime_handler`` is that of the pod's RuntimeClass, ``first_host_id`` of its user namespace, if it has one.
+    """
     spec = pod.spec
     security = spec.security_context
     hostname, fqdn = compute_hostname(pod, settings)
@@ -42,6 +51,7 @@ def build_sandbox_config(
         host_pid=bool(spec.host_pid),
         host_ipc=bool(spec.host_ipc),
         share_process_namespace=bool(spec.share_process_namespace),
+        first_host_id=first_host_id,
         sysctls={s.name: s.value for s in security.sysctls} if security else {},
         shm_size_bytes=compute_shm_size_bytes(pod),
         resources=build_pod_resources(pod),

@@ -74,7 +74,13 @@ def _attach_tree(tree_fd: int, target: Path, *, read_only: bool, recursive: bool
 
 
 def mount_tmpfs(
-    target: Path, *, size_bytes: int | None, mode: int = 0o777, gid: int | None = None, swap: bool = True
+    target: Path,
+    *,
+    size_bytes: int | None,
+    mode: int = 0o777,
+    uid: int | None = None,
+    gid: int | None = None,
+    swap: bool = True,
 ) -> None:
     """Mount a new tmpfs; without a size it may take half of the memory.
 
@@ -84,6 +90,8 @@ def mount_tmpfs(
     options = f"mode={mode:o}"
     if size_bytes is not None:
         options += f",size={size_bytes}"
+    if uid is not None:
+        options += f",uid={uid}"
     if gid is not None:
         options += f",gid={gid}"
     if not swap:

@@ -93,7 +93,7 @@ def write_sysctl(name: str, value: str) -> None:
 
 def unpin_namespaces(directory: Path) -> None:
     """Let the namespaces go that :func:`pin_namespaces` held in ``directory``.  Idempotent."""
-    for kind in _PINNABLE:
+    for kind in (*_PINNABLE, "user"):
         file = directory / kind
         while mount.is_mount_point(file):
             mount.unmount(file)

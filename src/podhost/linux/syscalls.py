@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -81,6 +82,7 @@ STATX_ATTR_MOUNT_ROOT = 0x2000
 IN_CLOEXEC = os.O_CLOEXEC
 IN_NONBLOCK = os.O_NONBLOCK
 
+_SYS_SETRESUID = 147 if platform.machine() == "aarch64" else 117
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
@@ -253,6 +255,11 @@ def fsmount(fd: int, attrs: int = 0) -> int:
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     return _check(_libc.prctl(option, arg2, arg3, arg4, arg5), "prctl")
+
+
+def set_thread_euid(uid: int) -> None:
+    """The effective user of the calling thread alone: the C library's call would change all threads."""
+    _check(_syscall(_SYS_SETRESUID, -1, uid, -1), "setresuid")
 
 
 def sethostname(name: str) -> None:

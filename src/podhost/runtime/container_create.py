@@ -34,6 +34,7 @@ from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
 from podhost.runtime.image_volumes import ensure_image_volumes
+from podhost.runtime.mapped_mounts import expose_mounts, map_mounts, mount_root
 from podhost.runtime.oci_spec import SpecInput, build_container_spec
 from podhost.runtime.records import ContainerRecord, SandboxRecord
 from podhost.runtime.registry import ContainerEntry
@@ -129,14 +130,17 @@ def _write_bundle_and_record(
     record: ContainerRecord,
     image: Image,
 ) -> ContainerRecord:
-    mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
+    user_namespace = build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id)).user_path
+    mount_root(bundle, rootfs, user_namespace, sandbox.config.first_host_id)
     seccomp = _choose_seccomp(ctx, ctx.runtime_of(record), record.config.security)
     if record.config.pid_target is not None:
         pin_pid_namespace(ctx, record.config.pid_target, bundle.pid_namespace)
     own = record.config.mounts
     # Beside the writable layer, and removed with it.
     volumes = ensure_image_volumes(bundle.rootfs, rootfs.upper_dir.parent / "volumes", image.config.volumes, own)
-    record_of_spec = replace(record, config=replace(record.config, mounts=(*own, *volumes)))
+    volumes = expose_mounts(bundle, volumes, user_namespace, sandbox.config.first_host_id)
+    mounts = (*map_mounts(bundle, own, user_namespace), *volumes)
+    record_of_spec = replace(record, config=replace(record.config, mounts=mounts))
     given = _collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp)
     spec = build_container_spec(given)
     bundle.config.write_bytes(msgspec.json.encode(spec))
@@ -253,5 +257,6 @@ def pin_pid_namespace(ctx: RuntimeContext, target_id: ContainerId, place: Path) 
 def remove_bundle(bundle: BundlePaths) -> None:
     """Unmount the root and delete the bundle.  Idempotent; blocking."""
     mount.unmount(bundle.pid_namespace)
+    mount.unmount_tree(bundle.mapped)
     mount.unmount(bundle.rootfs)
     remove_tree(bundle.root)

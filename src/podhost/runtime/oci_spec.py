@@ -13,6 +13,7 @@ from typing import Any
 
 from podhost.cri.images import ImageConfig
 from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount
+from podhost.linux.user_namespaces import ID_COUNT
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.users import ResolvedUser
 
@@ -39,6 +40,9 @@ READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysr
 class SandboxView:
     """What a container sees of its sandbox.  A namespace without a path is the host's, ``pid`` aside."""
 
+    user_path: Path | None = None
+    first_host_id: int = 0
+    """Of the user namespace at ``user_path``."""
     network_path: Path | None = None
     ipc_path: Path | None = None
     uts_path: Path | None = None
@@ -82,9 +86,10 @@ def build_container_spec(given: SpecInput) -> dict[str, Any]:
         "namespaces": build_namespaces(given.sandbox, cgroup_version=given.host.cgroup_version, privileged=privileged),
         "resources": build_resources(given.config.resources, given.host, privileged=privileged),
     }
+    linux |= build_id_mappings(given.sandbox)
     if privileged:
         linux["devices"] = list(given.host_devices)
-    else:
+    elif not given.config.security.unmasked_proc:
         linux["maskedPaths"] = MASKED_PATHS
         linux["readonlyPaths"] = READONLY_PATHS
     if given.seccomp is not None:
@@ -157,6 +162,8 @@ def compute_oom_score_adj(resources: LinuxResources, host: HostFacts) -> int | N
 def build_namespaces(view: SandboxView, *, cgroup_version: int, privileged: bool) -> list[dict[str, str]]:
     """``linux.namespaces``: the sandbox's by path, mount (and on v2 cgroup) of the container's own."""
     namespaces: list[dict[str, str]] = [{"type": "mount"}]
+    if view.user_path is not None:
+        namespaces.append({"type": "user", "path": str(view.user_path)})
     for kind, path in (("network", view.network_path), ("ipc", view.ipc_path), ("uts", view.uts_path)):
         if path is not None:
             namespaces.append({"type": kind, "path": str(path)})
@@ -167,6 +174,14 @@ def build_namespaces(view: SandboxView, *, cgroup_version: int, privileged: bool
     if cgroup_version == 2 and not privileged:
         namespaces.append({"type": "cgroup"})
     return namespaces
+
+
+def build_id_mappings(view: SandboxView) -> dict[str, Any]:
+    """``uidMappings`` and ``gidMappings`` of the user namespace, if the pod has one."""
+    if view.user_path is None:
+        return {}
+    mapping = [{"containerID": 0, "hostID": view.first_host_id, "size": ID_COUNT}]
+    return {"uidMappings": mapping, "gidMappings": mapping}
 
 
 def build_resources(resources: LinuxResources, host: HostFacts, *, privileged: bool) -> dict[str, Any]:
@@ -323,6 +338,7 @@ def build_holder_spec(
         "linux": {
             "cgroupsPath": cgroup_path,
             "namespaces": namespaces,
+            **build_id_mappings(view),
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READONLY_PATHS,

@@ -118,6 +118,7 @@ def compute_sandbox_status(record: SandboxRecord, netns: Path | None) -> PodSand
         ips=record.ips,
         netns_path=netns if ready else None,
         host_network=record.config.host_network,
+        first_host_id=record.config.first_host_id,
         resources=record.config.resources,
     )
 

@@ -22,6 +22,7 @@ from podhost.linux.cgroup import CgroupLimits
 from podhost.linux.fs import remove_tree, write_atomic
 from podhost.linux.namespaces import pin_namespaces, unpin_namespaces
 from podhost.linux.pidfd import ProcessId, boot_id
+from podhost.linux.user_namespaces import pin_user_namespace
 from podhost.runtime.cgroup_warmup import warm_up_migrations
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.oci_runtime import remove_empty_cgroup
@@ -131,6 +132,8 @@ def build_sandbox_view(config: PodSandboxConfig, paths: SandboxPaths) -> Sandbox
         return paths.namespaces / kind if kind in kinds else None
 
     return SandboxView(
+        user_path=paths.namespaces / "user" if config.first_host_id else None,
+        first_host_id=config.first_host_id,
         network_path=pinned("net"),
         ipc_path=pinned("ipc"),
         uts_path=pinned("uts"),
@@ -153,8 +156,21 @@ def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: San
     if mqueue is not None:
         mqueue.mkdir(mode=0o755)
         sandbox.shm.mkdir(mode=0o755)
-        mount.mount_tmpfs(sandbox.shm, size_bytes=config.shm_size_bytes, mode=0o1777)
-    if kinds:
+        owner = config.first_host_id
+        mount.mount_tmpfs(sandbox.shm, size_bytes=config.shm_size_bytes, mode=0o1777, uid=owner, gid=owner)
+    if config.first_host_id:
+        try:
+            pin_user_namespace(
+                sandbox.namespaces,
+                kinds,
+                config.first_host_id,
+                hostname=config.hostname,
+                sysctls=config.sysctls,
+                mqueue_target=mqueue,
+            )
+        except OSError as error:
+            raise PodhostError(f"cannot make the user namespace of the pod: {error}") from error
+    elif kinds:
         pin_namespaces(
             sandbox.namespaces,
             kinds,

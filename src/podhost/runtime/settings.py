@@ -211,6 +211,11 @@ class BundlePaths:
         return self.root / "rootfs"
 
     @property
+    def mapped(self) -> Path:
+        """Mounts that show a pod's user namespace owners of its own: layers while they are needed, and volumes."""
+        return self.root / "mapped"
+
+    @property
     def pid_file(self) -> Path:
         return self.root / "pid"
 

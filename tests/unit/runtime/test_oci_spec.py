@@ -188,3 +188,13 @@ def test_oom_score_is_left_out_where_the_kernel_would_refuse(
 ) -> None:
     host = replace(HOST, oom_score_adj=own, capabilities=frozenset({"CAP_SYS_RESOURCE"} if capable else ()))
     assert compute_oom_score_adj(LinuxResources(oom_score_adj=wanted), host) == result
+
+
+def test_a_user_namespace_is_joined_with_its_ids_and_proc_can_be_without_masks() -> None:
+    spec = build(replace(VIEW, user_path=Path("/ns/user"), first_host_id=131072))
+    mapping = [{"containerID": 0, "hostID": 131072, "size": 65536}]
+    assert {"type": "user", "path": "/ns/user"} in spec["linux"]["namespaces"]
+    assert (spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]) == (mapping, mapping)
+    assert "uidMappings" not in build()["linux"]
+    open_spec = build(security=SecurityConfig(unmasked_proc=True))
+    assert {"maskedPaths", "readonlyPaths"} & set(open_spec["linux"]) == set()
