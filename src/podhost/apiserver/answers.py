@@ -30,6 +30,7 @@ from podhost.errors import (
 from podhost.store import GoneError
 
 _log = logging.getLogger(__name__)
+_HUMAN_TOOLS = ("curl", "Wget", "Mozilla/5.0")
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_WARNINGS_CHARS = 4096
 """Of all warnings together, as in kube-apiserver: clients refuse answers with too many or too long headers."""
@@ -90,6 +91,8 @@ async def answer(
         body = await asyncio.to_thread(_to_yaml, document)
     else:
         body = msgspec.json.encode(document)
+        if _wants_indentation(call):
+            body = msgspec.json.format(body, indent=2)
     response = web.Response(status=code)
     response.headers["Content-Type"] = "application/yaml" if as_yaml else "application/json"
     response.headers["Cache-Control"] = "no-cache, private"
@@ -100,6 +103,14 @@ async def answer(
     response.body = body
     add_warnings(response, call.warnings)
     return response
+
+
+def _wants_indentation(call: Call) -> bool:
+    """``?pretty``, or a tool with which people look at an API."""
+    asked = call.optional_flag("pretty")
+    if asked is not None:
+        return asked
+    return call.request.headers.get("User-Agent", "").startswith(_HUMAN_TOOLS)
 
 
 def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -12,6 +14,7 @@ from podhost.api.kinds import KINDS
 from podhost.apiserver import answers, discovery, openapi
 from podhost.apiserver.call import Call
 from podhost.apiserver.settings import ApiServerSettings
+from podhost.apiserver.static_documents import StaticDocument, build_static_document
 
 _OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _OPENAPI_V2_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -24,6 +27,7 @@ class MetaHandlers:
     def __init__(self, settings: ApiServerSettings, kinds: tuple[Kind, ...] = KINDS) -> None:
         self._settings = settings
         self._kinds = kinds
+        self._documents: dict[str, StaticDocument] = {}
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         major, minor = settings.version.removeprefix("v").split(".")[:2]
         self._version = {
@@ -78,18 +82,34 @@ class MetaHandlers:
 
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
-            return web.Response(body=openapi.v2_protobuf(), headers={"Content-Type": _OPENAPI_V2_ANSWER})
-        return _json_bytes(openapi.v2_json())
+            document = await self._document("v2.pb", openapi.v2_protobuf, _OPENAPI_V2_ANSWER)
+        else:
+            document = await self._document("v2", openapi.v2_json)
+        return document.answer(call)
 
     async def openapi_v3(self, call: Call) -> web.StreamResponse:
-        return _json_bytes(openapi.paths_document())
+        parts = {path: await self._v3(path) for path in openapi.document_paths()}
+        hashes = {path: part.etag.strip('"') for path, part in parts.items()}
+        return (await self._document("v3", lambda: openapi.build_paths_document(hashes))).answer(call)
 
     async def openapi_v3_group(self, call: Call) -> web.StreamResponse:
         path = f"apis/{call.params['group']}/{call.params['version']}" if "group" in call.params else "api/v1"
-        document = openapi.group_document(path)
-        if document is None:
+        if path not in openapi.document_paths():
             raise errors.path_not_found()
-        return _json_bytes(document)
+        return (await self._v3(path)).answer(call)
+
+    async def _v3(self, path: str) -> StaticDocument:
+        return await self._document(f"v3/{path}", lambda: openapi.group_document(path) or b"")
+
+    async def _document(
+        self, name: str, build: Callable[[], bytes], content_type: str = "application/json"
+    ) -> StaticDocument:
+        """Built at the first request, in a thread: it takes a while."""
+        found = self._documents.get(name)
+        if found is None:
+            found = await asyncio.to_thread(lambda: build_static_document(build(), content_type))
+            self._documents[name] = found
+        return found
 
     def _aggregated(self, *, core: bool) -> web.Response:
         document = discovery.build_aggregated(self._kinds, core=core)
@@ -98,7 +118,3 @@ class MetaHandlers:
 
 def _wants_aggregated(accept: str) -> bool:
     return "as=APIGroupDiscoveryList" in accept and "v=v2;" in accept.replace(" ", "") + ";"
-
-
-def _json_bytes(body: bytes) -> web.Response:
-    return web.Response(body=body, headers={"Content-Type": "application/json"})

@@ -61,6 +61,14 @@ def negotiate(accept: str, include_object: str = "") -> Representation:
     raise errors.not_acceptable(ACCEPTED)
 
 
+def negotiate_stream(accept: str, include_object: str = "") -> Representation:
+    """As :func:`negotiate` for a watch, which comes in JSON only.  Raises ApiError (406)."""
+    wishes = [part for part in accept.split(",") if not part.strip().lower().startswith(_YAML)]
+    if accept and not wishes:
+        raise errors.not_acceptable(("application/json", "application/json;stream=watch"))
+    return negotiate(",".join(wishes), include_object)
+
+
 def parse_accept(accept: str) -> list[tuple[str, Mapping[str, str]]]:
     """Media types with their parameters, best first."""
     entries = []

@@ -5,8 +5,7 @@ Enough for clients to know types, patch keys, descriptions and which parameters 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -23,17 +22,17 @@ from podhost.apiserver.openapi_schemas import V2_PREFIX, V3_PREFIX, build_schema
 Obj = dict[str, Any]
 
 
-@cache
-def paths_document() -> bytes:
-    """``/openapi/v3``: where the documents are.  The hash lets clients keep them."""
-    paths = {}
-    for path in _documents():
-        digest = hashlib.sha256(group_document(path) or b"").hexdigest()[:32].upper()
-        paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+def build_paths_document(hashes: Mapping[str, str]) -> bytes:
+    """``/openapi/v3``: where the documents are.  The hash of each lets clients keep it."""
+    paths = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in hashes.items()}
     return msgspec.json.encode({"paths": paths})
 
 
-@cache
+def document_paths() -> list[str]:
+    """``api/v1``, ``apis/discovery.k8s.io/v1`` and so on."""
+    return list(_documents())
+
+
 def group_document(path: str) -> bytes | None:
     """``/openapi/v3/<path>``, such as ``api/v1``; ``None`` for an unknown one."""
     kinds = _documents().get(path)
@@ -59,13 +58,11 @@ def v2_document() -> Obj:
     }
 
 
-@cache
 def v2_json() -> bytes:
     """As JSON."""
     return msgspec.json.encode(v2_document())
 
 
-@cache
 def v2_protobuf() -> bytes:
     """As ``openapi.v2.Document``: kubectl reads it, older ones before they send anything."""
     return encode_document(v2_document())

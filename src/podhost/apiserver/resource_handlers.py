@@ -18,7 +18,7 @@ from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.encoded_objects import EncodedObjects
 from podhost.apiserver.escalation import build_grant_check
 from podhost.apiserver.listing import ListRequest, Page, paginate, read_list_request, read_version
-from podhost.apiserver.negotiation import Representation, View, negotiate
+from podhost.apiserver.negotiation import Representation, View, negotiate, negotiate_stream
 from podhost.apiserver.patching import read_patch
 from podhost.apiserver.registry import Admit, Change, Registry, admit_all, writable_subresource
 from podhost.apiserver.selection import read_selection
@@ -122,7 +122,7 @@ class ResourceHandlers:
         return await self._answer(call, self._shape_list(call, Page(deleted, rv), shape), shape)
 
     async def _watch(self, call: Call) -> web.StreamResponse:
-        encoder = EventEncoder(call.kind, self._negotiate(call), self._clock)
+        encoder = EventEncoder(call.kind, negotiate_stream(call.accept, call.text("includeObject")), self._clock)
         request = read_watch_request(call, self._store.current_rv())
         stream = WatchStream(
             call,

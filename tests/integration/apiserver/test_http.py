@@ -536,3 +536,24 @@ async def test_metrics_count_requests_watches_and_objects(api: Any, http: aiohtt
     assert 'apiserver_resource_objects{resource="configmaps"} 1.0' in lines
     assert any(line.startswith("process_resident_memory_bytes") for line in lines)
     assert "kubelet_running_pods 0.0" in lines
+
+
+async def test_openapi_is_sent_once_to_a_client_that_keeps_it(http: aiohttp.ClientSession) -> None:
+    async with http.get("/openapi/v3") as response:
+        paths = (await response.json())["paths"]
+    url = paths["api/v1"]["serverRelativeURL"]
+    async with http.get(url) as response:
+        etag = response.headers["ETag"]
+        assert (response.headers["Content-Encoding"], (await response.json())["openapi"]) == ("gzip", "3.0.0")
+    assert etag.strip('"') in url
+    async with http.get(url, headers={"If-None-Match": etag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+
+
+async def test_people_see_indented_json_and_watches_are_json(http: aiohttp.ClientSession) -> None:
+    async with http.get("/api/v1/namespaces/default?pretty=true") as response:
+        assert (await response.text()).startswith('{\n  "apiVersion": "v1",\n')
+    async with http.get("/api/v1/namespaces/default", headers={"User-Agent": "curl/8"}) as response:
+        assert (await response.text()).startswith("{\n")
+    yaml_only = {"Accept": "application/yaml"}
+    await fails(http, 406, "GET", f"{CM}?watch=1", headers=yaml_only)
