@@ -141,7 +141,7 @@ class Fuzzer:
         if method == "PATCH" and self.chance.random() < 0.5:
             pairs.append(("fieldManager", "m"))
         if method == "GET" and self.chance.random() < 0.3:
-            pairs += [("watch", "1"), ("timeoutSeconds", "1")]
+            pairs = [("watch", "1"), ("timeoutSeconds", "1"), *pairs]  # of two, the first counts
         return "?" + "&".join(f"{name}={quote(value)}" for name, value in pairs)
 
     def operation(self) -> Any:
