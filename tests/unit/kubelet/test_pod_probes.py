@@ -237,3 +237,11 @@ async def test_readiness_gate_keeps_a_pod_with_ready_containers_from_being_ready
     text = 'corresponding condition of pod readiness gate "example.com/open" does not exist.'
     assert readiness(rig) == ("False", "ReadinessGatesNotReady", text)
     assert rig.container()["ready"] is True
+
+    def open_gate(pod: dict[str, Any]) -> dict[str, Any]:
+        pod["status"]["conditions"].append({"type": "example.com/open", "status": "True"})
+        return pod
+
+    rig.store.mutate(rig.key("web"), open_gate)
+    await asyncio.sleep(0.2)
+    assert readiness(rig)[0] == "True"
