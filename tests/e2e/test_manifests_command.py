@@ -84,4 +84,4 @@ def test_forbidden_change_of_a_running_pod_names_its_line_and_the_way_out(
     done = daemon.podhost("-n", namespace, "up", "-d", str(path), check=False)
     assert done.returncode == 1
     assert "pod.yaml:5:1: error: spec: Forbidden: pod updates may not change fields" in done.stderr
-    assert f"a running pod cannot be changed so: podhost down {path}, then up again" in done.stderr
+    assert f"a running pod cannot be changed so: podhost -n {namespace} down {path}, then up again" in done.stderr

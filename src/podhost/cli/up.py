@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import queue
+import shlex
 import signal
 import sys
 import time
@@ -65,16 +66,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         applied = _apply_all(client, manifests, namespace_of(args, client))
         pods = [item.object for item in applied if item.manifest.kind == "Pod"]
+        args.removal = removal(args.files, applied)
         return _wait_and_follow(client, pods, args) if pods and args.wait else 0
     except KeyboardInterrupt:
         if not args.rm:
             say("interrupted; what was created stays.", mark="■", colour="yellow")
             if applied:
-                say_hint(f"remove: podhost down {' '.join(args.files)}")
+                say_hint(f"remove: {removal(args.files, applied)}")
         return 130
     finally:
         if args.rm and applied:
             delete_and_wait(client, [(item.resource, item.namespace, item.name, item.label) for item in applied[::-1]])
+
+
+def removal(files: Sequence[str], applied: Sequence[Applied]) -> str:
+    """The command that undoes this one; what came from stdin is gone, so its objects are named."""
+    words = [item.label for item in applied] if "-" in files else list(files)
+    return f"podhost down {shlex.join(words)}"
 
 
 def _warn(text: str) -> None:
@@ -104,8 +112,7 @@ def wait_for_pods(client: ApiClient, objects: Sequence[dict[str, Any]], options:
 
 
 def _wait_and_follow(client: ApiClient, objects: Sequence[dict[str, Any]], args: argparse.Namespace) -> int:
-    removal = "" if args.rm else f"podhost down {' '.join(args.files)}"
-    options = WaitOptions(timeout_s=args.timeout, detach=args.detach, removal=removal)
+    options = WaitOptions(timeout_s=args.timeout, detach=args.detach, removal="" if args.rm else args.removal)
     if args.detach:
         return wait_for_pods(client, objects, options)
     pods, display = _track(client, objects)
@@ -207,4 +214,4 @@ class _Following:
         say("")
         say(f"{names} {'goes' if len(pods) == 1 else 'go'} on running.", mark="■", colour="yellow")
         say_hint(f"see the logs: podhost logs -f {pods[0].name}")
-        say_hint(f"remove: podhost down {' '.join(self._args.files)}")
+        say_hint(f"remove: {self._args.removal}")
