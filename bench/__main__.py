@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-NAMES = ("pod_start", "footprint", "requests", "channels", "api", "probes")
+NAMES = ("pod_start", "footprint", "churn", "requests", "channels", "api", "probes")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,14 @@ def both_running(event: dict[str, Any]) -> bool:
     return len(statuses) == 2 and all("running" in status["state"] for status in statuses)
 
 
-def start_one(daemon: Daemon, name: str) -> float:
+def start_one(daemon: Daemon, name: str, pod: dict[str, Any] | None = None) -> float:
     """Seconds from sending the create to the watch event that shows both containers Running."""
     watch = connect(daemon)
     path = "/api/v1/namespaces/default/pods"
     watch.request("GET", f"{path}?watch=true&fieldSelector=metadata.name={name}")
     events = watch.getresponse()
     create = connect(daemon)
-    body = json.dumps(manifest(name))
+    body = json.dumps(pod or manifest(name))
     begin = time.perf_counter()
     create.request("POST", path, body, {"Content-Type": "application/json"})
     answer = create.getresponse()
@@ -134,33 +135,47 @@ def floor_sample(work: Path) -> tuple[list[float], float]:
     return document["walls"], document["cpu"]
 
 
-def podman_sample(work: Path) -> tuple[list[float], float] | None:
-    if shutil.which("podman") is None:
-        return None
-    pull = ["podman", "pull", "-q", list_sources()["debian"]]
-    image = subprocess.run(pull, capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(["podman", "tag", image, "docker.io/library/debian:latest"], check=True)
-    file = work / "pod.yaml"
-    configuration = work / "containers.conf"
-    configuration.write_text(PODMAN_CONFIGURATION)
-    environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
-    shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
+@dataclass(frozen=True)
+class PodmanPeer:
+    """podman with the same image and manifests, made to work beside podhost."""
 
-    def one(index: int) -> float:
+    file: Path
+    environment: dict[str, str]
+
+    @classmethod
+    def prepare(cls, work: Path) -> PodmanPeer | None:
+        """``None`` where podman is not installed."""
+        if shutil.which("podman") is None:
+            return None
+        pull = ["podman", "pull", "-q", list_sources()["debian"]]
+        image = subprocess.run(pull, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(["podman", "tag", image, "docker.io/library/debian:latest"], check=True)
+        configuration = work / "containers.conf"
+        configuration.write_text(PODMAN_CONFIGURATION)
+        return cls(work / "pod.yaml", {**os.environ, "CONTAINERS_CONF": str(configuration)})
+
+    def _run(self, *words: str, check: bool) -> None:
+        shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
+        subprocess.run([*shell, "podman", *words], check=check, capture_output=True, env=self.environment)
+
+    def play(self, index: int) -> float:
+        """Seconds of ``podman kube play``."""
+        file = self.file.with_suffix(f".{index}.yaml")
         file.write_text(json.dumps(manifest(f"peer-{os.getpid()}-{index}")))
         begin = time.perf_counter()
-        subprocess.run([*shell, "podman", "kube", "play", str(file)], check=True, capture_output=True, env=environment)
+        self._run("kube", "play", str(file), check=True)
         return time.perf_counter() - begin
 
-    def settle(index: int) -> None:
-        subprocess.run(
-            [*shell, "podman", "pod", "rm", "-f", "-t", "0", f"peer-{os.getpid()}-{index}"],
-            capture_output=True,
-            check=False,
-        )
+    def remove(self, index: int) -> None:
+        self._run("pod", "rm", "-f", "-t", "0", f"peer-{os.getpid()}-{index}", check=False)
 
+
+def podman_sample(work: Path) -> tuple[list[float], float] | None:
+    peer = PodmanPeer.prepare(work)
+    if peer is None:
+        return None
     try:
-        return sample(one, settle)
+        return sample(peer.play, peer.remove)
     except subprocess.CalledProcessError as error:
         print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
         return None

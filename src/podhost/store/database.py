@@ -41,6 +41,8 @@ SCHEMA_VERSION = len(_MIGRATIONS)
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0", "temp_store = MEMORY")
 _COMPACT_EVERY = 32
 _CHECKPOINT_EVERY = 1000
+_LOG_LIMIT_PAGES = 8192
+"""A write-ahead log longer than this (32 MiB) is begun anew."""
 _WRITE = failpoint.register("store.write")
 
 
@@ -240,7 +242,11 @@ class Database:
                 return
             connection = sqlite3.connect(self.path, isolation_level=None)
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                if pages > _LOG_LIMIT_PAGES:
+                    # A passive one never catches up with a writer that goes on, and the log would grow for ever.
+                    # After it there is little left to copy, so the writer waits for a moment only.
+                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
             except sqlite3.Error:
                 pass  # a full disk, or the file is gone: the write-ahead log still holds everything
             finally:

@@ -39,7 +39,8 @@ class EventRecorder:
     """Writes events in the name of one component.
 
     The same event again raises ``count``; more than ten that differ in the message only, within ten minutes,
-    become one "(combined from similar events)", as client-go's EventCorrelator does it.
+    become one "(combined from similar events)", as client-go's EventCorrelator does it.  What it has to remember of
+    a pod is forgotten with the pod.
     """
 
     def __init__(self, store: Store, clock: Clock, component: str, host: str) -> None:
@@ -50,6 +51,19 @@ class EventRecorder:
         self._seen: OrderedDict[tuple[str, ...], ObjectKey] = OrderedDict()
         self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
         self._last_suffix = 0
+        store.subscribe("pods", self._on_pod)
+
+    @property
+    def remembered(self) -> int:
+        """Events that would be counted up if they came again."""
+        return len(self._seen)
+
+    def _on_pod(self, change: WatchEvent) -> None:
+        if change.type != "DELETED":
+            return
+        uid = change.object["metadata"].get("uid", "")
+        _forget(self._seen, uid)
+        _forget(self._similar, uid)
 
     def event(
         self,
@@ -189,6 +203,7 @@ class EventExpiry:
 
 
 _REFERENCE_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+_UID_PLACE = _REFERENCE_FIELDS.index("uid")
 
 
 def _reference(involved: Obj, field_path: str) -> Obj:
@@ -219,6 +234,11 @@ def _remember(cache: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], va
     cache.move_to_end(key)
     if len(cache) > _CACHE_SIZE:
         cache.popitem(last=False)
+
+
+def _forget(cache: OrderedDict[tuple[str, ...], Any], uid: str) -> None:
+    for key in [key for key in cache if key[_UID_PLACE] == uid]:
+        del cache[key]
 
 
 def _key_of(event: Obj) -> ObjectKey:

@@ -144,3 +144,11 @@ async def test_events_of_an_earlier_run_expire_too(store: Store, recorder: Event
     await asyncio.sleep(101)
     assert events(store) == []
     expiry.stop()
+
+
+def test_nothing_is_remembered_of_a_pod_that_is_gone(store: Store, recorder: EventRecorder) -> None:
+    store.create(ObjectKey("pods", "ns", "web"), POD)
+    recorder.event(POD, "Normal", "Pulled", "image is here", field_path="spec.containers{c}")
+    recorder.event({**POD, "metadata": {**POD["metadata"], "uid": "another"}}, "Normal", "Pulled", "image is here")
+    store.delete(ObjectKey("pods", "ns", "web"))
+    assert recorder.remembered == 1

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from podhost.aiokit import failpoint
 from podhost.aiokit.clock import FakeClock
 from podhost.errors import ConflictError, ExhaustedError, ExistsError, InvalidError, NotFoundError, UnavailableError
-from podhost.store import GoneError, ObjectKey, Store, WatchEvent
+from podhost.store import GoneError, ObjectKey, Store, WatchEvent, database
 from podhost.store.database import SCHEMA_VERSION
 
 KEY = ObjectKey("pods", "ns", "a")
@@ -380,6 +380,21 @@ async def test_checkpoints_run_beside_the_writes(store: Store, path: Path) -> No
     assert checkpoint is not None
     await checkpoint
     assert path.stat().st_size > 0
+
+
+async def test_write_ahead_log_does_not_grow_for_ever_while_writes_go_on(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_CHECKPOINT_EVERY", 100)
+    monkeypatch.setattr(database, "_LOG_LIMIT_PAGES", 100)
+    store.create(KEY, pod())
+    sizes = []
+    for number in range(2000):
+        store.update(KEY, pod(number=number, text="x" * 4000))
+        if number % 100 == 50 and store._database._checkpoint is not None:
+            await store._database._checkpoint  # Always amid writes, never at their end.
+            sizes.append(path.with_name(f"{path.name}-wal").stat().st_size)
+    assert max(sizes[10:]) <= max(sizes[:10])
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
