@@ -47,6 +47,12 @@ POD = {
             {"name": "shell", "image": "debian", "command": ["sleep", "infinity"]},
             {"name": "cat", "image": "debian", "command": ["cat"], "stdin": True},
             {
+                "name": "talker",
+                "image": "debian",
+                # Pauses, as two pipes have no order in common.
+                "command": ["sh", "-c", "echo out 1; sleep 0.2; echo err 1 >&2; sleep 0.2; echo out 2; sleep infinity"],
+            },
+            {
                 "name": "web",
                 "image": "training/webapp",
                 "command": ["python3", "-m", "http.server", "7002", "--directory", "/"],
@@ -292,6 +298,31 @@ def test_proxy_leads_to_pods_and_services(kubectl: Kubectl) -> None:
         assert b'<a href="etc/">' in listing
     done = kubectl.run("get", "--raw", f"{base}/pods/streams:7003/proxy/")
     assert b"error trying to reach service: dial tcp" in done.stderr
+
+
+def test_logs_with_their_options(kubectl: Kubectl) -> None:
+    def logs(*words: str) -> bytes:
+        done = kubectl.run("logs", "streams", "-c", "talker", *words)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout
+
+    with kubectl.start("logs", "-f", "streams", "-c", "talker") as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)] == [b"out 1\n", b"err 1\n", b"out 2\n"]
+    assert logs() == b"out 1\nerr 1\nout 2\n"
+    assert logs("--tail=1") == b"out 2\n"
+    assert logs("--limit-bytes=8") == b"out 1\ner"
+    stamped = logs("--timestamps").splitlines()
+    assert [line.partition(b" ")[2] for line in stamped] == [b"out 1", b"err 1", b"out 2"]
+    last = stamped[-1].partition(b" ")[0].decode()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", last)
+    assert logs(f"--since-time={last}") in (b"out 2\n", b"err 1\nout 2\n", b"out 1\nerr 1\nout 2\n")  # whole seconds
+    assert logs("--since=1h", "--tail=2") == b"err 1\nout 2\n"
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/streams/log?container=talker"
+    assert kubectl.run("get", "--raw", f"{path}&stream=Stderr").stdout == b"err 1\n"
+    assert kubectl.run("get", "--raw", f"{path}&stream=Stdout&sinceSeconds=3600").stdout == b"out 1\nout 2\n"
+    done = kubectl.run("logs", "streams", "-c", "talker", "--previous")
+    assert b'previous terminated container "talker" in pod "streams" not found' in done.stderr
 
 
 # -- podhost's own commands -----------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from podhost.apiserver.authn import User
 from podhost.apiserver.routing import Route
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False", ""})
 _STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 
 
@@ -51,9 +50,8 @@ class Call:
         return self.request.query.get(parameter, default)
 
     def flag(self, parameter: str) -> bool:
-        """A boolean as Go's ParseBool reads it; anything else is true, as in Kubernetes' conversion."""
-        value = self.request.query.get(parameter, "")
-        return value not in _FALSE
+        """As Kubernetes: false when absent, ``false`` or ``0``; all else is true, even nothing (``?follow``)."""
+        return self.request.query.get(parameter, "0").lower() not in ("false", "0")
 
     def optional_flag(self, parameter: str) -> bool | None:
         """``None`` when the parameter is absent."""

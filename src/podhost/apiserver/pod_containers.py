@@ -28,11 +28,7 @@ def choose_container(pod: Obj, wanted: str) -> str:
         return main[0]
     message = f"a container name must be specified for pod {name}"
     if main:
-        message += f", choose one of: {_go_list(main)}"
-        if init:
-            message += f" or one of the init containers: {_go_list(init)}"
-        if ephemeral:
-            message += f" or one of the ephemeral containers: {_go_list(ephemeral)}"
+        message += f", choose one of: {_go_list((*init, *main, *ephemeral))}"
     raise errors.bad_request(message)
 
 

@@ -21,6 +21,8 @@ Obj = dict[str, Any]
 
 _NS_PER_S = 1_000_000_000
 _STREAMS = ("All", "Stderr", "Stdout")
+_NO_FIELD = Path("[]")
+"""How Kubernetes prints the path of several fields together."""
 _WRITE_TIMEOUT_S = 600.0
 
 
@@ -38,15 +40,15 @@ def read_log_options(call: Call, now_ns: int) -> LogOptions:
     if limit is not None and limit < 1:
         problems.append(Path("limitBytes").invalid(limit, "must be greater than 0"))
     if since_s is not None and since_time:
-        problems.append(Path().forbidden("at most one of `sinceTime` or `sinceSeconds` may be specified"))
+        problems.append(_NO_FIELD.forbidden("at most one of `sinceTime` or `sinceSeconds` may be specified"))
     elif since_s is not None and since_s < 1:
         problems.append(Path("sinceSeconds").invalid(since_s, "must be greater than 0"))
     if stream not in _STREAMS:
         problems.append(Path("stream").not_supported(stream, _STREAMS))
-    elif tail is not None and stream != "All":
-        problems.append(Path().forbidden("`tailLines` and specific `stream` are mutually exclusive for now"))
+    if tail is not None and stream != "All":
+        problems.append(_NO_FIELD.forbidden("`tailLines` and specific `stream` are mutually exclusive for now"))
     if problems:
-        raise errors.invalid("PodLogOptions", "", "", problems)
+        raise errors.invalid("PodLogOptions", "", call.name, problems)
     return LogOptions(
         follow=call.flag("follow"),
         previous=call.flag("previous"),

@@ -40,23 +40,22 @@ OpenSession = Callable[[], Awaitable[ExecSession]]
 _log = logging.getLogger(__name__)
 
 
-def read_stream_options(call: Call, *, kind: str) -> StreamOptions:
-    """From the query: output is wanted unless refused; a terminal has no stderr of its own.
+def read_stream_options(call: Call) -> StreamOptions:
+    """From the query, where what is absent is not wanted; a terminal has no stderr of its own.
 
     Raises:
         ApiError: 400 when no stream at all is wanted.
     """
-    stdin, tty = call.flag("stdin"), call.flag("tty")
-    stdout = call.optional_flag("stdout") is not False
-    stderr = call.optional_flag("stderr") is not False and not tty
+    tty = call.flag("tty")
+    stdin, stdout, stderr = call.flag("stdin"), call.flag("stdout"), call.flag("stderr") and not tty
     if not (stdin or stdout or stderr):
-        raise errors.bad_request(f"{kind}: at least one of stdin, stdout, stderr must be specified")
+        raise errors.bad_request("you must specify at least 1 of stdin, stdout, stderr")
     return StreamOptions(stdin, stdout, stderr, tty)
 
 
 async def serve_exec(call: Call, pod: Obj, node: NodeApi) -> web.StreamResponse:
     """Run a command in a container."""
-    options = read_stream_options(call, kind="PodExecOptions")
+    options = read_stream_options(call)
     command = tuple(call.request.query.getall("command", []))
     if not command:
         raise errors.bad_request("you must specify at least one command for the container")
@@ -70,7 +69,7 @@ async def serve_exec(call: Call, pod: Obj, node: NodeApi) -> web.StreamResponse:
 
 async def serve_attach(call: Call, pod: Obj, node: NodeApi) -> web.StreamResponse:
     """Attach to a container's main process."""
-    options = read_stream_options(call, kind="PodAttachOptions")
+    options = read_stream_options(call)
     container = _choose_container(call, pod)
 
     def start() -> Awaitable[ExecSession]:

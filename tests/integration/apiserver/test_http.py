@@ -422,7 +422,7 @@ async def test_exec_without_an_upgrade_is_refused(api: Any, http: aiohttp.Client
 async def test_log_options_are_checked(api: Any, http: aiohttp.ClientSession) -> None:
     await make(http, PODS, pod())
     status = await fails(http, 422, "GET", f"{PODS}/one/log?tailLines=-1&limitBytes=0")
-    assert 'PodLogOptions "" is invalid' in status["message"]
+    assert 'PodLogOptions "one" is invalid' in status["message"]
     await fails(http, 400, "GET", f"{PODS}/one/log?tailLines=x")
     assert await (await http.get(f"{PODS}/one/log")).text() == ""
 

@@ -28,8 +28,8 @@ def test_several_need_a_choice() -> None:
     with pytest.raises(ApiError) as caught:
         choose_container(pod("1st", "2nd"), "")
     assert str(caught.value) == "a container name must be specified for pod mc1, choose one of: [1st 2nd]"
-    with pytest.raises(ApiError, match=r"\[1st 2nd\] or one of the init containers: \[i\]"):
-        choose_container(pod("1st", "2nd", initContainers=["i"]), "")
+    with pytest.raises(ApiError, match=r"choose one of: \[i 1st 2nd e\]"):
+        choose_container(pod("1st", "2nd", initContainers=["i"], ephemeralContainers=["e"]), "")
 
 
 def test_unknown_name() -> None:
