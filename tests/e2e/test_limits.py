@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -87,3 +88,25 @@ def test_old_parts_of_a_log_are_removed(image_store: Path) -> None:
         assert len(os.listdir(directory)) <= 4  # one more while it is being rotated
         numbers = [int(line.split()[1]) for line in daemon.kubectl("logs", "endless").stdout.splitlines()]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_pod_whose_containers_write_more_than_they_may_is_evicted(busy: Daemon) -> None:
+    script = "until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/big bs=1M count=3; exec sleep infinity"
+    container = {
+        "name": "c",
+        "image": "debian",
+        "command": ["bash", "-c", script],
+        "resources": {"limits": {"ephemeral-storage": "2Mi"}},
+    }
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "writes"}, "spec": spec}
+    busy.apply(json.dumps(manifest))
+    busy.wait("pod/writes", "condition=Ready")
+    busy.kubectl("exec", "writes", "--", "touch", "/go")
+    busy.wait("pod/writes", "jsonpath={.status.phase}=Failed")
+    status = busy.pod("writes")["status"]
+    text = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
+    assert (status["reason"], status["message"]) == ("Evicted", text)
+    node = json.loads(busy.kubectl("get", "node", "-o", "json").stdout)["items"][0]["status"]
+    assert int(node["allocatable"]["ephemeral-storage"]) > 0
+    busy.kubectl("delete", "pod", "writes", "--timeout=30s")

@@ -61,6 +61,8 @@ class FakeRuntime:
         self.scripts: defaultdict[str, list[Script]] = defaultdict(lambda: [Script()])
         self.calls: list[str] = []
         self.fail: dict[str, list[PodhostError]] = defaultdict(list)
+        self.layers: dict[str, int] = {}
+        """Bytes that a container has written, by name."""
         self.unlimited: set[str] = set()
         self.stats: Callable[[], list[ContainerStats]] = list
         self.sandbox_delay_s = 0.0
@@ -230,6 +232,9 @@ class FakeRuntime:
         self._call(f"update_pod_sandbox_resources {sandbox_id}")
         self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], resources=resources)
 
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
+        return {each.id: self.layers.get(each.name, 0) for each in self.list_containers(pod_uid)}
+
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset(self.unlimited)
 
@@ -363,6 +368,8 @@ class FakeVolumes:
     exceeded: dict[str, list[str]] = field(default_factory=dict)
     """Texts by the pod's name; what is looked at is counted in ``measured``."""
     measured: list[str] = field(default_factory=list)
+    disk_bytes: dict[str, int] = field(default_factory=dict)
+    """Of a pod's emptyDirs, by the pod's name."""
 
     async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
         self.mounted.add(PodUID(pod.metadata.uid))
@@ -387,6 +394,9 @@ class FakeVolumes:
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         self.refreshed.append((kind, namespace, name))
+
+    async def measure_disk(self, pod: models.Pod) -> int:
+        return self.disk_bytes.get(pod.metadata.name, 0)
 
     async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
         self.measured.append(pod.metadata.name)

@@ -351,6 +351,9 @@ class RuntimeService(Protocol):
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         """Change the limits of the pod's cgroup.  Raises PodhostError."""
 
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
+        """Bytes on disk of what the pod's containers have written into their root file systems."""
+
     def list_unlimited_resources(self) -> frozenset[str]:
         """Of ``cpu``, ``memory`` and ``pids``: those whose limits have no effect on this host."""
 

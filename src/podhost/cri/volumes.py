@@ -68,5 +68,8 @@ class PodVolumes(Protocol):
     async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
         """The kubelet's eviction text for each volume on disk that has outgrown its limit."""
 
+    async def measure_disk(self, pod: models.Pod) -> int:
+        """Bytes of the pod's emptyDirs on disk, which count as its ephemeral storage."""
+
     def list_pods(self) -> set[PodUID]:
         """Pods that have volumes on disk, for the start-up sweep."""

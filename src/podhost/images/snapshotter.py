@@ -86,6 +86,9 @@ class OverlaySnapshotter:
         failpoint.hit(FP_REMOVE_LEASE)
         self._store.workspace.metadata.remove_lease(self._instance, container_id)
 
+    async def usage_bytes(self, container_id: ContainerId) -> int:
+        return await asyncio.to_thread(fs.disk_usage_bytes, self._layers_dir / container_id / "fs")
+
     async def list_keys(self) -> set[ContainerId]:
         return await asyncio.to_thread(self._list_keys)
 

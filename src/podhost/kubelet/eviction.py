@@ -1,6 +1,7 @@
-"""Pods whose emptyDir volumes on disk outgrow their ``sizeLimit`` are evicted (the kubelet's eviction manager).
+"""Pods that use more local disk than they may are evicted (the kubelet's eviction manager): emptyDir volumes over
+their ``sizeLimit``, containers and pods over their ``ephemeral-storage``.
 
-There is nothing to be told of by the kernel, so the volumes are measured now and then: by a timer that exists
+There is nothing to be told of by the kernel, so they are measured now and then: by a timer that exists
 only while a pod with such a limit does.  Volumes in memory cannot outgrow theirs.
 """
 
@@ -14,8 +15,11 @@ from podhost.aiokit.tasks import Tasks
 from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.errors import PodhostError
+from podhost.kubelet import ephemeral_storage
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.pod_worker import PodWorker
+from podhost.kubelet.sandbox_config import compute_log_directory
+from podhost.linux import fs
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +27,9 @@ _log = logging.getLogger(__name__)
 def has_disk_limit(pod: models.Pod) -> bool:
     """Whether there is anything to measure."""
     sources = (volume.empty_dir for volume in pod.spec.volumes)
-    return any(source is not None and not source.medium and source.size_limit is not None for source in sources)
+    return ephemeral_storage.has_limit(pod) or any(
+        source is not None and not source.medium and source.size_limit is not None for source in sources
+    )
 
 
 class VolumeLimits:
@@ -47,6 +53,19 @@ class VolumeLimits:
             self._timer = None
         await self._tasks.cancel_all()
 
+    async def _find_exceeded_storage(self, worker: PodWorker) -> list[str]:
+        """Measure writable layers, logs and volumes of a pod."""
+        context, used = self._context, dict.fromkeys((c.name for c in worker.pod.spec.containers), 0)
+        layers = await context.runtime.list_writable_layers(worker.uid)
+        for status in context.runtime.list_containers(worker.uid):
+            used[status.name] = used.get(status.name, 0) + layers.get(status.id, 0)
+        logs = compute_log_directory(worker.pod, context.settings)
+        for name in used:
+            used[name] += await asyncio.to_thread(fs.disk_usage_bytes, logs / name)
+        volumes_bytes = await context.volumes.measure_disk(worker.pod)
+        found = ephemeral_storage.find_exceeded(worker.pod, used, volumes_bytes)
+        return [found] if found else []
+
     def _arm(self) -> None:
         delay_s = self._context.settings.housekeeping_interval_s
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
@@ -58,6 +77,8 @@ class VolumeLimits:
         for worker in [w for w in self._workers.values() if w.may_be_evicted and has_disk_limit(w.pod)]:
             try:
                 exceeded = await self._context.volumes.find_exceeded_limits(worker.pod)
+                if not exceeded and ephemeral_storage.has_limit(worker.pod):
+                    exceeded = await self._find_exceeded_storage(worker)
             except (PodhostError, OSError) as error:
                 _log.warning("cannot measure the volumes of pod %s: %s", worker.uid, error)
                 continue

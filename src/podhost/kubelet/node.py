@@ -75,13 +75,16 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "cpu": _format_cpu(host.cpu_millis),
         "memory": f"{host.memory_bytes // 1024}Ki",
         "pods": str(settings.max_pods),
+        "ephemeral-storage": f"{host.disk_bytes // 1024}Ki",
     }
+    # As the kubelet with its default threshold: a tenth of the disk stays free.
+    allocatable = capacity | {"ephemeral-storage": str(host.disk_bytes * 9 // 10)}
     addresses = [{"type": "InternalIP", "address": ip} for ip in settings.host_ips]
     addresses.append({"type": "Hostname", "address": settings.node_name})
     return {
         **previous,
         "addresses": addresses,
-        "allocatable": dict(capacity),
+        "allocatable": allocatable,
         "capacity": capacity,
         "conditions": _build_conditions(context, previous),
         "features": {"supplementalGroupsPolicy": True},

@@ -49,6 +49,8 @@ class HostFacts:
     cpu_millis: int
     memory_bytes: int
     dns: DnsConfig
+    disk_bytes: int = 0
+    """Of the file system that pods' writable layers, logs and volumes are on."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +114,16 @@ def read_host_facts(settings: KubeletSettings) -> HostFacts:
         dns=choose_host_dns(
             read_resolv_conf(settings.resolv_conf), lambda: read_resolv_conf(settings.upstream_resolv_conf)
         ),
+        disk_bytes=_read_disk_bytes(settings.state_dir),
     )
+
+
+def _read_disk_bytes(path: Path) -> int:
+    """Of the nearest directory that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_blocks * found.f_frsize
 
 
 def read_resolv_conf(path: Path) -> DnsConfig:

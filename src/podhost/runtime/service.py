@@ -158,6 +158,10 @@ class OciRuntimeService:
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         await update_pod_sandbox_resources(self._ctx, sandbox_id, resources)
 
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
+        ids = [entry.record.id for entry in self._ctx.registry.containers(pod_uid)]
+        return {each: await self._ctx.snapshotter.usage_bytes(each) for each in ids}
+
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset({"cpu", "memory", "pids"}) - self._ctx.host.controllers
 

@@ -20,8 +20,9 @@ from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
 from podhost.errors import describe_cause
+from podhost.linux import fs
 from podhost.volumes import empty_dir, pod_directory, sub_path
-from podhost.volumes.plan import VolumePlan
+from podhost.volumes.plan import EMPTY_DIR_PLUGIN, VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
 from podhost.volumes.projected import TokenIssuer
 from podhost.volumes.settings import VolumeSettings
@@ -113,6 +114,13 @@ class VolumeManager:
         if not any(volume.empty_dir and volume.empty_dir.size_limit for volume in pod.spec.volumes):
             return []
         return await asyncio.to_thread(empty_dir.find_exceeded_limits, pod, volumes_dir)
+
+    async def measure_disk(self, pod: models.Pod) -> int:
+        """See :class:`podhost.cri.volumes.PodVolumes`."""
+        volumes_dir = self._pods_dir / _uid_of(pod) / pod_directory.VOLUMES / EMPTY_DIR_PLUGIN
+        names = [volume.name for volume in pod.spec.volumes if volume.empty_dir and not volume.empty_dir.medium]
+        sizes = [await asyncio.to_thread(fs.disk_usage_bytes, volumes_dir / name) for name in names]
+        return sum(sizes)
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         """See :class:`podhost.cri.volumes.PodVolumes`.

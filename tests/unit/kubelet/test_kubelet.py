@@ -349,7 +349,11 @@ async def test_changed_image_restarts_the_container(rig: Rig) -> None:
 
 async def test_the_node_is_registered(rig: Rig) -> None:
     node = rig.store.get(ObjectKey("nodes", "", "n1"))
-    assert node["status"]["capacity"] == {"cpu": "2", "memory": "4194304Ki", "pods": "1000"}
+    capacity, allocatable = node["status"]["capacity"], node["status"]["allocatable"]
+    disk = int(capacity.pop("ephemeral-storage").removesuffix("Ki")) * 1024
+    assert capacity == {"cpu": "2", "memory": "4194304Ki", "pods": "1000"}
+    assert 0 < int(allocatable.pop("ephemeral-storage")) < disk
+    assert allocatable == capacity
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
 
 
