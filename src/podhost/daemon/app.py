@@ -33,7 +33,7 @@ from podhost.daemon.engine import (
 )
 from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
-from podhost.daemon.machine_stop import is_machine_stopping, stop_containers
+from podhost.daemon.machine_stop import MAX_GRACE_S, is_machine_stopping, stop_containers
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
@@ -88,6 +88,7 @@ async def _leave(engine: Engine) -> bool:
         return True
     if await is_machine_stopping():
         await engine.kubelet.stop()
+        await engine.kubelet.stop_containers(MAX_GRACE_S)
         await stop_containers(engine.runtime, pods)
     return False
 

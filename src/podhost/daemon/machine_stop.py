@@ -1,5 +1,6 @@
 """The machine shuts down: containers get their stop signal and their grace while there is still time.
 
+The kubelet does it for its pods, in their order and with their hooks; what is left after that is stopped here.
 A daemon that is stopped alone leaves its containers running.  When all of the machine ends, nobody else would
 stop them in order: systemd sends SIGTERM, which first processes of PID namespaces mostly ignore, and waits for
 them for 90 seconds.  The pods stay in the store and run again after the next boot.

@@ -121,6 +121,17 @@ class Kubelet:
         await self.log_watcher.close()
         self.context.handlers.close()
 
+    async def stop_containers(self, max_grace_s: float) -> None:
+        """The machine ends: all containers, each pod's in its order and with its hooks; pods stay in the store.
+
+        After :meth:`stop`.  A pod that cannot be stopped keeps no other from it.
+        """
+        stops = (pod.stop_containers(max_grace_s) for pod in self._pods.values())
+        for result in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.error("cannot stop the containers of a pod: %s", result)
+        self.context.handlers.close()
+
     def find_worker(self, uid: PodUID) -> PodWorker | None:
         """The worker of a pod, for those who ask for its present state."""
         return self._pods.get(uid)

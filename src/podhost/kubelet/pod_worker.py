@@ -182,6 +182,11 @@ class PodWorker:
         await self._probes.stop()
         await self._in_flight.cancel_all()
 
+    async def stop_containers(self, max_grace_s: float) -> None:
+        """The machine ends.  Only after :meth:`stop`."""
+        grace_s = min(compute_grace_s(self.pod), max_grace_s)
+        await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
+
     # -- the pass -------------------------------------------------------------------------------------------
 
     def observe(self) -> PodRuntimeStatus:

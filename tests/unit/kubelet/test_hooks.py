@@ -202,3 +202,16 @@ async def test_completed_pod_gives_its_sidecar_time_for_its_hook(rig: Rig) -> No
     await asyncio.sleep(2)
     assert stops(rig) == ["side 27"]
     assert rig.status()["phase"] == "Succeeded"
+
+
+async def test_at_the_end_of_the_machine_hooks_run_and_sidecars_come_last(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(ignores_term=True)]
+    sidecar = {**with_hooks("side", preStop="end-side"), "image": "nginx:1", "restartPolicy": "Always"}
+    rig.create(make_pod("web", with_hooks(preStop="end"), initContainers=[sidecar], terminationGracePeriodSeconds=600))
+    rig.handlers.hooks["end"] = HookScript(run_s=10)
+    await asyncio.sleep(1)
+    await rig.kubelet.stop()
+    await rig.kubelet.stop_containers(30)
+    assert stops(rig) == ["main 20", "side 2"]
+    assert {word for _, word in rig.handlers.runs} == {"end", "end-side"}
+    assert rig.status()["phase"] == "Running"  # and so it starts again after the boot
