@@ -124,7 +124,7 @@ class StatusLine:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._tty = self._stream.isatty()
+        self._tty = is_live(self._stream)
         self._last = ""
 
     def show(self, text: str, *, plain: str | None = None) -> None:
