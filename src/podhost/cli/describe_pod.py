@@ -14,6 +14,7 @@ from podhost.cli.describe_text import (
     yaml_lines,
 )
 from podhost.cli.hints import complete_hint
+from podhost.cli.recreate import TOKEN_VOLUME
 from podhost.cli.terminal import clean_text, paint
 from podhost.cli.verdict import Verdict
 
@@ -205,7 +206,11 @@ def _state(state: Document, entry: Document, now_s: float) -> str:
 def _quote(word: str) -> str:
     import shlex
 
-    return shlex.quote(clean_text(str(word)))
+    text = clean_text(str(word))
+    # Single quotes within single quotes are a riddle.
+    if "'" in text and not set('"$`\\!') & set(text):
+        return f'"{text}"'
+    return shlex.quote(text)
 
 
 def _port(port: Document) -> str:
@@ -272,6 +277,9 @@ def _volumes(spec: Document, *, colour: bool) -> Iterator[str]:
             yield title("Volumes", colour=colour)
         kind = next((key for key in volume if key != "name"), "emptyDir")
         users = ", ".join(dict.fromkeys(mounted.get(str(volume["name"]), ()))) or "nobody mounts it"
+        if kind == "projected" and str(volume["name"]).startswith(TOKEN_VOLUME):
+            yield f"  {volume['name']}: the token of the pod's ServiceAccount, {users}"
+            continue
         yield f"  {volume['name']}: {kind}, {users}"
         if volume.get(kind):
             yield from yaml_lines(volume[kind], indent=4)

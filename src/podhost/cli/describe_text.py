@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from podhost.cli.events import format_events
+from podhost.cli.events import format_own_events
 from podhost.cli.terminal import clean_text, format_age, paint
 
 Document = Mapping[str, Any]
@@ -69,7 +69,7 @@ def events_section(events: Sequence[Document], now_s: float, *, colour: bool) ->
     lines = ["", title("Events", colour=colour)]
     if not events:
         return [*lines, "  none in the last hour"]
-    header, *rows = format_events(events, now_s, wide=False).splitlines()
+    header, *rows = format_own_events(events, now_s).splitlines()
     shown = [
         paint(row, "yellow", enabled=colour and event.get("type") == "Warning")
         for row, event in zip(rows, events, strict=True)

@@ -106,6 +106,17 @@ def format_events(events: Sequence[Event], now_s: float, *, wide: bool = False, 
     return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
 
 
+def format_own_events(events: Sequence[Event], now_s: float) -> str:
+    """Of one object: a table without its name; the container, where one is meant."""
+    with_container = any(container_of(event) for event in events)
+    rows = []
+    for event in events:
+        middle = [container_of(event) or "<none>"] if with_container else []
+        row = [_age(event, now_s), event.get("type", ""), event.get("reason", ""), *middle]
+        rows.append([*row, clean_text(str(event.get("message", "")))])
+    return format_table(["LAST SEEN", "TYPE", "REASON", *(["CONTAINER"] if with_container else []), "MESSAGE"], rows)
+
+
 def container_of(event: Event) -> str:
     """``web`` of ``spec.containers{web}``; empty when the event is about the whole object."""
     path = str((event.get("involvedObject") or {}).get("fieldPath") or "")

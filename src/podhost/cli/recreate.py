@@ -11,7 +11,7 @@ _METADATA_KEPT = ("name", "namespace", "labels", "annotations", "finalizers")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 DEFAULTED_POLICIES = "podhost.dev/image-pull-policy-defaulted"
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-_TOKEN_VOLUME = "kube-api-access-"
+TOKEN_VOLUME = "kube-api-access-"
 
 
 def build_recreated_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _drop_token(spec: dict[str, Any]) -> None:
     names = {
         volume["name"]
         for volume in spec.get("volumes") or []
-        if str(volume.get("name", "")).startswith(_TOKEN_VOLUME) and "projected" in volume
+        if str(volume.get("name", "")).startswith(TOKEN_VOLUME) and "projected" in volume
     }
     if not names:
         return

@@ -98,6 +98,21 @@ def test_pod_is_told_in_full(text: str) -> None:
     assert text in "\n".join(describe_pod(make_pod(), [], STUCK, NOW_S))
 
 
+def test_events_of_a_pod_name_the_container_and_not_the_pod() -> None:
+    lines = describe_pod(make_pod(), [event("Started")], STUCK, NOW_S)
+    assert lines[-2].split() == ["LAST", "SEEN", "TYPE", "REASON", "CONTAINER", "MESSAGE"]
+    assert lines[-1].split() == ["60s", "Normal", "Started", "app", "hello"]
+
+
+def test_token_volume_is_one_line_and_quotes_are_readable() -> None:
+    pod = make_pod()
+    pod["spec"]["volumes"] = [{"name": "kube-api-access-x", "projected": {"sources": [{"downwardAPI": {}}]}}]
+    pod["spec"]["containers"][0]["command"] = ["sh", "-c", "echo 'a b'", 'say "$x"']
+    text = "\n".join(describe_pod(pod, [], STUCK, NOW_S))
+    assert "kube-api-access-x: the token of the pod's ServiceAccount, nobody mounts it\n\n" in text
+    assert """sh -c "echo 'a b'" 'say "$x"'""" in text
+
+
 def test_defaults_are_not_told() -> None:
     assert "dnsPolicy" not in "\n".join(describe_pod(make_pod(), [], STUCK, NOW_S))
 
