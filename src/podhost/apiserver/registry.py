@@ -165,8 +165,8 @@ class Registry:
         if self._store.find(_key(kind, namespace, name)) is None:
             if writer.subresource:
                 raise errors.not_found(kind.plural, name, kind.group)
-            identity.check_uid_of_missing(kind, config, name)
             applied = apply_config(None, config, writer, kind.schema, now, force=force)
+            identity.check_uid_of_missing(kind, config, name)
             return self.create(kind, namespace, decode(applied), admit=admit, dry_run=dry_run), True
 
         def change(current: Obj) -> Obj:
