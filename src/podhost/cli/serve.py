@@ -34,6 +34,7 @@ DAEMON_FLAGS = {
     "--node-ports": "ports for NodePort Services, FIRST-LAST (30000-32767)",
     "--bridge": "name of the bridge device",
     "--node-name": "name of the node (default: the host's)",
+    "--pod-max-pids": "processes and threads that a pod may have (no limit)",
     "--allowed-unsafe-sysctls": "sysctls that pods may set beside the safe ones: kernel.msg*,net.core.somaxconn",
     "--time-scale": "multiply back-offs and the delays and periods of probes, for test suites (1; try 0.1)",
 }

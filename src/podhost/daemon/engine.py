@@ -352,6 +352,7 @@ def _kubelet_settings(settings: DaemonSettings, plan: NetworkPlan, host_ips: tup
         log_max_size_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
         static_pod_dir=settings.static_pod_dir or settings.data_dir / "manifests",
+        pod_max_pids=settings.pod_max_pids,
         allowed_unsafe_sysctls=settings.allowed_unsafe_sysctls,
         runtime_handlers=tuple(sorted(_runtime_settings(settings).all_handlers())),
     )

@@ -56,6 +56,7 @@ class DaemonSettings:
     """``None``: ``manifests`` in the data directory."""
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
+    pod_max_pids: int = 0
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     time_scale: float = 1.0
     """Of back-offs and of the delays and periods of probes."""
@@ -205,6 +206,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="multiply restart and pull back-off and the delays and periods of probes, for test suites; 1",
     )  # fmt: skip
     parser.add_argument(
+        "--pod-max-pids", type=int, default=0, metavar="N", help="processes and threads that a pod may have; no limit"
+    )
+    parser.add_argument(
         "--allowed-unsafe-sysctls", type=_sysctls, default=(), metavar="NAME,…",
         help="sysctls that pods may set beside the safe ones, such as kernel.msg*,net.core.somaxconn",
     )  # fmt: skip
@@ -262,6 +266,7 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         static_pod_dir=args.static_pod_dir.absolute() if args.static_pod_dir else None,
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
+        pod_max_pids=max(0, args.pod_max_pids),
         allowed_unsafe_sysctls=args.allowed_unsafe_sysctls,
         token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
     )

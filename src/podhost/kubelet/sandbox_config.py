@@ -54,7 +54,7 @@ def build_sandbox_config(
         first_host_id=first_host_id,
         sysctls={s.name: s.value for s in security.sysctls} if security else {},
         shm_size_bytes=compute_shm_size_bytes(pod),
-        resources=build_pod_resources(pod),
+        resources=replace(build_pod_resources(pod), pids_limit=settings.pod_max_pids or None),
         runtime_handler=runtime_handler,
         labels=dict(pod.metadata.labels),
     )

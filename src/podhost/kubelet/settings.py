@@ -62,5 +62,7 @@ class KubeletSettings:
     """How often the sizes of logs and of limited volumes are looked at, while there are any."""
     log_max_size_bytes: int = 10 << 20
     log_max_files: int = 5
+    pod_max_pids: int = 0
+    """Processes and threads that a pod may have; 0: as many as there is room for."""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     """Names, or beginnings followed by ``*``."""

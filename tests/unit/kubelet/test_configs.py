@@ -178,3 +178,9 @@ def test_searches_come_with_the_resolvers(tmp_path: Path) -> None:
     (tmp_path / "upstream").write_text("nameserver 192.168.1.1\nsearch home.example\n")
     settings = replace(SETTINGS, resolv_conf=tmp_path / "stub", upstream_resolv_conf=tmp_path / "upstream")
     assert read_host_facts(settings).dns == DnsConfig(servers=("192.168.1.1",), searches=("home.example",))
+
+
+def test_the_pods_processes_are_limited_where_the_instance_says_so() -> None:
+    assert _sandbox().resources.pids_limit is None
+    config = build_sandbox_config(_pod(), replace(SETTINGS, pod_max_pids=500), attempt=0, host_dns=HOST_DNS)
+    assert config.resources.pids_limit == 500
