@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon, running_daemon, wait_until
 
 PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -65,6 +66,21 @@ def ask(daemon: Daemon, name: str, what: str) -> str:
     return daemon.kubectl("exec", name, "--", "python3", "-c", ASK, what).stdout.strip()
 
 
+@covers(
+    "ServiceAccountTokenProjection.audience", "ServiceAccountTokenProjection.expirationSeconds",
+    "ServiceAccountTokenProjection.path", "ServiceAccountTokenProjection.user",
+    "VolumeProjection.serviceAccountToken",
+)  # fmt: skip
+@covers(
+    "ServiceAccountTokenProjection.audience", "ServiceAccountTokenProjection.expirationSeconds",
+    "ServiceAccountTokenProjection.path", "ServiceAccountTokenProjection.user",
+    "VolumeProjection.serviceAccountToken",
+)  # fmt: skip
+@covers(
+    "PodSpec.serviceAccountName", "ServiceAccountTokenProjection.audience",
+    "ServiceAccountTokenProjection.expirationSeconds", "ServiceAccountTokenProjection.path",
+    "ServiceAccountTokenProjection.user", "VolumeProjection.serviceAccountToken",
+)  # fmt: skip
 def test_a_pod_is_known_to_the_api_and_its_files_follow(own_daemon: Daemon) -> None:
     daemon = own_daemon
     daemon.kubectl("create", "serviceaccount", "robot")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 from harness.pods import build_pod, container_status, find_events, wait_for_event, wait_for_waiting
 
@@ -303,6 +304,7 @@ def test_an_invalid_image_name_is_shown_while_its_neighbour_runs(daemon: Daemon,
     assert "InvalidImageName" in kubectl(daemon, namespace, "get", "pod", "p").stdout
 
 
+@covers("Container.imagePullPolicy")
 def test_an_absent_image_is_not_pulled_with_policy_never(daemon: Daemon, namespace: str) -> None:
     spec = json.loads(build_pod("p", "nowhere/absent"))
     spec["spec"]["containers"][0]["imagePullPolicy"] = "Never"

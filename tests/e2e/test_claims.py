@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon, running_daemon, wait_until
 
 CLAIMS = """
@@ -41,7 +42,11 @@ def apply_pod(daemon: Daemon, name: str, script: str) -> None:
     volumes: list[dict[str, Any]] = [
         {"name": each, "persistentVolumeClaim": {"claimName": each}} for each in ("soon", "late")
     ]
-    template = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
+    meta = {"labels": {"tier": "db"}, "annotations": {"note": "of the template"}}
+    template = {
+        "metadata": meta,
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }
     volumes.append({"name": "own", "ephemeral": {"volumeClaimTemplate": template}})
     mounts = [{"name": each, "mountPath": f"/{each}"} for each in ("soon", "late", "own")]
     container = {"name": "c", "image": "debian", "command": ["sh", "-c", script], "volumeMounts": mounts}
@@ -60,6 +65,27 @@ def phases(daemon: Daemon, kind: str) -> dict[str, str]:
     return {item["metadata"]["name"]: item["status"]["phase"] for item in items}
 
 
+@covers(
+    "EphemeralVolumeSource.volumeClaimTemplate", "ObjectMeta.annotations", "ObjectMeta.labels",
+    "PersistentVolumeClaimSpec.accessModes", "PersistentVolumeClaimSpec.resources",
+    "PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimTemplate.metadata",
+    "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
+    "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
+)  # fmt: skip
+@covers(
+    "EphemeralVolumeSource.volumeClaimTemplate", "ObjectMeta.annotations", "ObjectMeta.labels",
+    "PersistentVolumeClaimSpec.accessModes", "PersistentVolumeClaimSpec.resources",
+    "PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimTemplate.metadata",
+    "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
+    "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
+)  # fmt: skip
+@covers(
+    "EphemeralVolumeSource.volumeClaimTemplate", "ObjectMeta.annotations", "ObjectMeta.labels",
+    "PersistentVolumeClaimSpec.accessModes", "PersistentVolumeClaimSpec.resources",
+    "PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimTemplate.metadata",
+    "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
+    "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
+)  # fmt: skip
 def test_claims_outlive_their_pods_and_the_daemon(daemon: Daemon) -> None:
     daemon.apply(CLAIMS)
     daemon.kubectl("wait", "pvc/soon", "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")
@@ -67,6 +93,8 @@ def test_claims_outlive_their_pods_and_the_daemon(daemon: Daemon) -> None:
     apply_pod(daemon, "first", "echo kept > /soon/f && echo kept > /late/f && touch /own/f && sleep infinity")
     daemon.wait("pod/first", "condition=Ready")
     assert set(phases(daemon, "pvc").values()) == {"Bound"}
+    own = json.loads(daemon.kubectl("get", "pvc", "first-own", "-o", "json").stdout)["metadata"]
+    assert (own["labels"], own["annotations"]["note"]) == ({"tier": "db"}, "of the template")
     listing = daemon.kubectl("get", "pvc,pv,sc").stdout
     assert "standard (default)   podhost.dev/local" in listing
     assert " RWO " in listing

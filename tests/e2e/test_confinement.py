@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon
 from harness.pods import wait_for_waiting
 
@@ -56,6 +57,24 @@ def _run(daemon: Daemon, namespace: str, pod: str, container: str, script: str) 
     return done.stdout + done.stderr
 
 
+@covers(
+    "Capabilities.add", "Capabilities.drop", "Container.securityContext", "PodSecurityContext.seccompProfile",
+    "SeccompProfile.localhostProfile", "SeccompProfile.type", "SecurityContext.allowPrivilegeEscalation",
+    "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
+    "SecurityContext.seccompProfile",
+)  # fmt: skip
+@covers(
+    "Capabilities.add", "Capabilities.drop", "Container.securityContext", "PodSecurityContext.seccompProfile",
+    "SeccompProfile.localhostProfile", "SeccompProfile.type", "SecurityContext.allowPrivilegeEscalation",
+    "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
+    "SecurityContext.seccompProfile",
+)  # fmt: skip
+@covers(
+    "Capabilities.add", "Capabilities.drop", "Container.securityContext", "PodSecurityContext.seccompProfile",
+    "SeccompProfile.localhostProfile", "SeccompProfile.type", "SecurityContext.allowPrivilegeEscalation",
+    "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
+    "SecurityContext.seccompProfile",
+)  # fmt: skip
 def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str, seccomp_profile: str) -> None:
     _apply(
         daemon, namespace, "p",
@@ -83,6 +102,18 @@ def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str
     assert "Operation not supported" in _run(daemon, namespace, "p", "own", "mkdir /directory")
 
 
+@covers(
+    "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
+    "SecurityContext.runAsUser",
+)  # fmt: skip
+@covers(
+    "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
+    "SecurityContext.runAsUser",
+)  # fmt: skip
+@covers(
+    "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
+    "SecurityContext.runAsUser",
+)  # fmt: skip
 def test_a_container_that_must_not_be_root_does_not_run_as_root(daemon: Daemon, namespace: str) -> None:
     _apply(daemon, namespace, "pod", _container("c"), runAsNonRoot=True)
     _apply(daemon, namespace, "own", _container("c", runAsNonRoot=True, runAsUser=0))

@@ -6,6 +6,7 @@ import json
 import subprocess
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, kubectl_binary, wait_until
 from harness.pods import container_status, wait_for_event
 
@@ -25,6 +26,21 @@ def _wait_phase(daemon: Daemon, namespace: str, name: str, phase: str) -> None:
     daemon.kubectl("wait", "-n", namespace, condition, f"pod/{name}", "--timeout=40s")
 
 
+@covers(
+    "Container.command", "Container.env", "Container.image", "Container.name", "Container.resources",
+    "Container.restartPolicy", "Container.stdin", "Container.terminationMessagePath",
+    "Container.terminationMessagePolicy", "Container.workingDir", "PodSpec.resources", "PodSpec.restartPolicy",
+)  # fmt: skip
+@covers(
+    "Container.command", "Container.image", "Container.name", "Container.resources",
+    "Container.terminationMessagePath", "Container.terminationMessagePolicy", "Container.workingDir",
+    "ResourceRequirements.limits",
+)  # fmt: skip
+@covers(
+    "Container.command", "Container.image", "Container.name", "Container.resources",
+    "Container.terminationMessagePath", "Container.terminationMessagePolicy", "Container.workingDir",
+    "ResourceRequirements.limits",
+)  # fmt: skip
 def test_ends_are_told_with_reason_exit_code_and_last_words(daemon: Daemon, namespace: str) -> None:
     eat = "x=$(head -c 300M /dev/zero | tr '\\0' x); echo ${#x}"
     logs = {"terminationMessagePolicy": "FallbackToLogsOnError"}
@@ -63,12 +79,27 @@ def test_ends_are_told_with_reason_exit_code_and_last_words(daemon: Daemon, name
     assert conditions["Ready"] == conditions["ContainersReady"] == ("False", "PodFailed")
 
 
+@covers(
+    "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",
+    "PodSpec.readinessGates", "PodSpec.volumes", "Probe.successThreshold", "ResourceRequirements.limits",
+    "ResourceRequirements.requests",
+)  # fmt: skip
+@covers(
+    "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",
+    "PodSpec.readinessGates", "PodSpec.volumes", "Probe.successThreshold", "ResourceRequirements.requests",
+)  # fmt: skip
+@covers(
+    "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",
+    "PodSpec.readinessGates", "PodSpec.volumes", "Probe.successThreshold", "ResourceRequirements.requests",
+)  # fmt: skip
 def test_what_runs_is_shown_as_it_runs(daemon: Daemon, namespace: str) -> None:
     resources = {"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "100m"}}
     mounts = [{"name": "d", "mountPath": "/d", "readOnly": True}]
+    count = {"command": ["bash", "-c", "echo once more >> /tmp/asked"]}
+    probe = {"exec": count, "periodSeconds": 1, "successThreshold": 3}
     _apply(
         daemon, namespace, "p", _container("c", "exec sleep infinity", resources=resources, volumeMounts=mounts),
-        _container("plain", "exec sleep infinity"), volumes=[{"name": "d", "emptyDir": {}}],
+        _container("plain", "exec sleep infinity", readinessProbe=probe), volumes=[{"name": "d", "emptyDir": {}}],
         readinessGates=[{"conditionType": "example.com/open"}],
     )  # fmt: skip
     daemon.kubectl("wait", "-n", namespace, "--for=condition=ContainersReady", "pod/p", "--timeout=30s")
@@ -78,11 +109,14 @@ def test_what_runs_is_shown_as_it_runs(daemon: Daemon, namespace: str) -> None:
     first, plain = status["containerStatuses"]
     wanted = {"limits": resources["limits"], "requests": {"cpu": "100m", "memory": "64Mi"}}
     assert (first["resources"], first["allocatedResources"]) == (wanted, wanted["requests"])
-    assert first["volumeMounts"] == [{**mounts[0], "recursiveReadOnly": "Disabled"}]
+    assert first["volumeMounts"][0] == {**mounts[0], "recursiveReadOnly": "Disabled"}
     assert (plain["resources"], "allocatedResources" in plain) == ({}, False)
     assert (plain["image"], plain["stopSignal"]) == ("docker.io/library/debian:latest", "SIGTERM")
     assert plain["user"] == {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
     assert (plain["ready"], plain["started"], plain["restartCount"], plain["lastState"]) == (True, True, 0, {})
+
+    asked = daemon.kubectl("exec", "-n", namespace, "p", "-c", "plain", "--", "cat", "/tmp/asked").stdout
+    assert asked.count("once more") >= 3
 
     # Ready when all containers are and the gate is open.
     ready = next(c for c in status["conditions"] if c["type"] == "Ready")
@@ -94,15 +128,21 @@ def test_what_runs_is_shown_as_it_runs(daemon: Daemon, namespace: str) -> None:
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "--timeout=30s")
 
 
+@covers("Container.lifecycle", "Lifecycle.stopSignal", "PodSpec.activeDeadlineSeconds")
 def test_a_pod_is_ended_when_its_time_is_up(daemon: Daemon, namespace: str) -> None:
-    _apply(daemon, namespace, "p", _container("c", "exec sleep infinity"), activeDeadlineSeconds=1)
+    trap = "trap 'echo asked to > /dev/termination-log; exit 0' USR1; while :; do sleep 0.05; done"
+    end = {"lifecycle": {"stopSignal": "SIGUSR1"}}
+    _apply(daemon, namespace, "p", _container("c", trap, **end), activeDeadlineSeconds=2, os={"name": "linux"})
     _wait_phase(daemon, namespace, "p", "Failed")
     status = daemon.pod("p", namespace)["status"]
     text = "Pod was active on the node longer than the specified deadline"
     assert (status["reason"], status["message"]) == ("DeadlineExceeded", text)
     assert wait_for_event(daemon, namespace, "p", "DeadlineExceeded") == text
+    (entry,) = status["containerStatuses"]
+    assert (entry["stopSignal"], entry["state"]["terminated"]["message"]) == ("SIGUSR1", "asked to\n")
 
 
+@covers("PodSpec.initContainers")
 def test_a_sidecar_starts_first_comes_back_and_keeps_no_pod_from_completing(daemon: Daemon, namespace: str) -> None:
     mount = {"volumeMounts": [{"name": "d", "mountPath": "/d"}]}
     live = "echo up >> /d/log; while [ ! -e /d/die ]; do sleep 0.05; done; rm /d/die; exit 1"
@@ -123,6 +163,7 @@ def test_a_sidecar_starts_first_comes_back_and_keeps_no_pod_from_completing(daem
     assert daemon.kubectl("logs", "-n", namespace, "p", "-c", "side", "--previous").returncode == 0
 
 
+@covers("Container.args", "Container.stdin", "Container.stdinOnce", "Container.tty")
 def test_stdin_and_terminal_are_there_when_they_are_asked_for(daemon: Daemon, namespace: str) -> None:
     _apply(
         daemon, namespace, "p",

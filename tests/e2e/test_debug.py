@@ -10,6 +10,7 @@ import subprocess
 import termios
 import time
 
+from harness.covers import covers
 from harness.daemon import Daemon, kubectl_binary, wait_until
 from harness.pods import build_pod
 
@@ -35,6 +36,18 @@ def _read_until(fd: int, text: bytes, timeout_s: float = 30) -> bytes:
     return seen
 
 
+@covers(
+    "EphemeralContainer.command", "EphemeralContainer.env", "EphemeralContainer.image", "EphemeralContainer.name",
+    "EphemeralContainer.stdin", "EphemeralContainer.targetContainerName", "PodSpec.ephemeralContainers",
+)  # fmt: skip
+@covers(
+    "EphemeralContainer.command", "EphemeralContainer.image", "EphemeralContainer.name",
+    "EphemeralContainer.targetContainerName", "PodSpec.ephemeralContainers",
+)  # fmt: skip
+@covers(
+    "EphemeralContainer.command", "EphemeralContainer.image", "EphemeralContainer.name",
+    "EphemeralContainer.targetContainerName", "PodSpec.ephemeralContainers",
+)  # fmt: skip
 def test_debug_adds_a_container_that_sees_its_target_and_is_never_started_again(daemon: Daemon, namespace: str) -> None:
     _start(daemon, namespace)
     debug = ("debug", "-n", namespace, "p", "--image=debian", "--profile=general")
@@ -92,3 +105,61 @@ def test_debug_talks_to_its_container_over_a_terminal(daemon: Daemon, namespace:
         os.close(main_fd)
     (entry,) = _statuses(daemon, namespace).values()
     wait_until(lambda: "terminated" in _statuses(daemon, namespace)[str(entry["name"])]["state"], what="its end")  # type: ignore[operator]
+
+
+@covers(
+    "EphemeralContainer.args", "EphemeralContainer.envFrom", "EphemeralContainer.imagePullPolicy",
+    "EphemeralContainer.securityContext", "EphemeralContainer.stdinOnce",
+    "EphemeralContainer.terminationMessagePath", "EphemeralContainer.terminationMessagePolicy",
+    "EphemeralContainer.tty", "EphemeralContainer.volumeMounts", "EphemeralContainer.workingDir",
+)  # fmt: skip
+@covers(
+    "EphemeralContainer.args", "EphemeralContainer.env", "EphemeralContainer.envFrom",
+    "EphemeralContainer.imagePullPolicy", "EphemeralContainer.securityContext", "EphemeralContainer.stdin",
+    "EphemeralContainer.stdinOnce", "EphemeralContainer.terminationMessagePath",
+    "EphemeralContainer.terminationMessagePolicy", "EphemeralContainer.tty", "EphemeralContainer.volumeMounts",
+    "EphemeralContainer.workingDir",
+)  # fmt: skip
+@covers(
+    "EphemeralContainer.args", "EphemeralContainer.env", "EphemeralContainer.envFrom",
+    "EphemeralContainer.imagePullPolicy", "EphemeralContainer.securityContext", "EphemeralContainer.stdin",
+    "EphemeralContainer.stdinOnce", "EphemeralContainer.terminationMessagePath",
+    "EphemeralContainer.terminationMessagePolicy", "EphemeralContainer.tty", "EphemeralContainer.volumeMounts",
+    "EphemeralContainer.workingDir",
+)  # fmt: skip
+def test_an_ephemeral_container_has_what_its_spec_says(daemon: Daemon, namespace: str) -> None:
+    manifest = build_pod("p", "debian", "sleep", "infinity", volumes=[{"name": "d", "emptyDir": {}}])
+    daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifest)
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "--timeout=30s")
+    daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=COLOUR=blue")
+    script = "read line; echo $line $COLOUR $SIZE $0; pwd; id -u; test -t 1 && echo tty; echo last > /tmp/words"
+    words = {"terminationMessagePath": "/tmp/words", "terminationMessagePolicy": "FallbackToLogsOnError"}
+    container = {
+        "name": "full", "image": "debian", "imagePullPolicy": "IfNotPresent", "command": ["bash", "-c", script],
+        "args": ["zero"], "env": [{"name": "SIZE", "value": "xl"}], "envFrom": [{"configMapRef": {"name": "cm"}}],
+        "workingDir": "/d", "volumeMounts": [{"name": "d", "mountPath": "/d"}], "securityContext": {"runAsUser": 7},
+        "stdin": True, "stdinOnce": True, "tty": True, **words,
+    }  # fmt: skip
+    patch = json.dumps({"spec": {"ephemeralContainers": [container]}})
+    daemon.kubectl("patch", "-n", namespace, "pod", "p", "--subresource=ephemeralcontainers", "-p", patch)
+
+    def state() -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = _statuses(daemon, namespace).get("full", {}).get("state", {})  # type: ignore[assignment]
+        return found
+
+    wait_until(lambda: "running" in state(), what="it to run")
+    main_fd, side_fd = pty.openpty()
+    command = [kubectl_binary(), "attach", "-it", "-n", namespace, "p", "-c", "full"]
+    kubectl = subprocess.Popen(command, env=daemon.environment(), stdin=side_fd, stdout=side_fd, stderr=side_fd)
+    os.close(side_fd)
+    try:
+        _read_until(main_fd, b"try pressing enter")
+        os.write(main_fd, b"hello\n")
+        wait_until(lambda: "terminated" in state(), what="its end")
+    finally:
+        kubectl.kill()
+        kubectl.wait()
+        os.close(main_fd)
+    lines = daemon.kubectl("logs", "-n", namespace, "p", "-c", "full").stdout.replace("\r", "").splitlines()
+    assert lines[-4:] == ["hello blue xl zero", "/d", "7", "tty"]
+    assert state()["terminated"]["message"] == "last\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon
 from harness.pods import wait_for_waiting
 
@@ -46,6 +47,40 @@ SOURCES = {
 }
 
 
+@covers(
+    "ConfigMapEnvSource.name", "ConfigMapEnvSource.optional", "ConfigMapKeySelector.key",
+    "ConfigMapKeySelector.name", "ConfigMapKeySelector.optional", "Container.envFrom", "EnvFromSource.configMapRef",
+    "EnvFromSource.prefix", "EnvFromSource.secretRef", "EnvVar.name", "EnvVar.value", "EnvVar.valueFrom",
+    "EnvVarSource.configMapKeyRef", "EnvVarSource.fieldRef", "EnvVarSource.fileKeyRef",
+    "EnvVarSource.resourceFieldRef", "EnvVarSource.secretKeyRef", "FileKeySelector.key", "FileKeySelector.optional",
+    "FileKeySelector.path", "FileKeySelector.volumeName", "ObjectFieldSelector.apiVersion",
+    "ObjectFieldSelector.fieldPath", "PodSpec.enableServiceLinks", "PodSpec.serviceAccountName",
+    "ResourceFieldSelector.containerName", "ResourceFieldSelector.divisor", "ResourceFieldSelector.resource",
+    "SecretEnvSource.name", "SecretEnvSource.optional", "SecretKeySelector.key", "SecretKeySelector.name",
+    "SecretKeySelector.optional",
+)  # fmt: skip
+@covers(
+    "ConfigMapEnvSource.name", "ConfigMapEnvSource.optional", "ConfigMapKeySelector.key",
+    "ConfigMapKeySelector.name", "ConfigMapKeySelector.optional", "Container.env", "Container.envFrom",
+    "EnvFromSource.configMapRef", "EnvFromSource.prefix", "EnvFromSource.secretRef", "EnvVar.name", "EnvVar.value",
+    "EnvVar.valueFrom", "EnvVarSource.configMapKeyRef", "EnvVarSource.fieldRef", "EnvVarSource.fileKeyRef",
+    "EnvVarSource.resourceFieldRef", "EnvVarSource.secretKeyRef", "FileKeySelector.key", "FileKeySelector.optional",
+    "FileKeySelector.path", "FileKeySelector.volumeName", "ObjectFieldSelector.fieldPath",
+    "PodSpec.enableServiceLinks", "ResourceFieldSelector.containerName", "ResourceFieldSelector.divisor",
+    "ResourceFieldSelector.resource", "SecretEnvSource.name", "SecretEnvSource.optional", "SecretKeySelector.key",
+    "SecretKeySelector.name", "SecretKeySelector.optional",
+)  # fmt: skip
+@covers(
+    "ConfigMapEnvSource.name", "ConfigMapEnvSource.optional", "ConfigMapKeySelector.key",
+    "ConfigMapKeySelector.name", "ConfigMapKeySelector.optional", "Container.env", "Container.envFrom",
+    "EnvFromSource.configMapRef", "EnvFromSource.prefix", "EnvFromSource.secretRef", "EnvVar.name", "EnvVar.value",
+    "EnvVar.valueFrom", "EnvVarSource.configMapKeyRef", "EnvVarSource.fieldRef", "EnvVarSource.fileKeyRef",
+    "EnvVarSource.resourceFieldRef", "EnvVarSource.secretKeyRef", "FileKeySelector.key", "FileKeySelector.optional",
+    "FileKeySelector.path", "FileKeySelector.volumeName", "ObjectFieldSelector.fieldPath",
+    "PodSpec.enableServiceLinks", "ResourceFieldSelector.containerName", "ResourceFieldSelector.divisor",
+    "ResourceFieldSelector.resource", "SecretEnvSource.name", "SecretEnvSource.optional", "SecretKeySelector.key",
+    "SecretKeySelector.name", "SecretKeySelector.optional",
+)  # fmt: skip
 def test_variables_come_from_everywhere(daemon: Daemon, namespace: str) -> None:
     daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=COLOUR=blue")
     daemon.kubectl("create", "-n", namespace, "secret", "generic", "s", "--from-literal=key=hush")

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 from harness.pods import build_pod
 
@@ -35,6 +36,7 @@ def _own(kind: str) -> str:
     return os.readlink(f"/proc/self/ns/{kind}")
 
 
+@covers("PodSpec.hostIPC", "PodSpec.hostNetwork", "PodSpec.hostPID")
 def test_namespaces_of_the_host_are_shared_when_they_are_asked_for(daemon: Daemon, namespace: str) -> None:
     _apply(daemon, namespace, "own")
     _apply(daemon, namespace, "net", hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet")
@@ -57,6 +59,7 @@ def test_namespaces_of_the_host_are_shared_when_they_are_asked_for(daemon: Daemo
         assert _run(daemon, namespace, "net", f": < /dev/tcp/127.0.0.1/{port} && echo open") == "open\n"
 
 
+@covers("PodSpec.shareProcessNamespace")
 def test_a_shared_process_namespace_has_a_first_process_that_reaps(daemon: Daemon, namespace: str) -> None:
     # The orphan's parent ends at once, and nobody in the container waits for what is not its child.
     orphan = "(bash -c 'sleep 0.2 & exec sleep 0.1' &) ; exec sleep infinity"
@@ -72,6 +75,24 @@ def test_a_shared_process_namespace_has_a_first_process_that_reaps(daemon: Daemo
     assert "(sleep)Z" not in _run(daemon, namespace, "p", states)
 
 
+@covers(
+    "HostAlias.hostnames", "HostAlias.ip", "PodDNSConfig.nameservers", "PodDNSConfig.options",
+    "PodDNSConfig.searches", "PodDNSConfigOption.name", "PodDNSConfigOption.value", "PodSpec.dnsConfig",
+    "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
+    "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
+)  # fmt: skip
+@covers(
+    "HostAlias.hostnames", "HostAlias.ip", "PodDNSConfig.nameservers", "PodDNSConfig.options",
+    "PodDNSConfig.searches", "PodDNSConfigOption.name", "PodDNSConfigOption.value", "PodSpec.dnsConfig",
+    "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
+    "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
+)  # fmt: skip
+@covers(
+    "HostAlias.hostnames", "HostAlias.ip", "PodDNSConfig.nameservers", "PodDNSConfig.options",
+    "PodDNSConfig.searches", "PodDNSConfigOption.name", "PodDNSConfigOption.value", "PodSpec.dnsConfig",
+    "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
+    "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
+)  # fmt: skip
 def test_names_and_resolvers_are_those_of_the_spec(daemon: Daemon, namespace: str) -> None:
     aliases = [{"ip": "10.1.2.3", "hostnames": ["foo.local", "bar.local"]}]
     _apply(daemon, namespace, "plain", hostAliases=aliases, hostname="box", subdomain="sub")

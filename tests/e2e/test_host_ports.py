@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from harness.covers import covers
 from harness.daemon import Daemon
 from harness.pods import build_pod, wait_for_event
 
@@ -14,6 +15,14 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@covers(
+    "Container.ports", "ContainerPort.containerPort", "ContainerPort.hostIP", "ContainerPort.hostPort",
+    "ContainerPort.name",
+)  # fmt: skip
+@covers(
+    "Container.ports", "ContainerPort.containerPort", "ContainerPort.hostIP", "ContainerPort.hostPort",
+    "ContainerPort.name",
+)  # fmt: skip
 def test_conflict_over_a_host_port_names_the_pod_that_has_it(daemon: Daemon, namespace: str) -> None:
     port = find_free_port()
     node = daemon.get("/api/v1/nodes")["items"][0]["metadata"]["name"]

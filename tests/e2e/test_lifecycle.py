@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 
 
@@ -74,6 +75,7 @@ def test_a_failing_init_container_keeps_the_pod_from_starting(daemon: Daemon, na
     assert "Init:Error" in daemon.kubectl("get", "pod", "-n", namespace, "p").stdout
 
 
+@covers("PodSpec.restartPolicy")
 def test_on_failure_restarts_until_success(daemon: Daemon, namespace: str) -> None:
     apply(
         daemon,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness import grpc_server
+from harness.covers import covers
 from harness.daemon import Daemon, running_daemon, wait_until
 from harness.pods import container_status, find_events, wait_for_event, wait_for_waiting
 
@@ -84,6 +85,18 @@ def answers(address: str, port: int) -> bool:
         return False
 
 
+@covers(
+    "Container.ports", "Container.startupProbe", "ExecAction.command", "HTTPGetAction.path", "HTTPGetAction.port",
+    "Probe.exec", "Probe.failureThreshold", "Probe.httpGet", "Probe.terminationGracePeriodSeconds",
+)  # fmt: skip
+@covers(
+    "ExecAction.command", "HTTPGetAction.path", "HTTPGetAction.port", "Probe.exec", "Probe.failureThreshold",
+    "Probe.httpGet", "Probe.terminationGracePeriodSeconds",
+)  # fmt: skip
+@covers(
+    "ExecAction.command", "HTTPGetAction.path", "HTTPGetAction.port", "Probe.exec", "Probe.failureThreshold",
+    "Probe.httpGet", "Probe.terminationGracePeriodSeconds",
+)  # fmt: skip
 def test_a_service_follows_the_readiness_of_its_pods(daemon: Daemon, namespace: str) -> None:
     server = {
         "name": "main",
@@ -138,6 +151,18 @@ def packages_of_grpc_server() -> list[dict[str, Any]]:
     ]
 
 
+@covers(
+    "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
+    "Probe.tcpSocket", "TCPSocketAction.port",
+)  # fmt: skip
+@covers(
+    "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
+    "Probe.tcpSocket", "TCPSocketAction.port",
+)  # fmt: skip
+@covers(
+    "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
+    "Probe.tcpSocket", "TCPSocketAction.port",
+)  # fmt: skip
 def test_liveness_by_exec_http_tcp_and_grpc_restarts_the_container(daemon: Daemon, namespace: str) -> None:
     quick = {"failureThreshold": 1, "terminationGracePeriodSeconds": 1}
     packages = packages_of_grpc_server()
@@ -174,6 +199,7 @@ def test_liveness_by_exec_http_tcp_and_grpc_restarts_the_container(daemon: Daemo
         )
 
 
+@covers("Probe.periodSeconds", "Probe.timeoutSeconds")
 def test_a_probe_command_that_takes_too_long_leaves_no_process(daemon: Daemon, namespace: str) -> None:
     """kubernetes/kubernetes 51901, 124226."""
     command = ["sh", "-c", "(setsid sleep 36001 &); sleep 36002 & sleep 36003"]
@@ -197,6 +223,7 @@ def test_a_probe_command_that_takes_too_long_leaves_no_process(daemon: Daemon, n
     assert container_status(daemon, namespace, "p", "main")["restartCount"] == 0
 
 
+@covers("Container.startupProbe")
 def test_startup_probes_gate_init_containers_and_end_what_does_not_start(daemon: Daemon, namespace: str) -> None:
     sidecar = {
         "name": "side", "restartPolicy": "Always", "command": ["sh", "-c", "sleep 0.5; touch /d/up; sleep 3600"],
@@ -214,6 +241,7 @@ def test_startup_probes_gate_init_containers_and_end_what_does_not_start(daemon:
     assert container_status(daemon, namespace, "p", "never")["started"] is False
 
 
+@covers("HTTPGetAction.host", "TCPSocketAction.host")
 def test_a_pod_on_the_hosts_network_is_probed_there(daemon: Daemon, namespace: str) -> None:
     with socket.socket() as chooser:
         chooser.bind(("127.0.0.1", 0))
@@ -231,6 +259,18 @@ def append(word: str) -> dict[str, Any]:
     return {"exec": {"command": ["sh", "-c", f"echo {word} >> /log/events"]}}
 
 
+@covers(
+    "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
+    "LifecycleHandler.sleep", "SleepAction.seconds",
+)  # fmt: skip
+@covers(
+    "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
+    "LifecycleHandler.sleep", "SleepAction.seconds",
+)  # fmt: skip
+@covers(
+    "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
+    "LifecycleHandler.sleep", "SleepAction.seconds",
+)  # fmt: skip
 def test_hooks_run_around_the_life_of_containers_in_the_order_of_kubernetes(
     daemon: Daemon, namespace: str, tmp_path: Path
 ) -> None:
@@ -281,6 +321,7 @@ def test_failing_hooks_are_told_and_kill_the_container(daemon: Daemon, namespace
 
 
 @pytest.mark.parametrize("kind", ["preStop", "postStart"])
+@covers("PodSpec.terminationGracePeriodSeconds")
 def test_a_hook_that_hangs_holds_a_deletion_no_longer_than_its_grace(daemon: Daemon, namespace: str, kind: str) -> None:
     hanging = {"exec": {"command": ["sh", "-c", "touch /d/hook; sleep 36009"]}}
     apply(daemon, namespace, "p", {"name": "main", "command": ["sleep", "3600"], "lifecycle": {kind: hanging}},

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon, running_daemon, wait_until
 from harness.pods import (
     PAUSE_CONFIG,
@@ -133,6 +134,7 @@ def test_an_image_that_does_not_exist_is_said_so(daemon: Daemon, namespace: str,
     assert "ImagePullBackOff" in daemon.kubectl("-n", namespace, "get", "pods").stdout
 
 
+@covers("LocalObjectReference.name", "PodSpec.imagePullSecrets")
 def test_credentials_of_a_pull_secret_are_needed_and_used(
     daemon: Daemon, namespace: str, registry_with_password: Registry
 ) -> None:

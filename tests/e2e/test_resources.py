@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 from harness.pods import find_events
 from podhost.linux import cgroup
@@ -41,6 +42,7 @@ def resize(daemon: Daemon, namespace: str, name: str, limits: dict[str, str], *,
     return done.stdout + done.stderr
 
 
+@covers("Container.resizePolicy", "ContainerResizePolicy.resourceName", "ContainerResizePolicy.restartPolicy")
 def test_limits_change_in_place_or_by_a_restart_as_the_policy_says(daemon: Daemon, namespace: str) -> None:
     containers = [container("live", "200m", "64Mi"), container("again", "100m", "32Mi", resizePolicy=RESTART)]
     spec = {"terminationGracePeriodSeconds": 0, "containers": containers}
@@ -83,6 +85,7 @@ def test_limits_change_in_place_or_by_a_restart_as_the_policy_says(daemon: Daemo
     assert read_limits(daemon, pod, "live") == (50_000, 128 << 20)
 
 
+@covers("PodSpec.resources")
 def test_resources_of_the_whole_pod_bound_its_containers_together(daemon: Daemon, namespace: str) -> None:
     whole = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "300m", "memory": "96Mi"}}
     bare = {"name": "main", "image": "debian", "command": ["sleep", "inf"]}

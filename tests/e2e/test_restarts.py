@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 from harness.pods import container_status, find_events
 
@@ -15,6 +16,20 @@ def _apply(daemon: Daemon, namespace: str, spec: dict[str, Any]) -> None:
     daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(document))
 
 
+@covers(
+    "Container.restartPolicyRules", "ContainerRestartRule.action", "ContainerRestartRule.exitCodes",
+    "ContainerRestartRuleOnExitCodes.operator", "ContainerRestartRuleOnExitCodes.values",
+)  # fmt: skip
+@covers(
+    "Container.restartPolicy", "Container.restartPolicyRules", "ContainerRestartRule.action",
+    "ContainerRestartRule.exitCodes", "ContainerRestartRuleOnExitCodes.operator",
+    "ContainerRestartRuleOnExitCodes.values",
+)  # fmt: skip
+@covers(
+    "Container.restartPolicy", "Container.restartPolicyRules", "ContainerRestartRule.action",
+    "ContainerRestartRule.exitCodes", "ContainerRestartRuleOnExitCodes.operator",
+    "ContainerRestartRuleOnExitCodes.values",
+)  # fmt: skip
 def test_rules_of_a_container_decide_about_its_restart_whatever_the_pod_says(daemon: Daemon, namespace: str) -> None:
     script = "n=$(wc -l < /d/runs 2>/dev/null || echo 0); echo run >> /d/runs; [ $n -lt 1 ] && exit 3; exit 4"
     rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}]

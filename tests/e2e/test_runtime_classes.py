@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.covers import covers
 from harness.daemon import Daemon
 from harness.pods import build_pod, wait_for_event
 
@@ -22,6 +23,7 @@ def _runtime_of(pid: int) -> str:
     return next(Path(word.partition("=")[2]).name for word in words if word.startswith("--runtime="))
 
 
+@covers("PodSpec.overhead", "PodSpec.runtimeClassName")
 def test_a_pod_runs_under_the_runtime_of_its_class(daemon: Daemon, namespace: str) -> None:
     overhead = "overhead: {podFixed: {cpu: 10m, memory: 16Mi}}"
     for name, handler, more in (("old", "runc", overhead), ("new", "crun", ""), ("lost", "kata-fc", "")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 from harness.pods import build_pod, find_events, wait_for_event
 
@@ -37,6 +38,27 @@ def _expression(key: str, operator: str, *values: str) -> dict[str, Any]:
     return {"key": key, "operator": operator, **({"values": list(values)} if values else {})}
 
 
+@covers(
+    "Affinity.nodeAffinity", "NodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+    "NodeSelector.nodeSelectorTerms", "NodeSelectorRequirement.key", "NodeSelectorRequirement.operator",
+    "NodeSelectorRequirement.values", "NodeSelectorTerm.matchExpressions", "NodeSelectorTerm.matchFields",
+    "PodSchedulingGate.name", "PodSpec.affinity", "PodSpec.containers", "PodSpec.nodeSelector",
+    "PodSpec.schedulerName", "PodSpec.schedulingGates", "PodSpec.terminationGracePeriodSeconds",
+)  # fmt: skip
+@covers(
+    "Affinity.nodeAffinity", "NodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+    "NodeSelector.nodeSelectorTerms", "NodeSelectorRequirement.key", "NodeSelectorRequirement.operator",
+    "NodeSelectorRequirement.values", "NodeSelectorTerm.matchExpressions", "NodeSelectorTerm.matchFields",
+    "PodSchedulingGate.name", "PodSpec.affinity", "PodSpec.containers", "PodSpec.nodeSelector",
+    "PodSpec.schedulerName", "PodSpec.schedulingGates",
+)  # fmt: skip
+@covers(
+    "Affinity.nodeAffinity", "NodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+    "NodeSelector.nodeSelectorTerms", "NodeSelectorRequirement.key", "NodeSelectorRequirement.operator",
+    "NodeSelectorRequirement.values", "NodeSelectorTerm.matchExpressions", "NodeSelectorTerm.matchFields",
+    "PodSchedulingGate.name", "PodSpec.affinity", "PodSpec.containers", "PodSpec.nodeSelector",
+    "PodSpec.schedulerName", "PodSpec.schedulingGates",
+)  # fmt: skip
 def test_gates_selectors_and_affinity_hold_a_pod_until_they_are_met(daemon: Daemon, namespace: str) -> None:
     (node,) = [item["metadata"]["name"] for item in daemon.get("/api/v1/nodes")["items"]]
     label = f"disk-{namespace}"
@@ -68,6 +90,18 @@ def test_gates_selectors_and_affinity_hold_a_pod_until_they_are_met(daemon: Daem
     assert not _scheduled(daemon, namespace, "other")
 
 
+@covers(
+    "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
+    "Toleration.tolerationSeconds", "Toleration.value",
+)  # fmt: skip
+@covers(
+    "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
+    "Toleration.tolerationSeconds", "Toleration.value",
+)  # fmt: skip
+@covers(
+    "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
+    "Toleration.tolerationSeconds", "Toleration.value",
+)  # fmt: skip
 def test_taints_keep_pods_away_and_drive_them_out_unless_they_are_tolerated(daemon: Daemon, namespace: str) -> None:
     (node,) = [item["metadata"]["name"] for item in daemon.get("/api/v1/nodes")["items"]]
     key = f"only-{namespace}"
@@ -78,10 +112,13 @@ def test_taints_keep_pods_away_and_drive_them_out_unless_they_are_tolerated(daem
         _apply(daemon, namespace, "kept-out")
         _apply(daemon, namespace, "equal", tolerations=[{"key": key, "value": "gpu", "effect": "NoSchedule"}])
         _apply(daemon, namespace, "exists", tolerations=[{"key": key, "operator": "Exists"}])
+        brief = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+        here = {"key": key, "operator": "Exists", "effect": "NoSchedule"}
+        _apply(daemon, namespace, "brief", tolerations=[here, brief])
         assert wait_for_event(daemon, namespace, "kept-out", "FailedScheduling") == TAINT
-        _wait(daemon, namespace, "equal", "exists")
+        _wait(daemon, namespace, "equal", "exists", "brief")
         daemon.kubectl("taint", "node", node, f"{key}=gpu:NoExecute")
-        _wait(daemon, namespace, "before", "equal", condition="delete")
+        _wait(daemon, namespace, "before", "equal", "brief", condition="delete")
         text = f"Marking for deletion Pod {namespace}/before"
         assert wait_for_event(daemon, namespace, "before", "TaintManagerEviction") == text
         assert daemon.pod("exists", namespace)["status"]["phase"] == "Running"

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.covers import covers
 from harness.daemon import Daemon
 from harness.pods import build_pod, wait_for_event
 
 
+@covers(
+    "PodSecurityContext.fsGroup", "PodSecurityContext.runAsGroup", "PodSecurityContext.runAsUser",
+    "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
+    "PodSpec.securityContext",
+)  # fmt: skip
+@covers(
+    "PodSecurityContext.fsGroup", "PodSecurityContext.runAsGroup", "PodSecurityContext.runAsUser",
+    "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
+    "PodSpec.securityContext",
+)  # fmt: skip
+@covers(
+    "PodSecurityContext.fsGroup", "PodSecurityContext.runAsGroup", "PodSecurityContext.runAsUser",
+    "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
+    "PodSpec.securityContext",
+)  # fmt: skip
 def test_who_a_container_runs_as_is_what_was_asked_for_and_shown(daemon: Daemon, namespace: str) -> None:
     context = {
         "runAsUser": 1234,
@@ -62,6 +78,7 @@ spec:
 """
 
 
+@covers("PodSpec.hostUsers", "SecurityContext.procMount")
 def test_root_of_a_pod_with_a_user_namespace_is_nobody_on_the_host(daemon: Daemon, namespace: str) -> None:
     done = daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=MAPPED)
     assert "Warning" not in done.stderr

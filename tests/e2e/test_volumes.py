@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from harness.covers import covers
 from harness.daemon import Daemon, wait_until
 
 
@@ -33,6 +34,7 @@ def start(daemon: Daemon, namespace: str, manifest: str) -> None:
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/v", "--timeout=30s")
 
 
+@covers("EmptyDirVolumeSource.medium", "EmptyDirVolumeSource.sizeLimit")
 def test_a_memory_volume_is_one_tmpfs_with_the_size_that_was_asked_for(daemon: Daemon, namespace: str) -> None:
     volumes = "[{name: m, emptyDir: {medium: Memory, sizeLimit: 4Mi}}]"
     start(daemon, namespace, pod(volumes, "[{name: m, mountPath: /m}]", "[{name: m, mountPath: /elsewhere}]"))
@@ -52,6 +54,7 @@ def test_two_pods_with_volumes_of_one_name_share_nothing(daemon: Daemon, namespa
     assert daemon.kubectl("exec", "-n", namespace, "w", "-c", "a", "--", "ls", "/d").stdout == ""
 
 
+@covers("VolumeMount.subPath")
 def test_a_configmap_volume_follows_its_object_and_a_sub_path_does_not(daemon: Daemon, namespace: str) -> None:
     daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=k=old", "--from-literal=x.sh=run")
     volumes = "[{name: c, configMap: {name: cm, items: [{key: k, path: dir/k}, {key: x.sh, path: x, mode: 0555}]}}]"
@@ -91,6 +94,7 @@ def test_a_missing_object_is_said_and_then_waited_for(daemon: Daemon, namespace:
     assert run_in(daemon, namespace, "a", "cat /c/k; ls /o") == "there"
 
 
+@covers("HostPathVolumeSource.path", "HostPathVolumeSource.type")
 def test_host_paths_are_checked_and_survive_the_pod(daemon: Daemon, namespace: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from the host")
     volumes = json.dumps(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.covers import covers
 from harness.daemon import Daemon, running_daemon
 from harness.pods import build_pod, wait_for_event
 
@@ -33,6 +34,7 @@ def test_a_pod_cannot_set_the_hosts_sysctls(daemon: Daemon, name: str) -> None:
         pattern.write_text(before)
 
 
+@covers("PodSecurityContext.sysctls", "Sysctl.name", "Sysctl.value")
 def test_a_pod_may_set_those_of_its_own_namespaces(daemon: Daemon) -> None:
     sysctls = [
         {"name": "net.ipv4.ip_unprivileged_port_start", "value": "80"},

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.covers import covers
 from harness.cri_fakes import FakeRuntime
 from harness.grpc_server import HealthService
 from harness.pod_servers import SLOWLY, PodServer, answer, build_server_tls
@@ -93,6 +94,7 @@ async def test_http_status_decides(prober: Prober, netns: Path, status: str, ver
         assert await prober.http(server) == Outcome(verdict, text)
 
 
+@covers("HTTPGetAction.httpHeaders", "HTTPGetAction.scheme", "HTTPHeader.name", "HTTPHeader.value")
 async def test_request_is_that_of_a_kubelet(prober: Prober, netns: Path) -> None:
     headers = [{"name": "x-one", "value": "1"}, {"name": "X-One", "value": "2"}, {"name": "host", "value": "shop"}]
     async with PodServer(netns, answers={"/a%20b?c=d": answer("200 OK")}) as server:
@@ -275,6 +277,7 @@ async def test_unknown_host_is_a_failure(prober: Prober) -> None:
     ],
 )
 @pytest.mark.parametrize("mode", ["Plaintext", "TLS"])
+@covers("GRPCAction.mode")
 async def test_grpc_health_decides(
     prober: Prober, netns: Path, tmp_path: Path, mode: str, service: str, verdict: Verdict, text: str
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from podhost.api.errors import ApiError
 from podhost.api.priority_classes import build_system_classes
 from podhost.apiserver.pod_admission import (
@@ -31,6 +32,7 @@ def admit(candidate: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+@covers("PodSpec.serviceAccount")
 def test_plain_pod_gets_account_priority_and_tolerations() -> None:
     spec = admit(pod())
     assert (spec["serviceAccountName"], spec["serviceAccount"]) == ("default", "default")
@@ -160,6 +162,7 @@ def test_a_container_that_has_something_else_there_keeps_it() -> None:
         ({"serviceAccountName": "shy", "automountServiceAccountToken": True}, True),
     ],
 )
+@covers("PodSpec.automountServiceAccountToken")
 def test_the_pods_wish_counts_for_more_than_the_accounts(spec: dict[str, Any], mounted: bool) -> None:
     assert bool(admit(containers(**spec)).get("volumes")) is mounted
 

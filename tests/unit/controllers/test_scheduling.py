@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from podhost.controllers.scheduling import (
     Misfit,
     compute_misfits,
@@ -78,6 +79,7 @@ AFFINITY = "node(s) didn't match Pod's node affinity/selector"
         ),
     ],
 )
+@covers("ContainerPort.protocol")
 def test_fit(candidate: dict[str, Any], others: list[dict[str, Any]], expected: list[str]) -> None:
     assert texts(candidate, node(), others) == expected
 

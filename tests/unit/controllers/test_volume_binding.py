@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.covers import covers
 from podhost.controllers import volume_binding
 from podhost.controllers.claim_checks import Claim, Unbound, find_obstacle
 from podhost.controllers.volume_binding import Bind, Provision, Wait, decide_claim, find_volume
@@ -56,6 +57,21 @@ _FITS: list[tuple[Doc, Doc, bool]] = [
 
 
 @pytest.mark.parametrize(("of_claim", "of_volume", "fits"), _FITS)
+@covers(
+    "LabelSelector.matchExpressions", "LabelSelector.matchLabels", "LabelSelectorRequirement.key",
+    "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
+    "PersistentVolumeClaimSpec.volumeMode",
+)  # fmt: skip
+@covers(
+    "LabelSelector.matchExpressions", "LabelSelector.matchLabels", "LabelSelectorRequirement.key",
+    "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
+    "PersistentVolumeClaimSpec.volumeMode",
+)  # fmt: skip
+@covers(
+    "LabelSelector.matchExpressions", "LabelSelector.matchLabels", "LabelSelectorRequirement.key",
+    "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
+    "PersistentVolumeClaimSpec.volumeMode",
+)  # fmt: skip
 def test_what_a_volume_must_have_for_a_claim(of_claim: Doc, of_volume: Doc, fits: bool) -> None:
     assert (find_volume(claim(**of_claim), [volume(**of_volume)]) is not None) == fits
 
@@ -105,6 +121,7 @@ def test_a_volume_of_another_claim_of_that_name_is_not_taken_by_force() -> None:
     assert "already bound to a different claim" in decision.message
 
 
+@covers("PersistentVolumeClaimSpec.volumeName")
 def test_both_ends_know_of_each_other_when_bound() -> None:
     before = volume()
     kept = copy.deepcopy(before)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.covers import covers
 from harness.kubelet_rig import make_pod
 from podhost.api import models
 from podhost.cri.volumes import VolumeError
@@ -40,6 +41,7 @@ def plan(reader: Reader, source: dict[str, Any], **spec: Any) -> ClaimPlan | Hos
 PVC = {"persistentVolumeClaim": {"claimName": "data", "readOnly": True}}
 
 
+@covers("PersistentVolumeClaimVolumeSource.readOnly", "PodSecurityContext.fsGroupChangePolicy")
 def test_the_directory_of_the_bound_volume_is_the_pods() -> None:
     context = {"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"}
     found = plan(Reader(CLAIM, {"spec": {"local": {"path": "/data"}}}), PVC, securityContext=context)
