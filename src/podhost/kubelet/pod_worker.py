@@ -6,8 +6,10 @@ task asks for another pass.  So a slow pull in one container never delays the re
 
     event (store, runtime, timer, end of a task) ──▶ pass ──▶ tasks ──▶ pass …
 
-    running ──all is over──▶ finishing (release) ──▶ finished
-    any     ──deletionTimestamp, or the object is gone──▶ terminating (remove) ──▶ the worker's end
+    running ──all is over──▶ finished (what it holds is released)
+    any     ──deletionTimestamp, or the object is gone──▶ terminating (all is removed) ──▶ the worker's end
+
+docs/state-machines.md has all transitions.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -58,6 +60,8 @@ from podhost.kubelet.timers import Timers
 from podhost.store.keys import ObjectKey
 
 _log = logging.getLogger(__name__)
+
+WorkerMode = Literal["running", "finished", "terminating"]
 
 _PROGRESS_DELAY_S = 0.05
 """While containers are being started, intermediate states are written at most this often."""
@@ -200,12 +204,20 @@ class PodWorker:
         """One pass."""
         observed = await self._observe_with_messages()
         self._look_after_probes(observed)
+        match self.mode:
+            case "terminating":
+                self._sync_terminating(observed)
+            case "finished":
+                self._sync_finished(observed)
+            case "running":
+                self._sync_running(observed)
+
+    @property
+    def mode(self) -> WorkerMode:
+        """What a pass does; read from the object, so that a new daemon goes on in the same mode."""
         if self._object_gone or self.pod.metadata.deletion_timestamp:
-            self._sync_terminating(observed)
-        elif is_terminal(self._status()):
-            self._sync_finished(observed)
-        else:
-            self._sync_running(observed)
+            return "terminating"
+        return "finished" if is_terminal(self._status()) else "running"
 
     def _look_after_probes(self, observed: PodRuntimeStatus) -> None:
         if self._object_gone or is_terminal(self._status()):

@@ -17,6 +17,8 @@ from podhost.store.store import Obj, Store
 from podhost.store.watch import WatchEvent
 
 EVENT_TTL_S = 3600
+EVENT_LIMIT = 10_000
+"""More are not kept: each takes about 3 KiB of memory, and a pod that comes and goes leaves a dozen."""
 _NS_PER_S = 1_000_000_000
 _CACHE_SIZE = 4096
 _SIMILAR_LIMIT = 10
@@ -143,11 +145,15 @@ class EventRecorder:
 
 
 class EventExpiry:
-    """Deletes an Event when an hour has passed since it was last written.  One timer for all of them."""
+    """Deletes an Event when an hour has passed since it was last written, and the oldest when there are very many.
 
-    def __init__(self, store: Store, clock: Clock, *, ttl_s: float = EVENT_TTL_S) -> None:
+    One timer for all of them.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, ttl_s: float = EVENT_TTL_S, limit: int = EVENT_LIMIT) -> None:
         self._store = store
         self._clock = clock
+        self._limit = limit
         self._ttl_ns = round(ttl_s * _NS_PER_S)
         self._deadlines: OrderedDict[ObjectKey, int] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -178,21 +184,27 @@ class EventExpiry:
             return
         self._deadlines[key] = self._clock.now_ns() + self._ttl_ns
         self._deadlines.move_to_end(key)
-        if self._started and self._timer is None:
+        if self._started and (self._timer is None or self._is_crowded):
             self._arm()
 
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._deadlines) > self._limit
+
     def _arm(self) -> None:
-        if not self._deadlines:
+        if self._timer is not None:
+            self._timer.cancel()
             self._timer = None
+        if not self._deadlines:
             return
         first_ns = next(iter(self._deadlines.values()))
-        delay_s = max(0.0, (first_ns - self._clock.now_ns()) / _NS_PER_S)
+        delay_s = 0.0 if self._is_crowded else max(0.0, (first_ns - self._clock.now_ns()) / _NS_PER_S)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
         now_ns = self._clock.now_ns()
         for key, deadline_ns in tuple(self._deadlines.items())[:_EXPIRE_BATCH]:
-            if deadline_ns > now_ns:
+            if deadline_ns > now_ns and not self._is_crowded:
                 break
             try:
                 self._store.delete(key)

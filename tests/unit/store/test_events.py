@@ -152,3 +152,15 @@ def test_nothing_is_remembered_of_a_pod_that_is_gone(store: Store, recorder: Eve
     recorder.event({**POD, "metadata": {**POD["metadata"], "uid": "another"}}, "Normal", "Pulled", "image is here")
     store.delete(ObjectKey("pods", "ns", "web"))
     assert recorder.remembered == 1
+
+
+async def test_the_oldest_events_go_when_there_are_very_many(
+    store: Store, recorder: EventRecorder, clock: FakeClock
+) -> None:
+    expiry = EventExpiry(store, clock, limit=3)
+    expiry.start()
+    for number in range(6):
+        recorder.event(POD, "Normal", f"Reason{number}", "text")
+    await asyncio.sleep(0.01)
+    assert [event["reason"] for event in events(store)] == ["Reason3", "Reason4", "Reason5"]
+    expiry.stop()
