@@ -40,6 +40,7 @@ from podhost.apiserver.review_handlers import ReviewHandlers
 from podhost.apiserver.routing import Route, Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.apiserver.upgrade import UpgradedResponse
 from podhost.apiserver.usage_handlers import UsageHandlers
 from podhost.cri.channels import PodChannelsApi
 from podhost.cri.images import ImageService
@@ -196,7 +197,9 @@ class ApiServer:
             else:
                 response = await route.handler(call)
         except ConnectionError:
-            raise
+            # The client has gone, or must see that its answer was broken off: the HTTP server would log an error
+            # and answer 500 into the middle of it.
+            response = UpgradedResponse()
         except Exception as error:
             response = answer_error(to_api_error(error))
             add_warnings(response, warnings)
