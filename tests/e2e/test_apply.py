@@ -1,0 +1,88 @@
+"""Server-side apply, diff and cascading deletion with a real pod, kubelet and garbage collector."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.daemon import Daemon, wait_until
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: p, labels: {app: p, tier: web}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: debian, command: [sleep, infinity], ports: [{containerPort: 80}]}]
+"""
+
+
+def managers(daemon: Daemon, namespace: str) -> set[tuple[str, str, str]]:
+    entries = daemon.pod("p", namespace)["metadata"]["managedFields"]
+    return {(entry["manager"], entry["operation"], entry.get("subresource", "")) for entry in entries}
+
+
+def version(daemon: Daemon, namespace: str) -> str:
+    found: str = daemon.pod("p", namespace)["metadata"]["resourceVersion"]
+    return found
+
+
+def test_a_pod_is_applied_by_the_server_and_its_fields_have_managers(daemon: Daemon, namespace: str) -> None:
+    def apply(text: str, *flags: str, check: bool = True) -> Any:
+        return daemon.kubectl("apply", "-n", namespace, "--server-side", "-f", "-", *flags, stdin=text, check=check)
+
+    assert apply(POD).stdout == "pod/p serverside-applied\n"
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "--timeout=40s")
+    assert {("kubectl", "Apply", ""), ("kubelet", "Update", "status")} <= managers(daemon, namespace)
+    settled = version(daemon, namespace)
+    apply(POD)
+    assert version(daemon, namespace) == settled
+
+    changed = POD.replace("tier: web", "tier: db")
+    diff = daemon.kubectl("diff", "-n", namespace, "--server-side", "-f", "-", stdin=changed, check=False)
+    assert diff.returncode == 1
+    assert "-    tier: web\n+    tier: db\n" in diff.stdout
+    daemon.kubectl("label", "-n", namespace, "pod", "p", "tier=cache", "--overwrite")
+    refused = apply(changed, check=False)
+    assert (
+        'Apply failed with 1 conflict: conflict with "kubectl-label" using v1: .metadata.labels.tier' in refused.stderr
+    )
+    apply(changed, "--force-conflicts")
+    apply(POD.replace(", tier: web", ""))
+    assert daemon.pod("p", namespace)["metadata"]["labels"] == {"app": "p"}
+    assert daemon.pod("p", namespace)["status"]["containerStatuses"][0]["restartCount"] == 0
+    metrics = daemon.kubectl("get", "--raw", "/metrics").stdout
+    assert 'kubelet_running_containers{container_state="running"}' in metrics
+
+
+def test_dependents_follow_their_owner_as_the_client_asks(daemon: Daemon, namespace: str) -> None:
+    def config(name: str, owner: dict[str, Any] | None = None) -> dict[str, Any]:
+        references = [] if owner is None else [_reference(owner)]
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": references}}
+        made = daemon.kubectl("create", "-n", namespace, "-f", "-", "-o", "json", stdin=json.dumps(body)).stdout
+        result: dict[str, Any] = json.loads(made)
+        return result
+
+    def names() -> set[str]:
+        listed = daemon.kubectl("get", "cm", "-n", namespace, "-o", "name").stdout.split()
+        return {name.removeprefix("configmap/") for name in listed} - {"kube-root-ca.crt"}
+
+    config("child", config("owner"))
+    daemon.kubectl("delete", "cm", "-n", namespace, "owner", "--cascade=orphan")
+    assert names() == {"child"}
+    assert "ownerReferences" not in daemon.get(f"/api/v1/namespaces/{namespace}/configmaps/child")["metadata"]
+    for cascade in ("foreground", "background"):
+        config("blocked", config(cascade))
+        daemon.kubectl("delete", "cm", "-n", namespace, cascade, f"--cascade={cascade}")
+        wait_until(lambda: names() == {"child"}, what="the dependent to go")
+
+
+def _reference(owner: dict[str, Any]) -> dict[str, Any]:
+    metadata = owner["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "blockOwnerDeletion": True,
+    }
