@@ -26,6 +26,7 @@ from podhost.images.tar_reader import (
     ByteSource,
     TarEntry,
     TarError,
+    quote_name,
     read_entries,
 )
 
@@ -51,7 +52,7 @@ def clean_name(name: bytes) -> bytes:
     for part in name.split(b"/"):
         if part == b"..":
             if not parts:
-                raise TarError(f"{name!r} leads out of the layer")
+                raise TarError(f"{quote_name(name)} leads out of the layer")
             parts.pop()
         elif part not in (b"", b"."):
             parts.append(part)
@@ -91,8 +92,7 @@ class LayerWriter:
             try:
                 self._apply(name, entry)
             except OSError as error:
-                text = os.fsdecode(name)
-                raise OSError(error.errno, f"cannot write {text!r}: {error.strerror}") from error
+                raise OSError(error.errno, f"cannot write {quote_name(name)}: {error.strerror}") from error
         for path, mtime_ns in reversed(self._mtimes.items()):
             os.utime(b"/" + path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
 
@@ -119,7 +119,7 @@ class LayerWriter:
             self._clear_then(name, lambda: os.mknod(b"/" + name, mode, entry.device))
             self._finish_node(name, entry, is_link=False)
         else:
-            raise TarError(f"unknown type {kind!r} of {name!r}")
+            raise TarError(f"unknown type {quote_name(kind)} of {quote_name(name)}")
 
     def _make_parents(self, path: bytes) -> None:
         """Directories without a member of their own; their attributes come from the layers below, later."""
@@ -231,7 +231,7 @@ class LayerWriter:
             return  # bookkeeping of AUFS
         hidden = base[len(_WHITEOUT) :]
         if hidden in (b"", b".", b".."):
-            raise TarError(f"bad whiteout {base!r}")
+            raise TarError(f"bad whiteout {quote_name(base)}")
         name = parent + b"/" + hidden if parent else hidden
         self._whiteouts.add(name)
         try:

@@ -23,6 +23,18 @@ class TarError(Exception):
     """The stream is not a tar that can be trusted."""
 
 
+_SHOWN_CHARACTERS = 200
+
+
+def quote_name(name: bytes) -> str:
+    """A name for a message: no byte that a terminal obeys, and no longer than a line or two."""
+    text = name.decode("utf-8", "backslashreplace")
+    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[: _SHOWN_CHARACTERS // 2]}…{text[-_SHOWN_CHARACTERS // 2 :]}"
+    return f'"{text}"'
+
+
 class Chunks(Protocol):
     def __call__(self) -> bytes:
         """Next piece of the stream; empty at the end."""
@@ -101,7 +113,7 @@ class TarEntry:
             self._read_ustar(header)
         self.real_size = self.size
         if self.size < 0:
-            raise TarError(f"negative size of {self.name!r}")
+            raise TarError(f"negative size of {quote_name(self.name)}")
 
     def _read_ustar(self, header: bytes) -> None:
         if self.type in (CHAR_DEVICE, BLOCK_DEVICE):
@@ -124,9 +136,9 @@ class TarEntry:
             if "mtime" in pax:
                 self.mtime_ns = _decimal_ns(pax["mtime"])
         except ValueError as error:
-            raise TarError(f"bad extended header of {self.name!r}: {error}") from error
+            raise TarError(f"bad extended header of {quote_name(self.name)}: {error}") from error
         if self.size < 0:
-            raise TarError(f"negative size of {self.name!r}")
+            raise TarError(f"negative size of {quote_name(self.name)}")
 
 
 def _number(field: bytes) -> int:
@@ -140,7 +152,7 @@ def _number(field: bytes) -> int:
     try:
         return int(text, 8) if text else 0
     except ValueError as error:
-        raise TarError(f"bad number in a tar header: {field!r}") from error
+        raise TarError(f"bad number in a tar header: {quote_name(field)}") from error
 
 
 def _decimal_ns(value: bytes) -> int:
@@ -159,7 +171,7 @@ def _decimal(value: bytes) -> int:
     try:
         return int(value)
     except ValueError as error:
-        raise TarError(f"bad number in a pax header: {value!r}") from error
+        raise TarError(f"bad number in a pax header: {quote_name(value)}") from error
 
 
 def parse_pax(data: bytes) -> tuple[dict[str, bytes], list[tuple[int, int]]]:
@@ -261,7 +273,7 @@ def _read_sparse(source: ByteSource, entry: TarEntry, header: bytes, pairs: list
         elif pairs:
             entry.sparse, entry.real_size = pairs, int(pax["GNU.sparse.size"])
     except (ValueError, KeyError) as error:
-        raise TarError(f"bad sparse map of {entry.name!r}: {error}") from error
+        raise TarError(f"bad sparse map of {quote_name(entry.name)}: {error}") from error
     if entry.sparse is not None:
         _check_sparse(entry)
 
@@ -270,10 +282,10 @@ def _check_sparse(entry: TarEntry) -> None:
     end = 0
     for offset, length in entry.sparse or ():
         if offset < end or length < 0 or offset + length > entry.real_size:
-            raise TarError(f"bad sparse map of {entry.name!r}")
+            raise TarError(f"bad sparse map of {quote_name(entry.name)}")
         end = offset + length
     if sum(length for _, length in entry.sparse or ()) != entry.size:
-        raise TarError(f"sparse map of {entry.name!r} does not fit its data")
+        raise TarError(f"sparse map of {quote_name(entry.name)} does not fit its data")
 
 
 def _sparse_pairs(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
@@ -306,7 +318,7 @@ def _read_map_in_data(source: ByteSource, entry: TarEntry) -> None:
         block = source.read(BLOCK)
         entry.size -= BLOCK
         if len(block) != BLOCK or entry.size < 0:
-            raise TarError(f"bad sparse map of {entry.name!r}")
+            raise TarError(f"bad sparse map of {quote_name(entry.name)}")
         *lines, text = (text + block).split(b"\n")
         numbers += [int(line) for line in lines]
     count = numbers[0]

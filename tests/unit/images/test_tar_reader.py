@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from podhost.images.layer_apply import clean_name, wanted_xattr
 from podhost.images.layer_stream import DigestError, decompress
-from podhost.images.tar_reader import ByteSource, TarError, padding, parse_pax, read_entries
+from podhost.images.tar_reader import ByteSource, TarError, padding, parse_pax, quote_name, read_entries
 
 
 def _source(data: bytes, piece: int = 700) -> ByteSource:
@@ -95,6 +95,19 @@ def test_names_are_cleaned(name: bytes, clean: bytes) -> None:
 def test_names_that_climb_out_are_refused(name: bytes) -> None:
     with pytest.raises(TarError, match="leads out"):
         clean_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"usr/\xc3\xa9", '"usr/é"'),
+        (b"a\x1b[2Jb", '"a\\x1b[2Jb"'),
+        (b"\xff", '"\\xff"'),
+        (b"a" * 150 + b"b" * 150, f'"{"a" * 100}…{"b" * 100}"'),
+    ],
+)
+def test_names_in_messages_are_short_and_harmless(name: bytes, shown: str) -> None:
+    assert quote_name(name) == shown
 
 
 def test_overlay_attributes_are_never_taken_from_a_layer() -> None:
