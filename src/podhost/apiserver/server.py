@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from itertools import chain
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
@@ -53,6 +55,22 @@ _MAX_HEADER_BYTES = 1 << 20
 """A command given to exec travels in the URL; Kubernetes' limit is the same."""
 _SHUTDOWN_TIMEOUT_S = 2.0
 _HANGUP_GRACE_S = 5.0
+
+
+class _NonsenseInOneLine(logging.Filter):
+    """What is no HTTP is its sender's fault: no traceback of ours in the log, and none of his bytes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = "a client sent what is no HTTP (%s)", (type(error).__name__,)
+        return True
+
+
+_http_log = logging.getLogger("podhost.apiserver.http")
+_http_log.addFilter(_NonsenseInOneLine())
 
 
 @contextlib.contextmanager
@@ -145,6 +163,7 @@ class ApiServer:
         return web.AppRunner(
             self.build_app(),
             access_log=None,
+            logger=_http_log,
             handle_signals=False,
             handler_cancellation=True,
             max_line_size=_MAX_HEADER_BYTES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -482,6 +483,18 @@ async def test_unexpected_failure_is_an_internal_error_and_logged(
     status = await fails(http, 500, "GET", f"{CM}/a")
     assert status["reason"] == "InternalError"
     assert "broken part" in caplog.text
+
+
+async def test_what_is_no_http_is_one_line_in_the_log(api: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for nonsense in (b"\x00\x9f\xff nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+        reader, writer = await asyncio.open_unix_connection(str(api.socket))
+        writer.write(nonsense)
+        assert (await reader.readline()).endswith(b" 400 Bad Request\r\n")
+        writer.close()
+    told = [record for record in caplog.records if "no HTTP" in record.getMessage()]
+    assert told
+    assert all(record.exc_info is None and record.levelname == "INFO" for record in told)
 
 
 async def test_anonymous_and_ordinary_users_on_tls(api: Any, pki: Path) -> None:
