@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from podhost.api import models
@@ -20,6 +23,39 @@ from podhost.linux.namespace_sockets import NamespaceSockets
 
 _MAX_TEXT_BYTES = 10 << 10
 """Of a probe's output, as in the kubelet."""
+_EXEC_SLOTS = 4 * (os.cpu_count() or 1)
+_EXEC_SLOT_S = 0.25
+
+
+class Pace:
+    """Lets so many begin at a time; one that takes longer than ``hold_s`` holds the next one up no further.
+
+    Containers that were started together are probed together: hundreds of commands at the same instant would
+    make each other miss their timeouts.
+    """
+
+    def __init__(self, slots: int, hold_s: float) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._hold_s = hold_s
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn."""
+        await self._slots.acquire()
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._slots.release()
+
+        timer = asyncio.get_running_loop().call_later(self._hold_s, release)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            release()
 
 
 class PodHandlers:
@@ -28,6 +64,7 @@ class PodHandlers:
     def __init__(self, runtime: RuntimeService) -> None:
         self._runtime = runtime
         self._sockets = NamespaceSockets()
+        self._pace = Pace(_EXEC_SLOTS, _EXEC_SLOT_S)
 
     def close(self) -> None:
         """Give back what is kept for all.  Idempotent."""
@@ -54,7 +91,8 @@ class PodHandlers:
         variables = {variable.name: variable.value or "" for variable in target.container.env}
         command = tuple(expand(word, variables) for word in action.command)
         try:
-            result = await self._runtime.exec_sync(target.container_id, command, timeout_s)
+            async with self._pace.turn():
+                result = await self._runtime.exec_sync(target.container_id, command, timeout_s)
         except TimeoutError:
             return Outcome(Verdict.FAILURE, f"command {quote(' '.join(command))} timed out")
         verdict = Verdict.FAILURE if result.exit_code else Verdict.SUCCESS
