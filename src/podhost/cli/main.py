@@ -44,6 +44,34 @@ COMMANDS: dict[str, str] = {
     "version": "print the versions of client and daemon",
 }
 
+# What kubectl, docker and podman call it.
+_ELSEWHERE = {
+    "apply": "up",
+    "attach": "exec",
+    "build": "image build",
+    "config": "kubeconfig",
+    "create": "up",
+    "delete": "down",
+    "get": "ps",
+    "images": "image ls",
+    "inspect": "describe",
+    "kube": "up",
+    "lint": "check",
+    "load": "image load",
+    "ls": "ps",
+    "play": "up",
+    "pods": "ps",
+    "pull": "image pull",
+    "rm": "down",
+    "rmi": "image rm",
+    "run": "up",
+    "shell": "exec -it",
+    "start": "up",
+    "stats": "top",
+    "status": "ps",
+    "tag": "image tag",
+    "validate": "check",
+}
 _GLOBAL_WITH_VALUE = ("--instance", "--context", "--kubeconfig", "-n", "--namespace")
 
 
@@ -62,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if index is None:
         return _print_overview(words)
     name = words.pop(index)
+    if name == "help":
+        return main([*words, "--help"])
     if name not in COMMANDS:
-        print(f"podhost: unknown command '{name}'\nRun 'podhost --help' for the list of commands.", file=sys.stderr)
+        print(f"podhost: unknown command '{name}'{_did_you_mean(name)}", file=sys.stderr)
+        print("Run 'podhost --help' for the list of commands.", file=sys.stderr)
         return EXIT_USAGE
     command = load_command(name)
     parser = build_parser(name, command)
@@ -119,6 +150,13 @@ def add_global_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: the context's, or default)")
 
 
+def _did_you_mean(name: str) -> str:
+    from podhost.manifests.spelling import nearest_name
+
+    meant = _ELSEWHERE.get(name) or nearest_name(name, COMMANDS)
+    return f": did you mean 'podhost {meant}'?" if meant else ""
+
+
 def _print_overview(words: Sequence[str]) -> int:
     if "--version" in words:
         from podhost import __version__
@@ -127,7 +165,8 @@ def _print_overview(words: Sequence[str]) -> int:
         return EXIT_OK
     lines = ["usage: podhost [--instance NAME] [--context NAME] [-n NAMESPACE] COMMAND …", ""]
     lines += ["Run Kubernetes Pods on this machine, straight from their manifests.", "", "commands:"]
-    lines += [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 1
+    lines += [f"  {name:<{width}} {text}" for name, text in COMMANDS.items()]
     lines += ["", "'podhost COMMAND --help' says more.  First steps: podhost doctor, then podhost up FILE."]
     asked = any(word in ("-h", "--help") for word in words)
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)

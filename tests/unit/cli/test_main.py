@@ -44,6 +44,23 @@ def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
     assert "unknown command 'fly'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("lgos", "logs"), ("apply", "up"), ("images", "image ls"), ("desribe", "describe")]
+)
+def test_word_that_is_near_or_known_from_elsewhere_is_understood(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word]) == 2
+    assert f"unknown command '{word}': did you mean 'podhost {meant}'?" in capsys.readouterr().err
+
+
+def test_help_is_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    assert "commands:" in capsys.readouterr().out
+    assert main(["help", "ps"]) == 0
+    assert "usage: podhost ps" in capsys.readouterr().out
+
+
 def test_daemon_that_does_not_run_is_told_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
