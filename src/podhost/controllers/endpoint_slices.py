@@ -13,6 +13,7 @@ from podhost.controllers.objects import (
     delete_if_there,
     ensure_content,
     generate_name,
+    with_managers,
     with_server_fields,
 )
 from podhost.store.keys import ObjectKey
@@ -88,7 +89,8 @@ class EndpointSliceController:
                     endpoints.build_slice(service, content, name, mirrored=mirrored), self._clock
                 )
                 slice_["metadata"]["generation"] = 1
-                self._store.create(ObjectKey(SLICES, key[0], name), slice_)
+                place = ObjectKey(SLICES, key[0], name)
+                self._store.create(place, with_managers(place, None, slice_, self._clock))
                 continue
             existing.remove(reused)
             name = reused["metadata"]["name"]
@@ -100,7 +102,8 @@ class EndpointSliceController:
         changed = compute_merged(old, wanted)
         if changed is not None:
             changed["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
-            self._store.update(ObjectKey(SLICES, key[0], old["metadata"]["name"]), changed)
+            place = ObjectKey(SLICES, key[0], old["metadata"]["name"])
+            self._store.update(place, with_managers(place, old, changed, self._clock))
 
     def _remove(self, key: ServiceKey) -> None:
         for slice_ in self._own_slices(key):

@@ -8,6 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
+from podhost.api.apply import Writer, record_update
+from podhost.api.kinds import kind_by_resource_key
 from podhost.api.time import format_time
 from podhost.errors import ConflictError, ExistsError, NotFoundError
 from podhost.store.keys import ObjectKey
@@ -19,6 +21,7 @@ Doc = Mapping[str, Any]
 # Kubernetes' alphabet for generated names: no vowels, so no words, and nothing that looks like another.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED_BASE = 58
+_WRITER = Writer("kube-controller-manager")
 
 
 def generate_name(base: str) -> str:
@@ -30,6 +33,16 @@ def with_server_fields(obj: Obj, clock: Clock) -> Obj:
     """The object with the metadata that the API server sets at creation."""
     metadata = {**obj["metadata"], "uid": str(uuid4()), "creationTimestamp": format_time(clock.now_ns())}
     return {**obj, "metadata": metadata}
+
+
+def with_managers(key: ObjectKey, live: Obj | None, obj: Obj, clock: Clock) -> Obj:
+    """The object with what this write makes of its ``managedFields``."""
+    kind = kind_by_resource_key(key.resource)
+    if kind is None:
+        return obj
+    recorded = {**obj, "metadata": dict(obj["metadata"])}
+    record_update(live, recorded, _WRITER, kind.schema, format_time(clock.now_ns()))
+    return recorded
 
 
 def build_owner_reference(owner: Doc, api_version: str, kind: str) -> Obj:
@@ -50,7 +63,7 @@ def ensure_created(store: Store, clock: Clock, key: ObjectKey, obj: Obj) -> Obj:
     if found is not None:
         return found
     try:
-        return store.create(key, with_server_fields(obj, clock))
+        return store.create(key, with_managers(key, None, with_server_fields(obj, clock), clock))
     except ExistsError:
         return store.get(key)
 
@@ -63,7 +76,7 @@ def ensure_content(store: Store, clock: Clock, key: ObjectKey, wanted: Obj) -> N
         return
     changed = compute_merged(found, wanted)
     if changed is not None:
-        store.update(key, changed)
+        store.update(key, with_managers(key, found, changed, clock))
 
 
 def compute_merged(found: Doc, wanted: Doc) -> Obj | None:
