@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,34 @@ def test_a_signal_leaves_nothing_when_there_are_no_pods(image_store: Path) -> No
         assert observe_residue(daemon)
         daemon.terminate()
         assert not observe_residue(daemon)
+
+
+def fail_to_start(daemon: Daemon, words: str, *flags: str) -> None:
+    daemon.extra_flags = flags
+    with pytest.raises(RuntimeError, match=words):
+        daemon.start()
+    assert daemon.process is not None
+    assert daemon.process.wait(30) == 1
+    daemon.extra_flags = ()
+
+
+def test_a_start_that_fails_leaves_nothing_new_and_nothing_of_pods_is_lost(image_store: Path) -> None:
+    with running_daemon(image_store) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        daemon.terminate()
+        fail_to_start(daemon, "the port is in use", "--api-port", port)
+        assert not observe_residue(daemon)
+        fail_to_start(daemon, "want a range from /12 to /28", "--pod-cidr", "203.0.113.0/30")
+        assert not observe_residue(daemon)
+        daemon.start()
+        daemon.apply(COUNTER)
+        daemon.wait("pod/counter", "condition=Ready")
+        before = daemon.container_pids()
+        daemon.kill()
+        fail_to_start(daemon, "the port is in use", "--api-port", port)
+        daemon.start()
+        assert daemon.container_pids() == before
+        daemon.wait("pod/counter", "condition=Ready")
 
 
 def test_two_instances_each_run_a_pod_of_the_same_name(own_daemon: Daemon, image_store: Path) -> None:

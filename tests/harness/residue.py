@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from harness.daemon import Daemon
+from podhost.network.bridge_link import is_foreign
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,14 @@ def _cgroups(instance: str) -> list[str]:
 
 
 def _bridge(daemon: Daemon) -> str:
-    """The instance's bridge; other instances of the machine are none of this one's residue."""
-    plan = daemon.data_root / daemon.instance / "network.json"
-    return str(json.loads(plan.read_text())["bridge"]) if plan.exists() else "no bridge chosen yet"
+    """The instance's bridge; other instances of the machine are none of this one's residue.
+
+    One of them may have taken the name since this one has given it up.
+    """
+    data_dir = daemon.data_root / daemon.instance
+    plan = data_dir / "network.json"
+    bridge = str(json.loads(plan.read_text())["bridge"]) if plan.exists() else "no bridge chosen yet"
+    return "bridge of another instance" if is_foreign(bridge, data_dir) else bridge
 
 
 def _links(bridge: str) -> list[str]:
@@ -96,7 +102,7 @@ def _links(bridge: str) -> list[str]:
 
 def _routes(bridge: str) -> list[str]:
     out = subprocess.run(["ip", "-j", "route"], capture_output=True, text=True, check=True).stdout
-    routes = [route for route in json.loads(out or "[]") if route.get("dev", "").startswith(bridge)]
+    routes = [route for route in json.loads(out or "[]") if f"{route.get('dev', '')}-".startswith(f"{bridge}-")]
     return [json.dumps(route, sort_keys=True) for route in routes]
 
 

@@ -37,7 +37,7 @@ from podhost.daemon.machine_stop import MAX_GRACE_S, is_machine_stopping, stop_c
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
-from podhost.errors import ConflictError, InvalidError
+from podhost.errors import ConflictError, InvalidError, PodhostError
 from podhost.kubelet.node_api import KubeletNodeApi
 from podhost.network.plan import NetworkPlan
 
@@ -45,19 +45,33 @@ _log = logging.getLogger(__name__)
 
 
 async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: Supervisor) -> None:
-    """Run until a signal or a stop request."""
-    async with AsyncExitStack() as outermost:
-        nothing_runs = await _run_parts(settings, supervisor, outermost)
-    if nothing_runs:
-        await asyncio.to_thread(remove_cgroups, settings)
-        await asyncio.to_thread(leave_no_trace, settings, instance)
+    """Run until a signal or a stop request.  A daemon that cannot start leaves as little behind as one that ends."""
+    nothing_runs = instance.is_new
+    failure: Exception | None = None
+    try:
+        async with AsyncExitStack() as outermost:
+            clock = SystemClock()
+            plan = await asyncio.to_thread(build_plan, settings)
+            nothing_runs = False
+            engine = await start_engine(settings, plan, clock, outermost)
+            try:
+                await _serve(settings, plan, engine, supervisor, outermost)
+            except (PodhostError, OSError) as error:
+                failure = error
+            nothing_runs = await _leave(engine)
+    finally:
+        if nothing_runs:
+            await asyncio.to_thread(remove_cgroups, settings)
+            await asyncio.to_thread(leave_no_trace, settings, instance)
+    if failure is not None:
+        raise failure
     _log.info("stopped")
 
 
-async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: AsyncExitStack) -> bool:
+async def _serve(
+    settings: DaemonSettings, plan: NetworkPlan, engine: Engine, supervisor: Supervisor, stack: AsyncExitStack
+) -> None:
     clock = SystemClock()
-    plan = await asyncio.to_thread(build_plan, settings)
-    engine = await start_engine(settings, plan, clock, stack)
     listening = await _open_listeners(settings, plan)
     shutdown = Shutdown()
     server = _build_server(settings, engine, listening, shutdown, clock)
@@ -77,7 +91,6 @@ async def _run_parts(settings: DaemonSettings, supervisor: Supervisor, stack: As
     supervisor.tell("STOPPING=1")
     await runner.cleanup()
     settings.socket_path.unlink(missing_ok=True)
-    return await _leave(engine)
 
 
 async def _leave(engine: Engine) -> bool:

@@ -32,6 +32,8 @@ class Instance:
     lock_fd: int
     host_mount_namespace_fd: int
     """The mount namespace that the daemon was started in, for undoing the pin."""
+    is_new: bool
+    """The namespace was made just now: nothing of an earlier daemon is mounted in it."""
 
 
 def enter_instance(settings: DaemonSettings) -> Instance:
@@ -51,12 +53,12 @@ def enter_instance(settings: DaemonSettings) -> Instance:
     host_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _forget_an_earlier_boot(settings)
-        _enter_mount_namespace(settings)
+        is_new = _enter_mount_namespace(settings)
     except BaseException:
         os.close(host_fd)
         os.close(lock_fd)
         raise
-    return Instance(lock_fd, host_fd)
+    return Instance(lock_fd, host_fd, is_new)
 
 
 def _take_lock(settings: DaemonSettings) -> int:
@@ -90,14 +92,15 @@ def _forget_an_earlier_boot(settings: DaemonSettings) -> None:
     write_atomic(marker, current.encode(), mode=0o644)
 
 
-def _enter_mount_namespace(settings: DaemonSettings) -> None:
-    """Enter the instance's mount namespace; make it first when there is none.
+def _enter_mount_namespace(settings: DaemonSettings) -> bool:
+    """Enter the instance's mount namespace; make it first when there is none, and say so.
 
     Mounts of pods live in it, so they never leak to the host, and it outlives the daemon, so that a new
     daemon finds them again.
     """
     pin = settings.mount_namespace_pin
-    if not is_pinned(pin):
+    is_new = not is_pinned(pin)
+    if is_new:
         ensure_directory(pin.parent, 0o700)
         namespaces.create_pinned_mount_namespace(pin)
     namespaces.enter_mount_namespace(pin)
@@ -110,6 +113,7 @@ def _enter_mount_namespace(settings: DaemonSettings) -> None:
     except OSError as error:
         # Read-only in some containers; what needs the hierarchy says so itself.
         _log.warning("cannot prepare the cgroup hierarchy for limits of pods: %s", error)
+    return is_new
 
 
 def is_pinned(pin: Path) -> bool:
