@@ -179,6 +179,7 @@ def test_pods_are_chosen_shown_and_described(daemon: Daemon, namespace: str) -> 
         "[two/a] err-two",
     ]
     assert podhost("logs", "one", "-c", "a", "--stream", "stdout", "--tail", "5") == "out-one\n"
+    assert "it has: a, b" in podhost("logs", "one", "-c", "z", check=False)
     assert "cannot find a pod with the labels 'app=none'" in podhost("logs", "-l", "app=none", check=False)
 
     described = podhost("describe", "one")

@@ -21,6 +21,7 @@ from podhost.cli.terminal import has_colour, say
 from podhost.client import ApiClient, ApiStatusError, resource_path
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECTIONS = ("initContainers", "containers", "ephemeralContainers")
 _STREAMS = {"stdout": "Stdout", "stderr": "Stderr"}
 _EXAMPLES = """\
 On a terminal what came from stderr is red.  Another cluster tells the streams apart only where its feature
@@ -92,6 +93,8 @@ class _Logs:
     def run(self) -> int:
         pods = self._find_pods()
         sources = [source for pod in pods for source in self._sources(pod)]
+        if pods and not sources:
+            raise self._no_such_container(pods[0])
         several = bool(self._args.selector) or len(pods) > 1
         containers = {(source.pod, source.container) for source in sources}
         if len(sources) == 1 and not self._args.follow and self._keep_last is None:
@@ -133,17 +136,19 @@ class _Logs:
                 ) from error
             raise
 
+    def _no_such_container(self, pod: Mapping[str, Any]) -> HintedError:
+        containers = [str(each["name"]) for key in _SECTIONS for each in pod["spec"].get(key) or []]
+        name = pod["metadata"]["name"]
+        return HintedError(
+            f"cannot find the container '{self._args.container}' in the pod '{name}'",
+            f"it has: {', '.join(containers)}",
+        )
+
     def _sources(self, pod: Mapping[str, Any]) -> list[LogSource]:
         spec, metadata = pod.get("spec") or {}, pod["metadata"]
-        sections = ("initContainers", "containers", "ephemeralContainers")
-        names = [str(c["name"]) for key in sections for c in spec.get(key) or []]
+        names = [str(c["name"]) for key in _SECTIONS for c in spec.get(key) or []]
         if self._args.container is not None:
-            if self._args.container not in names:
-                raise HintedError(
-                    f"cannot find the container '{self._args.container}' in the pod '{metadata['name']}'",
-                    f"it has: {', '.join(names)}",
-                )
-            names = [self._args.container]
+            names = [name for name in names if name == self._args.container]
         whole = [LogSource(namespace=metadata["namespace"], pod=metadata["name"], container=name) for name in names]
         return [part for source in whole for part in self._parts(source)]
 

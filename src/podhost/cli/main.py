@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = load_command(name)
     parser = build_parser(name, command)
     try:
-        args = parser.parse_args(words)
+        args = parse_words(parser, words)
     except SystemExit as leave:
         return int(leave.code or 0)
     return _run(command, args)
@@ -116,6 +116,12 @@ def find_command(words: Sequence[str]) -> int | None:
         elif not word.startswith("-"):
             return index
     return None
+
+
+def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Flags may stand between arguments (``logs one -f two``), which argparse allows only when it is asked to."""
+    rigid = any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in parser._actions)
+    return parser.parse_args(words) if rigid or "--" in words else parser.parse_intermixed_args(words)
 
 
 def load_command(name: str) -> Command:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from podhost.cli.failure import HintedError, compute_hints
-from podhost.cli.main import COMMANDS, find_command, main
+from podhost.cli.main import COMMANDS, find_command, main, parse_words, parser_of
 from podhost.errors import DeniedError, UnavailableError
 
 
@@ -42,6 +42,26 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == 2
     assert "unknown command 'fly'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        (
+            "logs",
+            ["one", "-f", "two", "--tail=5", "three"],
+            {"pods": ["one", "two", "three"], "follow": True, "tail": 5},
+        ),
+        ("up", ["-d", "a.yaml", "--timeout", "3", "b.yaml"], {"files": ["a.yaml", "b.yaml"], "timeout": 3.0}),
+        ("down", ["a", "--now", "b", "-n", "x"], {"targets": ["a", "b"], "namespace": "x"}),
+        ("exec", ["one", "-c", "main", "--", "ls", "-l"], {"pod": "one", "command": ["ls", "-l"], "container": "main"}),
+        ("image", ["rm", "a", "b"], {"verb": "rm", "refs": ["a", "b"]}),
+        ("completion", ["bash", "--ask", "podhost ps --"], {"ask": ["podhost ps --"]}),
+    ],
+)
+def test_flags_may_stand_between_arguments(name: str, words: list[str], expected: dict[str, object]) -> None:
+    found = vars(parse_words(parser_of(name), words))
+    assert {key: found[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(
