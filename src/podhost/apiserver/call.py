@@ -12,7 +12,8 @@ from podhost.apiserver.authn import User
 from podhost.apiserver.routing import Route
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_TWO_WAY = frozenset({"exec", "attach", "portforward", "proxy"})
+_STREAMS = _TWO_WAY | {"log"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,8 @@ def is_long_running(call: Call) -> bool:
     """Watch, log, exec, attach, port-forward, proxy: requests that end when somebody wants them to."""
     verb = call.route.verb
     return call.route.subresource in _STREAMS or verb == "watch" or (verb == "list" and call.flag("watch"))
+
+
+def reads_from_client(call: Call) -> bool:
+    """Streams that may stop reading from their client while somebody else does not read."""
+    return call.route.subresource in _TWO_WAY

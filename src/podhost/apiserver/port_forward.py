@@ -191,7 +191,7 @@ async def forward(data: DataStream, error: ErrorStream, port: int, connect: Conn
             await error.write(str(failure).encode())
         else:
             try:
-                await copy_both(data, target)
+                await copy_both(data, error, target)
             finally:
                 await run_to_end(target.close())
         await data.write_eof()
@@ -200,12 +200,18 @@ async def forward(data: DataStream, error: ErrorStream, port: int, connect: Conn
         return  # the client has gone
 
 
-async def copy_both(client: DataStream, target: ByteStream) -> None:
+async def copy_both(client: DataStream, error: ErrorStream, target: ByteStream) -> None:
     """Both directions until both have ended; one that breaks off ends the other, and the client learns of it."""
+
+    async def copy_down() -> None:
+        await _copy(target, client)
+        # Older kubectls close their side only when they know that no error is to come.
+        await error.write_eof()
+
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_copy(client, target), name="port-forward up")
-            group.create_task(_copy(target, client), name="port-forward down")
+            group.create_task(copy_down(), name="port-forward down")
     except* ConnectionError:
         await client.reset()
 

@@ -26,7 +26,7 @@ from podhost.apiserver.applying import APPLY_PATCH
 from podhost.apiserver.authn import ANONYMOUS, Authenticator, User
 from podhost.apiserver.authz import Authorizer, check_access
 from podhost.apiserver.bodies import media_type
-from podhost.apiserver.call import Call, is_long_running
+from podhost.apiserver.call import Call, is_long_running, reads_from_client
 from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.health import HealthHandlers
 from podhost.apiserver.impersonation import impersonate
@@ -178,6 +178,8 @@ class ApiServer:
         assert task is not None
         self._streams.add(task)
         try:
+            if not reads_from_client(call):
+                return await call.route.handler(call)
             with _ended_by_hangup(call.request.transport):
                 return await call.route.handler(call)
         finally:

@@ -97,6 +97,17 @@ async def test_half_closed_connection_is_answered(client: SpdyClient) -> None:
         assert client.replied == {data, error}
 
 
+async def test_client_that_waits_for_errors_before_it_closes_is_told_that_there_are_none(client: SpdyClient) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye")
+
+    async with listening(greet) as port:
+        data, error = await client.open_pair(port, "0")  # as kubectl 1.20: no end from its side before
+        assert await client.read_to_end(data) == b"bye"
+        assert await client.read_to_end(error) == b""
+        await client.send(data, b"", fin=True)
+
+
 async def test_hundred_connections_at_once_do_not_mix(client: SpdyClient, api: Any) -> None:
     async with listening(echo) as port:
         pairs = [await client.open_pair(port, str(number)) for number in range(100)]
