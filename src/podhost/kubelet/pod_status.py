@@ -204,7 +204,8 @@ def _count_init(
     sidecars do now.
     """
     initialised = any(_is_running(s) or _exit_of(s) is not None for s in statuses)
-    in_later_round = initialised and compute_round(pod, observed) > 0
+    present = compute_round(pod, observed)
+    in_later_round = initialised and present > 0
     pending = lost = 0
     for container, status in zip(pod.spec.init_containers, init_statuses, strict=True):
         code = _exit_of(status)
@@ -213,7 +214,10 @@ def _count_init(
         elif code is None:
             pending += not in_later_round
         elif code != 0:
-            lost += not restarts_after(pod, container, code)
+            latest = observed.latest(container.name)
+            # Its last exit may be that of an ended round, also when it has been created anew.
+            again = latest is not None and (latest.state is not ContainerState.EXITED or read_round(latest) < present)
+            lost += not again and not restarts_after(pod, container, code)
     return pending, lost
 
 

@@ -137,13 +137,20 @@ def test_restart_of_all_containers_runs_the_init_containers_again() -> None:
     first = act(pod, observe(done, trigger, was("b", RUNNING)))
     assert words(first) == "kill:b"
     assert (first.kill[0].grace_s, first.kill[0].reason) == (0, "RestartAllContainers")
+    assert show(pod, observe(done, trigger, was("b", RUNNING)))["phase"] == "Running"
     ended = (done, trigger, was("b", EXITED, code=137))
+    assert show(pod, observe(*ended))["phase"] == "Running"
     assert words(act(pod, observe(*ended))) == "start:i/1@1"
     second_init = (*ended, was("i", RUNNING, attempt=1, number=1))
     assert words(act(pod, observe(*second_init))) == ""
     assert show(pod, observe(*second_init))["phase"] == "Running"
     second = (*ended, was("i", EXITED, attempt=1, number=1))
     assert words(act(pod, observe(*second))) == "start:a/1@1 start:b/1@1"
+    made = (*ended, was("i", ContainerState.CREATED, attempt=1, number=1))
+    assert show(pod, observe(*made))["phase"] == "Running"
+    broken = (*ended, was("i", EXITED, code=1, attempt=1, number=1))
+    assert words(act(pod, observe(*broken))) == "kill-pod"
+    assert show(pod, observe(*broken))["phase"] == "Failed"
     assert words(act(pod, observe(*second, was("a", RUNNING, attempt=1, number=1)))) == "start:b/1@1"
 
 
