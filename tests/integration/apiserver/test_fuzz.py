@@ -150,7 +150,7 @@ class Fuzzer:
             "op": self.chance.choice(("add", "remove", "replace", "test", "copy", "move", "x")),
             "path": self.chance.choice(paths),
             "from": self.chance.choice(paths),
-            "value": self.chance.choice(VALUES),
+            "value": copy.deepcopy(self.chance.choice(VALUES)),
         }
         return self.mutated(operation) if self.chance.random() < 0.2 else operation
 
@@ -163,12 +163,14 @@ class Fuzzer:
         """Change one place, anywhere below."""
         chance = self.chance
         if not value or not isinstance(value, dict | list) or chance.random() < 0.08:
-            return chance.choice(VALUES)
+            return copy.deepcopy(chance.choice(VALUES))
         keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
         key = chance.choice(keys)
         action = chance.random()
         if action < 0.1 and isinstance(value, dict):
-            value[chance.choice(("$patch", "$retainKeys", "$setElementOrder/ports", "extra", "metadata"))] = value[key]
+            value[chance.choice(("$patch", "$retainKeys", "$setElementOrder/ports", "extra", "metadata"))] = (
+                copy.deepcopy(value[key])
+            )
         elif action < 0.2:
             del value[key]
         elif action < 0.25 and isinstance(value, list):
