@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,7 +45,8 @@ def _find(kind: str, args: argparse.Namespace, given: Mapping[str, str], current
 
         yield from COMMANDS.items()
     else:
-        yield from _ask_server(kind, connect(args), args, given, current)
+        with contextlib.closing(connect(args)) as client:
+            yield from _ask_server(kind, client, args, given, current)
 
 
 def _instances(args: argparse.Namespace) -> Iterator[Pair]:
