@@ -36,6 +36,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
 - A postStart hook that a restart of the daemon interrupts is not run again, as with a kubelet.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
+- Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.
+  `Location` headers are rewritten as there.
 - Validation errors are Kubernetes' word for word, but the difference shown for a forbidden change of a pod's spec is
   a list of changed fields.
 """
