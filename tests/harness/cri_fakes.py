@@ -42,6 +42,8 @@ class Script:
     code: int = 0
     start_error: ContainerStartError | None = None
     ignores_term: bool = False
+    term_code: int = 143
+    """Exit code when it obeys."""
     message: str = ""
     """Written into its termination message file."""
 
@@ -110,9 +112,9 @@ class FakeRuntime:
         self._call(f"stop_pod_sandbox {sandbox_id}")
         for container in list(self.containers.values()):
             if container.sandbox_id == sandbox_id:
-                self.kill(container.id, 137, 9)
+                self.kill(container.id, 137)
         if sandbox_id in self.sandboxes:
-            self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], state=SandboxState.NOTREADY, ips=())
+            self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], state=SandboxState.NOTREADY)
 
     async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
         self._call(f"remove_pod_sandbox {sandbox_id}")
@@ -130,6 +132,8 @@ class FakeRuntime:
         sandbox = self.sandboxes.get(sandbox_id)
         if sandbox is None:
             raise NotFoundError(f"cannot find sandbox {sandbox_id}")
+        if sandbox.state is not SandboxState.READY:
+            raise ConflictError(f"cannot create container {config.name}: sandbox {sandbox_id} is not running")
         container_id = ContainerId(self._new_id("c"))
         status = ContainerStatus(
             id=container_id, sandbox_id=sandbox_id, pod_uid=sandbox.uid, pod_namespace=sandbox.namespace,
@@ -155,7 +159,7 @@ class FakeRuntime:
         except BaseException as error:
             # A container is started once: whatever stops its start ends it.
             refused = error if isinstance(error, ContainerStartError) else ContainerStartError(str(error))
-            self._finish(container_id, refused.exit_code, 0, refused.reason, str(refused))
+            self._finish(container_id, refused.exit_code, refused.reason, str(refused))
             if isinstance(error, PodhostError | OSError):
                 raise refused from error
             raise
@@ -173,20 +177,18 @@ class FakeRuntime:
             path.write_text(script.message)
         self._finish(container_id, script.code)
 
-    def kill(self, container_id: ContainerId, code: int, signal: int = 0) -> None:
+    def kill(self, container_id: ContainerId, code: int) -> None:
         """The process dies."""
         status = self.containers.get(container_id)
         if status is not None and status.state is ContainerState.RUNNING:
-            self._finish(container_id, code, signal)
+            self._finish(container_id, code)
 
-    def _finish(
-        self, container_id: ContainerId, code: int, signal: int = 0, reason: str = "", message: str = ""
-    ) -> None:
+    def _finish(self, container_id: ContainerId, code: int, reason: str = "", message: str = "") -> None:
         timer = self._timers.pop(container_id, None)
         if timer is not None:
             timer.cancel()
         status = replace(
-            self.containers[container_id], state=ContainerState.EXITED, exit_code=code, signal=signal, pid=0,
+            self.containers[container_id], state=ContainerState.EXITED, exit_code=code, pid=0,
             finished_at_ns=self._clock.now_ns(), message=message,
             reason=reason or ("Error" if code else "Completed"),
         )  # fmt: skip
@@ -201,9 +203,9 @@ class FakeRuntime:
         self._call(f"stop_container {status.name} {grace_s:g}")
         script = self._script(status)
         if not script.ignores_term:
-            self.kill(container_id, 143, 15)
+            self.kill(container_id, script.term_code if grace_s > 0 else 137)
             return
-        timer = asyncio.get_running_loop().call_later(grace_s, self.kill, container_id, 137, 9)
+        timer = asyncio.get_running_loop().call_later(grace_s, self.kill, container_id, 137)
         await self._exited[container_id].wait()
         timer.cancel()
 
@@ -212,7 +214,7 @@ class FakeRuntime:
         if status is None:
             return
         self._call(f"remove_container {status.name}/{status.attempt}")
-        self.kill(container_id, 137, 9)
+        self.kill(container_id, 137)
         status = self.containers.pop(container_id)
         self._emit(ContainerEventType.DELETED, status)
 
@@ -270,7 +272,7 @@ class FakeRuntime:
         for container in list(self.containers.values()):
             self.kill(container.id, 255)
         for sandbox_id, sandbox in self.sandboxes.items():
-            self.sandboxes[sandbox_id] = replace(sandbox, state=SandboxState.NOTREADY, ips=())
+            self.sandboxes[sandbox_id] = replace(sandbox, state=SandboxState.NOTREADY)
 
     def names(self, state: ContainerState) -> list[str]:
         """Containers in a state, by name."""
