@@ -33,6 +33,8 @@ class FakeHandlers:
     hooks: dict[str, HookScript] = field(default_factory=dict)
     runs: list[tuple[float, str]] = field(default_factory=list)
     """(the loop's time, word) of each probe and hook that began."""
+    succeeded: set[tuple[str, str]] = field(default_factory=set)
+    """(container id, word) of probes that have said yes."""
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
 
@@ -46,7 +48,10 @@ class FakeHandlers:
         self.runs.append((asyncio.get_running_loop().time(), word))
         await self._take(word, self.probe_s.get(word, 0.0))
         answers = self.answers.get(word, [OK])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer.verdict in (Verdict.SUCCESS, Verdict.WARNING):
+            self.succeeded.add((target.container_id, word))
+        return answer
 
     async def run_hook(self, target: HandlerTarget, handler: models.LifecycleHandler, pod: models.Pod) -> str | None:
         assert handler.exec is not None

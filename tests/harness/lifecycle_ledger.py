@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.cri_fakes import FakeRuntime
+from harness.handler_fakes import FakeHandlers
 from podhost.aiokit.clock import Clock
 from podhost.cri.runtime import ContainerEvent, ContainerEventType, ContainerState, ContainerStatus
 from podhost.store.watch import WatchEvent
@@ -65,8 +66,9 @@ class PodHistory:
 class Ledger:
     """Subscribes to store and runtime; :attr:`wrongs` says what was broken."""
 
-    def __init__(self, runtime: FakeRuntime, clock: Clock) -> None:
+    def __init__(self, runtime: FakeRuntime, handlers: FakeHandlers, clock: Clock) -> None:
         self._runtime = runtime
+        self._handlers = handlers
         self._clock = clock
         self.pods: dict[str, PodHistory] = {}
         self.wrongs: list[str] = []
@@ -115,9 +117,22 @@ class Ledger:
             wrongs.append(f"{name} starts beside {twins[0].id}")
         if any(c.attempt >= container.attempt for c in pod.starts_of(container.name)):
             wrongs.append(f"{name} starts again under an old number")
+        wrongs += [f"{name} {why}" for why in self._find_open_gates(pod, container)]
         wrongs += [f"{name} {why}" for why in _find_wrong_order(pod, container)]
         wrongs += [f"{name} {why}" for why in _find_wrong_restart(pod, container, now)]
         return wrongs
+
+    def _find_open_gates(self, pod: PodHistory, container: ContainerStatus) -> Iterator[str]:
+        """A sidecar's startup probe gates what comes after it, the first time."""
+        index = pod.find_init(container.name)
+        before = pod.inits if index is None else pod.inits[:index]
+        again = pod.starts_of(container.name, container.sandbox_id)
+        if again or (index is None and not pod.is_app(container.name)):
+            return
+        for earlier in before:
+            ids = [c.id for c in pod.starts_of(earlier["name"], container.sandbox_id)]
+            if "startupProbe" in earlier and not any((i, "startup") in self._handlers.succeeded for i in ids):
+                yield f"starts before the startup probe of {earlier['name']} has succeeded"
 
 
 def _is_twin(one: ContainerStatus, other: ContainerStatus) -> bool:

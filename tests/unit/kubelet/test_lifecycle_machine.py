@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from harness.cri_fakes import FakeImages, FakeRuntime, FakeVolumes, Script
+from harness.handler_fakes import FakeHandlers, HookScript
 from harness.kubelet_rig import EventLog, Rig, make_pod
 from harness.lifecycle_ledger import Ledger, find_unrest
 from podhost.aiokit.clock import FakeClock
@@ -28,6 +29,7 @@ from podhost.cri.runtime import ContainerStartError, ContainerState
 from podhost.cri.volumes import VolumeError
 from podhost.errors import UnavailableError
 from podhost.kubelet.kubelet import Kubelet
+from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.kubelet.settings import KubeletSettings
 from podhost.store.store import Store
 
@@ -53,6 +55,26 @@ MISHAPS = ["run_pod_sandbox", "create_container", "stop_pod_sandbox", "remove_po
            "remove_container", "start_container"]  # fmt: skip
 
 
+def _call(word: str) -> Obj:
+    return {"exec": {"command": [word]}}
+
+
+def _probe(word: str) -> Obj:
+    return {**_call(word), "periodSeconds": 30, "timeoutSeconds": 1, "failureThreshold": 1, "successThreshold": 1}
+
+
+EXTRAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "startupProbe": st.just(_probe("startup")),
+        "livenessProbe": st.just(_probe("liveness")),
+        "readinessProbe": st.just(_probe("readiness")),
+        "lifecycle": st.sampled_from([{"postStart": _call("post")}, {"preStop": _call("pre")}]),
+    },
+).flatmap(lambda extras: st.sampled_from([{}, {}, {}, extras]))
+"""Probes and hooks, of one container in four."""
+
+
 @st.composite
 def pod_plans(draw: st.DrawFn) -> Obj:
     """A spec, and what its containers will do: ``scripts`` by name."""
@@ -60,7 +82,8 @@ def pod_plans(draw: st.DrawFn) -> Obj:
 
     def container(name: str, script: st.SearchStrategy[Script], **more: Any) -> Obj:
         scripts[name] = draw(st.lists(script, min_size=1, max_size=3))
-        return {"name": name, "image": draw(IMAGES), "imagePullPolicy": "IfNotPresent", **more}
+        extras = draw(EXTRAS) if script is SCRIPT else {}
+        return {"name": name, "image": draw(IMAGES), "imagePullPolicy": "IfNotPresent", **extras, **more}
 
     inits = []
     for number in range(draw(st.integers(0, 3))):
@@ -108,12 +131,13 @@ class PodLives(RuleBasedStateMachine):
         images.remote |= {"far:1", "nginx:2"}
         images.pull_s = 0.5
         runtime.sandbox_delay_s = 0.01
-        self.ledger = Ledger(runtime, clock)
+        handlers = FakeHandlers()
+        self.ledger = Ledger(runtime, handlers, clock)
         runtime.subscribe(self.ledger.on_container)
         store.subscribe("pods", self.ledger.on_pod)
         recorder = EventLog()
         kubelet = Kubelet(config, store, runtime, images, volumes, recorder, clock)
-        self.rig = Rig(store, clock, runtime, images, volumes, config, kubelet, recorder)
+        self.rig = Rig(store, clock, runtime, images, volumes, config, kubelet, recorder, handlers)
         await self.rig.start()
 
     def _do(self, action: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -226,6 +250,19 @@ class PodLives(RuleBasedStateMachine):
     def fail_pull(self) -> None:
         self.rig.images.errors.setdefault("far:1", []).append(ImagePullError("refused"))
 
+    @rule(word=st.sampled_from(["startup", "liveness", "readiness"]), verdict=st.sampled_from(list(Verdict)))
+    def answer(self, word: str, verdict: Verdict) -> None:
+        """From now on all probes of a kind say so."""
+        self.rig.handlers.answers[word] = [Outcome(verdict)]
+
+    @rule(
+        word=st.sampled_from(["post", "pre"]),
+        run_s=st.sampled_from([0.0, 2.0, 100.0]),
+        error=st.sampled_from(["", "no"]),
+    )
+    def script_hook(self, word: str, run_s: float, error: str) -> None:
+        self.rig.handlers.hooks[word] = HookScript(run_s, error)
+
     @rule(seconds=st.sampled_from([0.0, 0.0, 0.005, 0.02, 0.3, 1.0, 4.0, 11.0, 200.0]))
     def wait(self, seconds: float) -> None:
         self._do(asyncio.sleep, seconds)
@@ -246,6 +283,8 @@ class PodLives(RuleBasedStateMachine):
 
     async def _settle(self) -> None:
         rig = self.rig
+        rig.handlers.answers.clear()
+        rig.handlers.hooks.clear()
         try:
             await asyncio.sleep(QUIET_S)
             self.nothing_wrong_was_seen()
@@ -301,7 +340,7 @@ def test_whatever_happens_pods_live_as_kubernetes_promises() -> None:
     run_state_machine_as_test(
         PodLives,
         settings=settings(
-            max_examples=EXAMPLES or 40,
+            max_examples=EXAMPLES or 60,
             stateful_step_count=30,
             deadline=None,
             derandomize=not EXAMPLES,
