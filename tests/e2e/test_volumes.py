@@ -123,3 +123,44 @@ def test_what_containers_of_a_pod_share_and_what_not(daemon: Daemon, namespace: 
     apart = [run_in(daemon, namespace, name, "readlink /proc/self/ns/{pid,mnt}") for name in ("a", "b")]
     assert apart[0] != apart[1]
     assert run_in(daemon, namespace, "a", "grep Seccomp: /proc/1/status").split()[-1] == "2"
+
+
+@covers("Volume.image", "ImageVolumeSource.reference", "ImageVolumeSource.pullPolicy")
+def test_an_image_is_a_volume_that_can_be_read_and_not_run(daemon: Daemon, namespace: str) -> None:
+    volumes = [{"name": "web", "image": {"reference": "nginx", "pullPolicy": "IfNotPresent"}}]
+    mounts = [
+        {"name": "web", "mountPath": "/web"},
+        {"name": "web", "mountPath": "/conf", "subPath": "etc/nginx"},
+    ]
+    script = "ls /conf/nginx.conf; touch /web/x 2>/dev/null || echo read-only; /web/bin/true || echo not run; sleep inf"
+    for users in (True, False):
+        name = "mapped" if not users else "plain"
+        spec = {
+            "hostUsers": users,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {"name": "c", "image": "debian", "command": ["sh", "-c", script], "volumeMounts": mounts},
+            ],
+            "volumes": volumes,
+        }
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        done = daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(manifest))
+        assert "Warning" not in done.stderr
+        daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        said = _wait_for_log(daemon, namespace, name, "not run")
+        assert [line for line in said.splitlines() if "Permission" not in line] == [
+            "/conf/nginx.conf",
+            "read-only",
+            "not run",
+        ]
+    daemon.kubectl("delete", "pod", "--all", "-n", namespace, "--timeout=30s")
+    wait_until(lambda: not list(daemon.data_root.glob("*/layers/volume-*")), what="the release of the images")
+
+
+def _wait_for_log(daemon: Daemon, namespace: str, name: str, words: str) -> str:
+    def read() -> str:
+        said: str = daemon.kubectl("logs", "-n", namespace, name).stdout
+        return said if words in said else ""
+
+    found: str = wait_until(read, what="the container's words")
+    return found

@@ -120,7 +120,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     },
     "VolumeResourceRequirements": {"limits": _harmless("the size of a local volume is not limited")},
     "Volume": {
-        "image": _VOLUME,
         "csi": _NO_PLUGIN,
         "nfs": _NO_PLUGIN,
         "iscsi": _NO_PLUGIN,
@@ -206,7 +205,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "runAsGroup runAsNonRoot runAsUser seccompProfile",
         "Capabilities": "add drop",
         "SeccompProfile": "localhostProfile type",
-        "Volume": "configMap downwardAPI emptyDir ephemeral hostPath name persistentVolumeClaim projected secret",
+        "Volume": "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
+        "ImageVolumeSource": "pullPolicy reference",
         "PersistentVolumeClaimVolumeSource": "claimName readOnly",
         "EphemeralVolumeSource": "volumeClaimTemplate",
         "PersistentVolumeClaimTemplate": "metadata spec",

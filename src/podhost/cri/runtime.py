@@ -136,6 +136,7 @@ class Mount:
     host_path: Path
     read_only: bool = False
     recursive_read_only: bool = False
+    no_exec: bool = False
     propagation: Literal["private", "rslave", "rshared"] = "private"
 
 

@@ -34,6 +34,8 @@ class MountedVolume:
     host_path: Path
     read_only: bool = False
     """The volume itself can only be read (configMap, secret)."""
+    no_exec: bool = False
+    """Nothing in it can be run (image)."""
 
 
 class PodVolumes(Protocol):

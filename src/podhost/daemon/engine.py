@@ -59,6 +59,7 @@ from podhost.runtime.settings import RuntimeSettings
 from podhost.store.events import EventExpiry, EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
+from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.local_volumes import LocalVolumes
 from podhost.volumes.manager import VolumeManager
 from podhost.volumes.settings import VolumeSettings
@@ -183,7 +184,8 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     account_key = await asyncio.to_thread(ensure_account_key, settings.data_dir / "pki")
     tokens = PodTokens(store, clock, AccountTokens(store, clock, account_key))
     stack.callback(tokens.close)
-    volumes = VolumeManager(_volume_settings(settings), StoreReader(store), tokens=tokens)
+    sources = ImageSource(snapshotter=OverlaySnapshotter(images, image_settings), find_image=images.image_status)
+    volumes = VolumeManager(_volume_settings(settings), StoreReader(store), tokens=tokens, images=sources)
     host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
     kubelet = Kubelet(
         _kubelet_settings(settings, plan, host_ips),

@@ -89,7 +89,13 @@ class PodStarter:
 
     async def _mount(self, document: Document, pod: models.Pod) -> dict[str, MountedVolume]:
         try:
+            for volume in pod.spec.volumes:
+                if volume.image is not None:
+                    await self._puller.ensure_image(document, pod, _as_image_user(volume))
             mounted = await self._context.volumes.mount_volumes(pod)
+        except StartFailure as failure:
+            # The events have been recorded.
+            raise PrepareError(f"cannot get an image of the volumes of {_name(pod)}: {failure}") from failure
         except (PodhostError, OSError) as error:
             cause = describe_cause(error)
             self._context.recorder.event(document, "Warning", "FailedMount", cause)
@@ -281,6 +287,13 @@ def _as_container(container: models.Container | models.EphemeralContainer) -> mo
     fields = msgspec.to_builtins(container)
     fields.pop("targetContainerName", None)
     return msgspec.convert(fields, models.Container)
+
+
+def _as_image_user(volume: models.Volume) -> models.Container:
+    """Who wants the image of a volume, as if it were a container."""
+    source = volume.image
+    assert source is not None
+    return models.Container(name=volume.name, image=source.reference, image_pull_policy=source.pull_policy)
 
 
 def _make_files(paths: ContainerPaths) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -60,6 +61,13 @@ def map_mounts(bundle: BundlePaths, mounts: Iterable[Mount], user_namespace: Pat
     mapped = []
     for index, each in enumerate(mounts):
         target = bundle.mapped / "volumes" / str(index)
-        map_mount(each.host_path, target, user_namespace)
+        try:
+            map_mount(each.host_path, target, user_namespace)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not each.no_exec:
+                raise
+            # An image's overlay cannot be mapped; what everybody may read can be read.
+            target.mkdir(parents=True, mode=0o711, exist_ok=True)
+            mount.bind_mount(each.host_path, target)
         mapped.append(replace(each, host_path=target))
     return tuple(mapped)

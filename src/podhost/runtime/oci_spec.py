@@ -284,6 +284,8 @@ def _build_bind(mount: Mount) -> dict[str, Any]:
     options = ["rbind", propagation, access]
     if mount.read_only and mount.recursive_read_only:
         options.append("rro")
+    if mount.no_exec:
+        options += ["noexec", "nosuid", "nodev"]
     return {
         "destination": _normal(mount.container_path),
         "type": "bind",

@@ -155,7 +155,8 @@ async def _recover_running(ctx: RuntimeContext, entry: ContainerEntry) -> None:
 
 async def _sweep_snapshots(ctx: RuntimeContext) -> None:
     for key in await ctx.snapshotter.list_keys():
-        if ctx.registry.find_container(key) is None:
+        # Those of volumes are let go with their pods.
+        if ctx.registry.find_container(key) is None and not key.startswith("volume-"):
             await ctx.snapshotter.remove(key)
 
 

@@ -19,9 +19,10 @@ from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
-from podhost.errors import describe_cause
+from podhost.errors import PodhostError, describe_cause
 from podhost.linux import fs
 from podhost.volumes import empty_dir, pod_directory, sub_path
+from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.plan import EMPTY_DIR_PLUGIN, VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
 from podhost.volumes.projected import TokenIssuer
@@ -47,9 +48,17 @@ class _PodState:
 class VolumeManager:
     """Mounts, updates and removes the volumes of all pods of one instance."""
 
-    def __init__(self, settings: VolumeSettings, reader: ObjectReader, *, tokens: TokenIssuer | None = None) -> None:
+    def __init__(
+        self,
+        settings: VolumeSettings,
+        reader: ObjectReader,
+        *,
+        tokens: TokenIssuer | None = None,
+        images: ImageSource | None = None,
+    ) -> None:
         self._pods_dir = settings.pods_dir
         self._reader = reader
+        self._images = images
         self._planner = Planner(settings, reader, tokens)
         self._pods: dict[PodUID, _PodState] = {}
         self._locks: dict[PodUID, asyncio.Lock] = {}
@@ -62,6 +71,7 @@ class VolumeManager:
         async with self._lock(uid):
             self._pods[uid] = _PodState(pod, find_object_refs(pod))
             plans, failures = self._read_plans(pod)
+            await self._read_image_plans(pod, plans, failures)
             mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans)
             failures.update(more)
         if failures:
@@ -106,6 +116,8 @@ class VolumeManager:
                 await run_in_thread_to_end(pod_directory.remove_volumes, self._pods_dir / uid)
             except OSError as error:
                 raise VolumeError(f"cannot remove the volumes of pod {uid}: {describe_cause(error)}") from error
+            if self._images is not None:
+                await self._images.release(uid)
         self._locks.pop(uid, None)
 
     async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
@@ -168,11 +180,23 @@ class VolumeManager:
     def _read_plans(self, pod: models.Pod) -> tuple[list[VolumePlan], dict[str, str]]:
         plans, failures = [], {}
         for index, volume in enumerate(pod.spec.volumes):
+            if volume.image is not None and self._images is not None:
+                continue
             try:
                 plans.append(self._planner.read_plan(pod, index))
             except VolumeError as error:
                 failures[volume.name] = _format_failure(volume.name, error)
         return plans, failures
+
+    async def _read_image_plans(self, pod: models.Pod, plans: list[VolumePlan], failures: dict[str, str]) -> None:
+        for volume in pod.spec.volumes if self._images is not None else ():
+            if volume.image is None:
+                continue
+            assert self._images is not None
+            try:
+                plans.append(await self._images.prepare(_uid_of(pod), volume.name, volume.image))
+            except (PodhostError, OSError) as error:
+                failures[volume.name] = _format_failure(volume.name, error)
 
     def _sub_path_target(self, uid: PodUID, volume: str, container: str, index: int) -> Path:
         return self._pods_dir / uid / pod_directory.SUB_PATHS / volume / container / str(index)
@@ -217,6 +241,7 @@ def _build_mount(wanted: models.VolumeMount, volume: MountedVolume, path: Path) 
         container_path=wanted.mount_path,
         host_path=path,
         read_only=bool(wanted.read_only) or volume.read_only,
+        no_exec=volume.no_exec,
         recursive_read_only=wanted.recursive_read_only in ("Enabled", "IfPossible"),
         propagation=_PROPAGATION[wanted.mount_propagation or "None"],
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from podhost.cri.images import RootfsMount
 from podhost.cri.volumes import VolumeError
 
 
@@ -70,14 +71,26 @@ class ClaimPlan:
     """The group is given to all files only when the directory itself does not have it."""
 
 
-VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | ClaimPlan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePlan:
+    """The files of an image, whose layers are held."""
+
+    name: str
+    rootfs: RootfsMount
+
+
+VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | ClaimPlan | ImagePlan
 
 EMPTY_DIR_PLUGIN = "kubernetes.io~empty-dir"
+IMAGE_PLUGIN = "kubernetes.io~image"
 
 
-def compute_directory(plan: EmptyDirPlan | FilesPlan) -> PurePosixPath:
+def compute_directory(plan: EmptyDirPlan | FilesPlan | ImagePlan) -> PurePosixPath:
     """The volume's directory below that of its pod, as the kubelet lays it out."""
-    plugin = EMPTY_DIR_PLUGIN if isinstance(plan, EmptyDirPlan) else plan.plugin
+    if isinstance(plan, ImagePlan):
+        plugin = IMAGE_PLUGIN
+    else:
+        plugin = EMPTY_DIR_PLUGIN if isinstance(plan, EmptyDirPlan) else plan.plugin
     return PurePosixPath("volumes", plugin, plan.name)
 
 

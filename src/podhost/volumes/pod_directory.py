@@ -16,8 +16,16 @@ from pathlib import Path
 from podhost.aiokit import failpoint
 from podhost.cri.volumes import MountedVolume
 from podhost.linux import fs, mount
-from podhost.volumes import atomic_writer, claim, empty_dir, host_path
-from podhost.volumes.plan import ClaimPlan, EmptyDirPlan, FilesPlan, HostPathPlan, VolumePlan, compute_directory
+from podhost.volumes import atomic_writer, claim, empty_dir, host_path, image_volume
+from podhost.volumes.plan import (
+    ClaimPlan,
+    EmptyDirPlan,
+    FilesPlan,
+    HostPathPlan,
+    ImagePlan,
+    VolumePlan,
+    compute_directory,
+)
 
 _HOST_PATH_CHECKED = failpoint.register("volumes.mount.03-host-path-checked")
 _SUB_PATHS_UNMOUNTED = failpoint.register("volumes.unmount.01-sub-paths-unmounted")
@@ -45,6 +53,9 @@ def apply_plan(pod_dir: Path, plan: VolumePlan) -> MountedVolume:
     # Other users of the host must not walk into volumes that anybody may write to.
     pod_dir.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     directory = pod_dir / compute_directory(plan)
+    if isinstance(plan, ImagePlan):
+        image_volume.apply_plan(plan, directory)
+        return MountedVolume(name=plan.name, host_path=directory, read_only=True, no_exec=True)
     if isinstance(plan, EmptyDirPlan):
         empty_dir.apply_plan(plan, directory)
         return MountedVolume(name=plan.name, host_path=directory)
