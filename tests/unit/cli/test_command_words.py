@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 
 import pytest
 
 from podhost.cli.command_words import kinds_of, parse_words
 from podhost.cli.completion import answer, split_line
 from podhost.cli.main import COMMANDS, parser_of
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on this machine has no part in it."""
+    monkeypatch.setenv("PODHOST_RUN_ROOT", str(tmp_path))
 
 
 @pytest.mark.parametrize(
