@@ -44,6 +44,18 @@ class Subresource:
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """For a kind that is another view of stored objects: where these are, and the way there and back.
+
+    The functions copy what they change and share the rest.
+    """
+
+    resource: str
+    from_stored: Callable[[Object], Object]
+    to_stored: Callable[[Object], Object]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What the API server needs to know about one kind of object.
@@ -64,8 +76,8 @@ class Kind:
     namespaced: bool = True
     verbs: tuple[str, ...] = ALL_VERBS
     subresources: tuple[Subresource, ...] = ()
-    stored_as: str = ""
-    """Store resource when it differs from this one's own: two API versions of one storage."""
+    stored_form: StoredForm | None = None
+    """For a second version of objects that are stored in another one."""
     check_name: names.NameCheck = names.check_dns_subdomain
     default: Callable[[Object], None] = _ignore
     prepare_create: Callable[[Object], None] = _ignore
@@ -104,8 +116,13 @@ class Kind:
 
     @property
     def resource_key(self) -> str:
-        """Resource in the store."""
-        return self.stored_as or self.resource
+        """Resource in the API server's view of the store."""
+        return self.resource
+
+    @property
+    def stored_resource(self) -> str:
+        """Resource in the store itself."""
+        return self.resource if self.stored_form is None else self.stored_form.resource
 
     def subresource(self, name: str) -> Subresource | None:
         return next((sub for sub in self.subresources if sub.name == name), None)

@@ -12,6 +12,7 @@ from podhost.api import columns as tables
 from podhost.api import defaulting, names, selectors, strategies
 from podhost.api import warnings as messages
 from podhost.api.access_kinds import ACCESS_KINDS
+from podhost.api.events import EVENT, EVENT_V1
 from podhost.api.kind import ALL_VERBS, PROXY_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
 from podhost.api.priority_classes import PRIORITY_CLASS
 from podhost.api.storage_kinds import STORAGE_KINDS
@@ -184,20 +185,6 @@ ENDPOINT_SLICE = Kind(
     columns=tables.ENDPOINT_SLICE_COLUMNS,
     row=tables.endpoint_slice_row,
 )
-EVENT = Kind(
-    kind="Event",
-    version="v1",
-    plural="events",
-    singular="event",
-    schema=_CORE + "Event",
-    short_names=("ev",),
-    validate_create=core.validate_event,
-    columns=tables.EVENT_COLUMNS,
-    row=tables.event_row,
-    table_order=tables.event_order,
-    selectable_fields=selectors.event_fields,
-    create_on_update=True,
-)
 SERVICE_ACCOUNT = Kind(
     kind="ServiceAccount",
     version="v1",
@@ -249,6 +236,7 @@ KINDS: tuple[Kind, ...] = (
     ENDPOINTS,
     ENDPOINT_SLICE,
     EVENT,
+    EVENT_V1,
     SERVICE_ACCOUNT,
     LEASE,
     RUNTIME_CLASS,
@@ -257,6 +245,9 @@ KINDS: tuple[Kind, ...] = (
     PRIORITY_CLASS,
     *ACCESS_KINDS,
 )
+
+STORED_KINDS = tuple(kind for kind in KINDS if kind.stored_form is None)
+"""Those that are no view of another one."""
 
 _BY_RESOURCE = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 _BY_GVK = {(kind.group, kind.version, kind.kind): kind for kind in KINDS}

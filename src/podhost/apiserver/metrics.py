@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from podhost.api.kinds import KINDS
+from podhost.api.kinds import STORED_KINDS
 from podhost.apiserver.call import Call
 from podhost.apiserver.routing import Route
 from podhost.store import Store
@@ -105,7 +105,7 @@ class _StoreCollector(Collector):
         objects = GaugeMetricFamily(
             "apiserver_resource_objects", "Number of stored objects at the time of last check.", labels=["resource"]
         )
-        for resource in sorted({kind.resource_key for kind in KINDS}):
+        for resource in sorted({kind.resource_key for kind in STORED_KINDS}):
             objects.add_metric([resource], len(self._store.list(resource)[0]))
         yield objects
         pods, _ = self._store.list("pods")

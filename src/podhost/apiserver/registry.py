@@ -27,7 +27,7 @@ from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_de
 from podhost.apiserver.runtime_class_admission import admit_runtime_class
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.errors import ConflictError, ExistsError
-from podhost.store import ObjectKey, Store
+from podhost.store import ObjectKey, ObjectStore
 from podhost.store.store import copy
 
 Obj = dict[str, Any]
@@ -57,7 +57,7 @@ def admit_all(_new: Obj, _old: Obj | None) -> None:
 class Registry:
     """All writes of the API."""
 
-    def __init__(self, store: Store, clock: Clock, services: ServiceAllocator) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock, services: ServiceAllocator) -> None:
         self._store = store
         self._clock = clock
         self._services = services

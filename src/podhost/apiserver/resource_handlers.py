@@ -25,7 +25,7 @@ from podhost.apiserver.selection import read_selection
 from podhost.apiserver.settings import ApiServerSettings
 from podhost.apiserver.watching import EventEncoder, WatchStream, read_watch_request
 from podhost.apiserver.write_options import WriteOptions, read_write_options
-from podhost.store import GoneError, Store
+from podhost.store import GoneError, ObjectStore
 
 Obj = dict[str, Any]
 
@@ -34,7 +34,7 @@ class ResourceHandlers:
     """Handlers of the generic routes, the same for every kind."""
 
     def __init__(
-        self, registry: Registry, store: Store, clock: Clock, settings: ApiServerSettings, authorizer: Authorizer
+        self, registry: Registry, store: ObjectStore, clock: Clock, settings: ApiServerSettings, authorizer: Authorizer
     ) -> None:
         self._registry = registry
         self._store = store

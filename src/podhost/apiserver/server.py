@@ -49,7 +49,7 @@ from podhost.cri.images import ImageService
 from podhost.cri.node import NodeApi
 from podhost.cri.stats import UsageApi
 from podhost.linux.hangup import HangupWatch
-from podhost.store import Store
+from podhost.store import Store, ViewedStore
 
 _MAX_HEADER_BYTES = 1 << 20
 """A command given to exec travels in the URL; Kubernetes' limit is the same."""
@@ -120,14 +120,15 @@ class ApiServer:
             node_port_range=settings.node_port_range,
             reserved_ips=settings.reserved_cluster_ips,
         )
-        self.registry = Registry(store, clock, self.services)
+        objects = ViewedStore(store, {kind.resource_key: kind.stored_form for kind in KINDS if kind.stored_form})
+        self.registry = Registry(objects, clock, self.services)
         self._authorizer = Authorizer(store)
         tokens = None if settings.account_key is None else AccountTokens(store, clock, settings.account_key)
         self._authenticator = Authenticator(
             (settings.token_users.get, *(() if tokens is None else (tokens.verify_user,)))
         )
         reviews = ReviewHandlers(store, self._authenticator, self._authorizer, tokens)
-        resources = ResourceHandlers(self.registry, store, clock, settings, self._authorizer)
+        resources = ResourceHandlers(self.registry, objects, clock, settings, self._authorizer)
         pods = PodHandlers(self.registry, node, clock)
         self._proxy = ProxyHandlers(self.registry)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))

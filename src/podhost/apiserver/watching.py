@@ -20,7 +20,8 @@ from podhost.apiserver.listing import check_version, validate_watch
 from podhost.apiserver.negotiation import Representation, View
 from podhost.apiserver.selection import Selection
 from podhost.apiserver.watch_filter import filter_event
-from podhost.store import GoneError, Store, Watch, WatchEvent
+from podhost.store import GoneError, ObjectStore, WatchEvent
+from podhost.store.views import ObjectWatch
 
 Obj = dict[str, Any]
 
@@ -134,7 +135,7 @@ class WatchStream:
     def __init__(
         self,
         call: Call,
-        store: Store,
+        store: ObjectStore,
         request: WatchRequest,
         selection: Selection,
         encoder: EventEncoder,
@@ -185,7 +186,7 @@ class WatchStream:
 
         return lines()
 
-    async def _follow(self, watch: Watch) -> web.StreamResponse:
+    async def _follow(self, watch: ObjectWatch) -> web.StreamResponse:
         try:
             while batch := await watch.next_batch():
                 data = b"".join(map(self._encode, batch))
@@ -205,7 +206,7 @@ class WatchStream:
         seen = filter_event(event, self._selection.matches)
         return b"" if seen is None else self._encoder.encode_shared(*seen, event.renderings)
 
-    def _may_bookmark(self, watch: Watch) -> bool:
+    def _may_bookmark(self, watch: ObjectWatch) -> bool:
         return self._request.bookmarks and watch.idle
 
     async def _send_all(self, lines: Iterable[bytes]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podhost.aiokit.clock import Clock
-from podhost.api.kinds import KINDS, kind_by_gvk
+from podhost.api.kinds import STORED_KINDS, kind_by_gvk
 from podhost.apiserver.account_tokens import AccountTokens
 from podhost.channels.observer import ChannelObserver
 from podhost.controllers.access import AccessController
@@ -251,8 +251,8 @@ async def start_controllers(
 ) -> None:
     """The control loops; they need to know where API and name server listen."""
     store = engine.store
-    resources = tuple(kind.resource_key for kind in KINDS)
-    namespaced = tuple(kind.resource_key for kind in KINDS if kind.namespaced)
+    resources = tuple(kind.resource_key for kind in STORED_KINDS)
+    namespaced = tuple(kind.resource_key for kind in STORED_KINDS if kind.namespaced)
     services, gateway = engine.plan.service_cidr, str(engine.plan.gateway)
     api = build_api_service(cluster_ip=str(services[API_HOST]), address=gateway, port=api_port)
     dns = build_dns_service(cluster_ip=str(services[DNS_HOST]), address=gateway, port=dns_port)
@@ -260,7 +260,7 @@ async def start_controllers(
     def resolve(api_version: str, kind: str) -> tuple[str, bool] | None:
         group, _, version = api_version.rpartition("/")
         found = kind_by_gvk(group, version, kind)
-        return (found.resource_key, found.namespaced) if found else None
+        return (found.stored_resource, found.namespaced) if found else None
 
     for controller in (
         NamespaceController(store, clock, namespaced),

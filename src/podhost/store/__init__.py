@@ -6,6 +6,17 @@ Knows nothing of what the objects mean.
 from podhost.store.events import EventExpiry, EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
+from podhost.store.views import ObjectStore, ViewedStore
 from podhost.store.watch import GoneError, Watch, WatchEvent
 
-__all__ = ["EventExpiry", "EventRecorder", "GoneError", "ObjectKey", "Store", "Watch", "WatchEvent"]
+__all__ = [
+    "EventExpiry",
+    "EventRecorder",
+    "GoneError",
+    "ObjectKey",
+    "ObjectStore",
+    "Store",
+    "ViewedStore",
+    "Watch",
+    "WatchEvent",
+]

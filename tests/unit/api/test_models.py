@@ -20,7 +20,7 @@ from podhost.api.schema import definition, field_at
 ROOT = Path(__file__).resolve().parents[3]
 
 
-MODELLED = [kind for kind in kinds.KINDS if hasattr(models, kind.kind)]
+MODELLED = [kind for kind in kinds.STORED_KINDS if hasattr(models, kind.kind)]
 
 
 def _model(kind: Kind) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from podhost.api import kinds, strategies
+from podhost.api.events import EVENT
 from podhost.api.kind import Kind, validate, validate_update
 from podhost.api.structure import check_structure
 from podhost.api.validation import services
@@ -181,7 +182,7 @@ def test_allocators_have_their_words() -> None:
             ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"],
         ),
         (
-            kinds.EVENT,
+            EVENT,
             {"involvedObject": {"namespace": "other"}},
             ['involvedObject.namespace: Invalid value: "other": does not match event.namespace'],
         ),

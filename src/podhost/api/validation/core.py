@@ -97,15 +97,6 @@ def validate_secret_update(new: Object, old: Object) -> list[FieldError]:
     return errors + _validate_immutable(new, old, ("data",)) + validate_secret(new)
 
 
-def validate_event(event: Object) -> list[FieldError]:
-    involved = event.get("involvedObject") or {}
-    namespace = (event.get("metadata") or {}).get("namespace") or ""
-    wanted = involved.get("namespace") or ""
-    if wanted != namespace and not (not wanted and namespace == "default"):
-        return [_ROOT.child("involvedObject", "namespace").invalid(wanted, "does not match event.namespace")]
-    return []
-
-
 def validate_lease(lease: Object) -> list[FieldError]:
     spec: dict[str, Any] = lease.get("spec") or {}
     errors = []
