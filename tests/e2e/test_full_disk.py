@@ -236,3 +236,23 @@ def test_with_no_room_for_the_store_reads_go_on_and_writes_say_why(
     wait_ready(daemon, namespace, "after")
     assert daemon.pod("running", namespace)["status"]["containerStatuses"][0]["restartCount"] == 0
     assert "Started" in [reason for _, reason, _ in find_events(daemon, namespace, "after")]
+
+
+def test_a_full_disk_keeps_nobody_from_deleting_nor_a_killed_daemon_from_starting(
+    daemon: Daemon, namespace: str, data_disk: Path, pause: str
+) -> None:
+    for name in ("stays", "goes", "goes-too"):
+        create_pod(daemon, namespace, build_pod(name, pause))
+        wait_ready(daemon, namespace, name)
+    # A new daemon sets room aside where there is plenty.
+    daemon.kill()
+    daemon.start()
+    ballast = fill_bytes(data_disk)
+    daemon.kubectl("-n", namespace, "delete", "pod", "goes", "--timeout=40s")
+    daemon.kill()
+    daemon.start()
+    daemon.kubectl("-n", namespace, "delete", "pod", "goes-too", "--timeout=40s")
+    assert daemon.pod("stays", namespace)["status"]["containerStatuses"][0]["restartCount"] == 0
+    ballast.unlink()
+    create_pod(daemon, namespace, build_pod("after", pause))
+    wait_ready(daemon, namespace, "after")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from podhost.aiokit import failpoint
 from podhost.errors import ExhaustedError, InvalidError, UnavailableError
+from podhost.store.disk_reserve import DiskReserve
 from podhost.store.keys import ObjectKey
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -56,6 +57,8 @@ class Change:
     at_ns: int
     doc: bytes
     previous_rv: int | None
+    makes_room: bool = False
+    """It belongs to the removal of something, and may use the room that is set aside on a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Database:
         self.write_failed = False
         """The last write did not come to be."""
         self._checkpoint_lock = threading.Lock()
+        self._reserve = DiskReserve(path.with_name(f"{path.name}.reserve"))
         try:
             self._connection = _connect(path)
         except OSError as error:
@@ -107,7 +111,17 @@ class Database:
         )
 
     def mark_opened(self, rv: int) -> None:
-        """Record the version that this run starts at."""
+        """Record the version that this run starts at.  A full disk does not keep a daemon from starting."""
+        try:
+            self._write_opened(rv)
+        except ExhaustedError:
+            if not self._reserve.release():
+                raise
+            self._write_opened(rv)
+        else:
+            self._reserve.ensure()
+
+    def _write_opened(self, rv: int) -> None:
         with self._transaction():
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'opened_rv'", (rv,))
 
@@ -125,11 +139,19 @@ class Database:
             ExhaustedError: The disk is full.
             UnavailableError: Any other failure of the disk or the database.
         """
+        try:
+            self._write_once(change)
+        except ExhaustedError:
+            if not (change.makes_room and self._reserve.release()):
+                raise
+            self._write_once(change)
+        self._schedule_checkpoint(change.rv)
+
+    def _write_once(self, change: Change) -> None:
         with self._transaction():
             self._put(change)
             if self._history_count > self._history_limit + _COMPACT_EVERY:
                 self._compact()
-        self._schedule_checkpoint(change.rv)
 
     def history(self, resource: str, after_rv: int, limit: int) -> list[HistoryRow]:
         """The next changes of a resource after a version."""
@@ -240,6 +262,7 @@ class Database:
         with self._checkpoint_lock:
             if self._closed:
                 return
+            self._reserve.ensure()
             connection = sqlite3.connect(self.path, isolation_level=None)
             try:
                 ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

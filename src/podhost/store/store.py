@@ -212,7 +212,15 @@ class Store:
         doc = _encode({**obj, "metadata": {**obj["metadata"], "resourceVersion": str(rv)}})
         previous_rv = None if previous is None else int(previous["metadata"]["resourceVersion"])
         self._database.write(
-            Change(key=key, type=kind, rv=rv, at_ns=self._clock.now_ns(), doc=doc, previous_rv=previous_rv)
+            Change(
+                key=key,
+                type=kind,
+                rv=rv,
+                at_ns=self._clock.now_ns(),
+                doc=doc,
+                previous_rv=previous_rv,
+                makes_room=kind == "DELETED" or "deletionTimestamp" in obj["metadata"],
+            )
         )
         stored: Obj = _decode(doc)
         self._rv = rv
