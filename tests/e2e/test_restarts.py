@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from harness.covers import covers
@@ -76,3 +77,24 @@ def test_an_exit_can_restart_all_containers_of_the_pod_init_containers_included(
     assert conditions["Initialized"] == conditions["Ready"] == "True"
     assert daemon.pod("p", namespace)["status"]["phase"] == "Running"
     assert [reason for _, reason, _ in find_events(daemon, namespace, "p")].count("Killing") == 1
+
+
+def test_another_image_replaces_a_running_container_also_under_never(daemon: Daemon, namespace: str) -> None:
+    obeys = {"command": ["bash", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]}
+    done = {"name": "done", "image": "debian", "command": ["true"]}
+    _apply(daemon, namespace, {"restartPolicy": "Never", "containers": [
+        {"name": "c", "image": "debian", **obeys}, done]})  # fmt: skip
+    ended = partial(container_status, daemon, namespace, "p", "done")
+    wait_until(lambda: "terminated" in (ended().get("state") or {}), what="the end of the other container")
+    daemon.kubectl("wait", "-n", namespace, "pod/p", "--for=jsonpath={.status.phase}=Running", "--timeout=30s")
+    daemon.kubectl("set", "image", "-n", namespace, "pod/p", "c=nginx", "done=nginx")
+
+    def replaced() -> bool:
+        entry = container_status(daemon, namespace, "p")
+        return entry["restartCount"] == 1 and "running" in entry["state"]
+
+    wait_until(replaced, what="a container of the new image")
+    assert "nginx" in container_status(daemon, namespace, "p")["image"]
+    assert ended()["restartCount"] == 0
+    killing = ("Normal", "Killing", "Container c definition changed, will be restarted")
+    assert killing in find_events(daemon, namespace, "p")

@@ -177,7 +177,7 @@ def _build_states(
     if latest.state is ContainerState.CREATED:
         return _waiting_state(waiting or WaitingReason(default_waiting)), before
     terminated = {"terminated": build_terminated(latest, context.messages)}
-    if not context.is_ending and _will_restart(pod, container, latest):
+    if not context.is_ending and _will_restart(pod, container, latest, context):
         if compute_restart_at_ns(container, latest, context.backoff) > context.now_ns:
             return _waiting_state(build_crash_loop(pod, latest)), terminated
         if waiting is not None:
@@ -185,7 +185,9 @@ def _build_states(
     return terminated, before
 
 
-def _will_restart(pod: models.Pod, container: AnyContainer, latest: ContainerStatus) -> bool:
+def _will_restart(pod: models.Pod, container: AnyContainer, latest: ContainerStatus, context: StatusContext) -> bool:
+    if latest.id in context.view.killed_to_restart:
+        return True
     if isinstance(container, models.EphemeralContainer):
         return False
     is_init = any(container is c for c in pod.spec.init_containers)

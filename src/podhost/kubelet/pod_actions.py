@@ -50,6 +50,8 @@ class LifecycleView:
     """Running with other limits than it should, and to be restarted for them."""
     in_post_start: frozenset[ContainerId] = frozenset()
     """Running, and its postStart hook has not returned: to the user it is being created still."""
+    killed_to_restart: frozenset[ContainerId] = frozenset()
+    """Killed in order to be started again: whatever the exit code, and whatever the restart policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class ContainerKill:
     ] = ""
     grace_s: float | None = None
     """Patience with it; ``None``: as the pod says."""
+    will_restart: bool = False
+    """Started again after it, whatever its exit code: the kubelet kills and starts in one pass."""
 
 
 SYSCTL_FORBIDDEN = "SysctlForbidden"
@@ -417,7 +421,8 @@ class _Decision:
             status = self._latest(container.name)
             if status is None or status.state is not ContainerState.RUNNING:
                 # What it has done in an earlier sandbox counts: a success stays one.
-                if should_restart(self.pod, container, status or self._ended_before(container)):
+                killed = status is not None and status.id in self.view.killed_to_restart
+                if killed or should_restart(self.pod, container, status or self._ended_before(container)):
                     starts.append(self._build_start(container, "app"))
                     kills.extend(_kill_unknown(status, "Container"))
                 continue
@@ -428,6 +433,7 @@ class _Decision:
             if restart:
                 if kill.reason != "Resize":
                     kill = replace(kill, message=f"{kill.message}, will be restarted")
+                kill = replace(kill, will_restart=True)
                 kept += 1  # Started when its exit is seen: one pass kills, the next one starts.
             kills.append(kill)
         return tuple(starts), tuple(kills), kept

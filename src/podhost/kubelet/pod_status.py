@@ -118,7 +118,7 @@ def _build_head(
 def _build_reason(previous: Mapping[str, Any], context: StatusContext, phase: str) -> dict[str, str]:
     if context.failure is not None:
         return {"reason": context.failure.reason, "message": context.failure.message}
-    if previous.get("phase") == phase and phase in TERMINAL_PHASES:
+    if previous.get("phase") == phase:  # They belong to the phase, whoever has written them.
         return {k: previous[k] for k in ("reason", "message") if previous.get(k)}
     return {}
 
@@ -165,15 +165,17 @@ def compute_phase(
     final = "Failed" if any(stopped) else "Succeeded"
     if context.is_ending and not sidecars_run:
         return final
-    return "Running" if sidecars_run or _comes_back(pod, statuses, observed) else final
+    return "Running" if sidecars_run or _comes_back(pod, statuses, observed, context) else final
 
 
-def _comes_back(pod: models.Pod, statuses: Statuses, observed: PodRuntimeStatus) -> bool:
+def _comes_back(pod: models.Pod, statuses: Statuses, observed: PodRuntimeStatus, context: StatusContext) -> bool:
     """Whether one of the containers, none of which runs, is to be started again."""
     present = compute_round(pod, observed)
     for container, status in zip(pod.spec.containers, statuses, strict=True):
         latest = observed.latest(container.name)
         if latest is not None and (latest.state is not ContainerState.EXITED or read_round(latest) < present):
+            return True
+        if latest is not None and latest.id in context.view.killed_to_restart:
             return True
         if restarts_after(pod, container, _exit_of(status) or 0):
             return True

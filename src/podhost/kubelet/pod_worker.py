@@ -27,7 +27,7 @@ from podhost.api.objects import is_static_pod
 from podhost.api.reasons import EVICTED
 from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
-from podhost.cri.runtime import ContainerState
+from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.container_gc import Garbage, compute_garbage, remove_garbage
 from podhost.kubelet.container_status import StatusContext
@@ -105,6 +105,7 @@ class PodWorker:
         self._failure: PodFailure | None = None
         self._probes = PodProbes(context, self.request_sync)
         self._view = LifecycleView()
+        self._killed_to_restart: frozenset[ContainerId] = frozenset()
         self._object_gone = False
         self._released = False
         self._updates: tuple[ContainerUpdate, ...] = ()
@@ -229,7 +230,13 @@ class PodWorker:
             if c.state is ContainerState.RUNNING and f"start:{c.name}" in self._in_flight
             if has_post_start(self.pod, c.name)
         )
-        self._view = self._probes.sync(self.document, self.pod, observed, in_post_start=in_post_start)
+        view = self._probes.sync(self.document, self.pod, observed, in_post_start=in_post_start)
+        self._killed_to_restart &= frozenset(c.id for c in observed.containers if self._has_died_or_will(c))
+        self._view = replace(view, killed_to_restart=self._killed_to_restart)
+
+    def _has_died_or_will(self, container: ContainerStatus) -> bool:
+        """Of a container that was to be killed: it still is."""
+        return container.state is ContainerState.EXITED or f"kill:{container.id}" in self._in_flight
 
     def _status(self) -> dict[str, Any]:
         return self.document.get("status") or {}
@@ -291,6 +298,8 @@ class PodWorker:
             name = f"kill:{kill.id}"
             if name not in self._in_flight:
                 self._in_flight.spawn(name, self._stopper.kill_container(self.document, self.pod, kill))
+            if kill.will_restart:
+                self._killed_to_restart |= {kill.id}
         killed = {kill.name for kill in actions.kill}
         wanted = [s for s in actions.start if s.name not in killed and self._may_start(s)]
         if not wanted and not actions.create_sandbox:

@@ -13,6 +13,7 @@ from podhost.cri.images import ImagePullError
 from podhost.cri.runtime import ContainerStartError, ContainerState
 from podhost.cri.volumes import VolumeError
 from podhost.errors import UnavailableError
+from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.store.keys import ObjectKey
 
 pytestmark = pytest.mark.looptime
@@ -376,3 +377,52 @@ async def test_opening_a_readiness_gate_makes_the_pod_ready(rig: Rig) -> None:
     rig.store.mutate(ObjectKey("pods", "default", "web"), open_gate)
     await asyncio.sleep(1)
     assert _conditions(rig)["Ready"] == "True"
+
+
+def _set_image(rig: Rig, image: str) -> None:
+    def change(pod: dict[str, Any]) -> dict[str, Any]:
+        pod["spec"]["containers"][0]["image"] = image
+        pod["metadata"]["generation"] += 1
+        return pod
+
+    rig.store.mutate(rig.key("web"), change)
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+async def test_container_with_another_image_is_started_again_whatever_the_policy(rig: Rig, policy: str) -> None:
+    rig.images.remote.add("nginx:2")
+    rig.runtime.scripts["main"] = [Script(term_code=0)]
+    rig.create(make_pod(restartPolicy=policy))
+    await asyncio.sleep(1)
+    _set_image(rig, "nginx:2")
+    await asyncio.sleep(1)
+    assert rig.container()["restartCount"] == 1
+    assert "running" in rig.container()["state"]
+    assert rig.container()["image"].endswith("nginx:2")
+    assert rig.phases() == ["Pending", "Running"]
+    assert ("Killing", "Container main definition changed, will be restarted") in rig.events()
+
+
+async def test_container_that_had_ended_is_not_started_for_its_new_image_under_never(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(run_s=1)]
+    rig.create(make_pod("web", {"name": "main"}, {"name": "stays"}, restartPolicy="Never"))
+    await asyncio.sleep(2)
+    _set_image(rig, "nginx:2")
+    await asyncio.sleep(2)
+    assert rig.container()["restartCount"] == 0
+    assert "terminated" in rig.container()["state"]
+
+
+async def test_container_that_fails_its_liveness_probe_is_started_again_though_it_exits_with_0(rig: Rig) -> None:
+    """Under OnFailure: the kubelet restarts what it has killed itself."""
+    rig.runtime.scripts["main"] = [Script(term_code=0)]
+    probe = {"exec": {"command": ["live"]}, "periodSeconds": 5, "timeoutSeconds": 1,
+             "failureThreshold": 1, "successThreshold": 1}  # fmt: skip
+    rig.create(make_pod("web", {"name": "main", "livenessProbe": probe}, restartPolicy="OnFailure"))
+    await asyncio.sleep(1)
+    rig.handlers.answers["live"] = [Outcome(Verdict.FAILURE, "no")]
+    await asyncio.sleep(10)
+    rig.handlers.answers["live"] = [Outcome(Verdict.SUCCESS)]
+    await asyncio.sleep(30)
+    assert rig.container()["restartCount"] >= 1
+    assert "running" in rig.container()["state"]

@@ -99,6 +99,10 @@ TABLE: list[tuple[str, Case, str]] = [
      "Succeeded a=terminated:Completed b=terminated:Completed"),
     ("all ended and the pod is deleted", Case(containers=(container("a", EXITED), LOOP), context={"is_ending": True}),
      "Failed a=terminated:Completed b=terminated:Error"),
+    ("one killed to be started again under Never", Case(NEVER, containers=(
+        container("a", EXITED), container("b", EXITED, code=137)),
+        context={"view": LifecycleView(killed_to_restart=frozenset({ContainerId("b0")}))}),
+     "Running a=terminated:Completed b=terminated:Error"),
     ("final phase stays", Case(previous={"phase": "Failed"}), "Failed a=running b=running"),
     ("deadline, still running", Case(context={"failure": FAILURE}), "Running a=running b=running"),
     ("deadline, stopped", Case(containers=(container("a", EXITED), LOOP),
@@ -128,6 +132,15 @@ TABLE: list[tuple[str, Case, str]] = [
 @pytest.mark.parametrize(("case", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_phase_and_states(case: Case, expected: str) -> None:
     assert describe(case.generate()) == expected
+
+
+def test_reason_and_message_are_kept_as_long_as_the_phase() -> None:
+    told = {"reason": "NodeLost", "message": "the node does not answer"}
+    kept = Case(previous={"phase": "Running", **told}).generate()
+    assert {key: kept.get(key) for key in told} == told
+    changed = Case(previous={"phase": "Pending", **told}).generate()
+    assert changed["phase"] == "Running"
+    assert changed.keys().isdisjoint(told)
 
 
 def _conditions(case: Case) -> dict[str, tuple[str, str, str]]:
