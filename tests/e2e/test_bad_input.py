@@ -106,7 +106,7 @@ NAME_RULE = (
 def test_all_faults_of_a_pod_are_listed_at_once_with_their_paths(daemon: Daemon, namespace: str) -> None:
     spec = """
   restartPolicy: Sometimes
-  volumes: [{name: v, emptyDir: {}}, {name: v, emptyDir: {}}]
+  volumes: [{name: v, emptyDir: {}}, {name: v, emptyDir: {}}, {name: far, nfs: {server: s, path: /}}]
   containers:
   - name: c
     image: debian
@@ -125,6 +125,7 @@ def test_all_faults_of_a_pod_are_listed_at_once_with_their_paths(daemon: Daemon,
     assert {line.removeprefix("* ") for line in said[1:]} == {
         f'metadata.name: Invalid value: "My_Pod": {NAME_RULE}',
         'spec.volumes[1].name: Duplicate value: "v"',
+        "spec.volumes[2].nfs: Forbidden: no driver for this kind of volume exists on this machine",
         "spec.containers[0].ports[0].containerPort: Invalid value: 99999: must be between 1 and 65535, inclusive",
         'spec.containers[0].ports[2].name: Duplicate value: "a"',
         'spec.containers[0].ports[4].hostPort: Duplicate value: "TCP//80"',

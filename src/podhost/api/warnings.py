@@ -42,7 +42,7 @@ def _harmless(reason: str) -> Rule:
 
 _ONE_NODE = "there is one node, and every pod runs on it"
 _VOLUME = _later("the pod waits until the volume is removed from it")
-_NO_PLUGIN = _never("no driver for this kind of volume exists here; the pod does not start")
+_NO_PLUGIN = Rule("rejected", "no driver for this kind of volume exists on this machine")
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "PodSpec": {

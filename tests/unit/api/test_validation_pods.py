@@ -208,6 +208,14 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ["spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"],
     ),
     (
+        _volume(nfs={"server": "s", "path": "/"}),
+        ["spec.volumes[0].nfs: Forbidden: no driver for this kind of volume exists on this machine"],
+    ),
+    (
+        _volume(awsElasticBlockStore={"volumeID": "v"}),
+        ["spec.volumes[0].awsElasticBlockStore: Forbidden: no driver for this kind of volume exists on this machine"],
+    ),
+    (
         _volume(hostPath={"path": "/x/../y", "type": "Dir"}),
         [
             "spec.volumes[0].hostPath.path: Invalid value: \"/x/../y\": must not contain '..'",
@@ -342,6 +350,16 @@ def test_other_things_may_not(make_pod: MakePod, change: Change, start: str) -> 
     change(new)
     errors = validate_update(kinds.POD, new, old)
     assert errors[0].message.startswith(start)
+
+
+def test_a_stored_pod_with_a_volume_that_is_refused_now_may_be_changed(make_pod: MakePod) -> None:
+    old = _stored(make_pod)
+    old["spec"]["volumes"].append({"name": "far", "nfs": {"server": "s", "path": "/"}})
+    new = copy.deepcopy(old)
+    new["metadata"]["labels"] = {"seen": "yes"}
+    assert validate_update(kinds.POD, new, old) == []
+    assert validate_status_update(kinds.POD, new, old) == []
+    assert [error.field.rpartition(".")[2] for error in validate(kinds.POD, new)] == ["nfs"]
 
 
 def test_a_terminated_container_stays_terminated_when_it_may_not_restart(make_pod: MakePod) -> None:

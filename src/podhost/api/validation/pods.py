@@ -27,7 +27,7 @@ from podhost.api.validation.pod_changes import describe_changes, validate_spec_c
 from podhost.api.validation.resources import validate_resources
 from podhost.api.validation.scheduling import validate_scheduling
 from podhost.api.validation.security import validate_pod_security
-from podhost.api.validation.volumes import validate_volumes
+from podhost.api.validation.volumes import validate_drivers, validate_volumes
 
 _SPEC = Path("spec")
 _MIRROR = Path("metadata").child("annotations").key(MIRROR_ANNOTATION)
@@ -43,7 +43,7 @@ _SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
 def validate_pod(pod: Object) -> list[FieldError]:
     """A new pod."""
     spec = pod.get("spec") or {}
-    errors = validate_pod_spec(spec, _SPEC)
+    errors = validate_pod_spec(spec, _SPEC) + validate_drivers(spec.get("volumes") or [], _SPEC.child("volumes"))
     if spec.get("ephemeralContainers"):
         errors.append(_SPEC.child("ephemeralContainers").forbidden("cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):

@@ -18,6 +18,7 @@ from podhost.api.validation.paths import (
     validate_target_path,
 )
 from podhost.api.validation.storage import validate_claim_spec
+from podhost.api.warnings import rule_for
 
 _HOST_PATH_TYPES = frozenset(
     {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"}
@@ -55,6 +56,17 @@ def validate_volumes(volumes: list[Object], path: Path) -> tuple[Volumes, list[F
         else:
             valid[name] = volume
     return valid, errors
+
+
+def validate_drivers(volumes: list[Object], path: Path) -> list[FieldError]:
+    """Volumes of new pods only: pods that were stored before such volumes were refused may still be changed."""
+    errors: list[FieldError] = []
+    for index, volume in enumerate(volumes):
+        for source in _SOURCE_ORDER:
+            rule = rule_for("Volume", source)
+            if rule is not None and rule.treatment == "rejected" and volume.get(source) is not None:
+                errors.append(path.index(index).child(source).forbidden(rule.text))
+    return errors
 
 
 def _validate_source(volume: Object, path: Path) -> list[FieldError]:
