@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.measure import TICKS, machine_cpu_s, pss_kib
 from bench.pod_start import STORE, PodmanPeer, delete_one, floor_sample, manifest, start_one
@@ -56,22 +55,13 @@ def churn(count: int, one: Callable[[int], object]) -> tuple[float, float]:
     return time.perf_counter() - begin, machine_cpu_s() - cpu
 
 
-def build_pod(name: str) -> dict[str, Any]:
-    """Its containers die at once, as the peer's do: a shell that has just been started does not hear SIGTERM yet."""
-    pod = manifest(name)
-    pod["spec"]["os"] = {"name": "linux"}
-    for container in pod["spec"]["containers"]:
-        container["lifecycle"] = {"stopSignal": "SIGKILL"}
-    return pod
-
-
 def run_round(daemon: Daemon, number: int) -> Round:
     assert daemon.process is not None
     pid = daemon.process.pid
 
     def live(index: int) -> None:
         name = f"churn{number}-{index}"
-        start_one(daemon, name, build_pod(name))
+        start_one(daemon, name, manifest(name))
         delete_one(daemon, name)
 
     before = process_cpu_s(pid)
@@ -83,19 +73,19 @@ def run_round(daemon: Daemon, number: int) -> Round:
 
 def run_peer(work: Path) -> tuple[float, float] | None:
     """podman kube play and its removal, four at a time; ``None`` where podman does not work."""
-    peer = PodmanPeer.prepare(work)
-    if peer is None:
-        return None
+    with PodmanPeer.prepare(work) as peer:
+        if peer is None:
+            return None
 
-    def live(index: int) -> None:
-        peer.play(index)
-        peer.remove(index)
+        def live(index: int) -> None:
+            peer.play(index)
+            peer.remove(index)
 
-    try:
-        return churn(PEER_PODS, live)
-    except subprocess.CalledProcessError as error:
-        print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
-        return None
+        try:
+            return churn(PEER_PODS, live)
+        except subprocess.CalledProcessError as error:
+            print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
+            return None
 
 
 def main() -> None:

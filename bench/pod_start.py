@@ -15,7 +15,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ from harness.images import ensure_example_images, list_sources
 
 RUNS = 25
 STORE = Path(os.environ.get("PODHOST_TEST_IMAGE_STORE", "/var/cache/podhost/test-image-store"))
-COMMAND = ["bash", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]
-"""Ends at once on SIGTERM, so that a deletion measures podhost and not a grace period."""
+COMMAND = ["sleep", "infinity"]
 
 PODMAN_CONFIGURATION = """
 [containers]
@@ -47,12 +47,16 @@ def manifest(name: str) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {
             "terminationGracePeriodSeconds": 10,
+            # A deletion is to measure podhost, not a grace period; a program that has just been started may not hear
+            # SIGTERM yet.
+            "os": {"name": "linux"},
             "containers": [
                 {
                     "name": part,
                     "image": "docker.io/library/debian:latest",
                     "imagePullPolicy": "Never",
                     "command": COMMAND,
+                    "lifecycle": {"stopSignal": "SIGKILL"},
                 }
                 for part in ("a", "b")
             ],
@@ -137,48 +141,62 @@ def floor_sample(work: Path) -> tuple[list[float], float]:
 
 @dataclass(frozen=True)
 class PodmanPeer:
-    """podman with the same image and manifests, made to work beside podhost."""
+    """podman with the same image and manifests, made to work beside podhost.
+
+    All its commands share one mount namespace: podman pins the network namespaces of its pods there.
+    """
 
     file: Path
     environment: dict[str, str]
+    holder: subprocess.Popen[bytes]
 
     @classmethod
-    def prepare(cls, work: Path) -> PodmanPeer | None:
+    @contextmanager
+    def prepare(cls, work: Path) -> Iterator[PodmanPeer | None]:
         """``None`` where podman is not installed."""
         if shutil.which("podman") is None:
-            return None
+            yield None
+            return
         pull = ["podman", "pull", "-q", list_sources()["debian"]]
         image = subprocess.run(pull, capture_output=True, text=True, check=True).stdout.strip()
         subprocess.run(["podman", "tag", image, "docker.io/library/debian:latest"], check=True)
         configuration = work / "containers.conf"
         configuration.write_text(PODMAN_CONFIGURATION)
-        return cls(work / "pod.yaml", {**os.environ, "CONTAINERS_CONF": str(configuration)})
+        # crun refuses hybrid hosts unless the unified hierarchy is out of its sight.
+        script = "umount /sys/fs/cgroup/unified 2>/dev/null; echo; exec sleep infinity"
+        with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            try:
+                yield cls(work / "pod.yaml", {**os.environ, "CONTAINERS_CONF": str(configuration)}, holder)
+            finally:
+                holder.kill()
 
-    def _run(self, *words: str, check: bool) -> None:
-        shell = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "-"]
-        subprocess.run([*shell, "podman", *words], check=check, capture_output=True, env=self.environment)
+    def _run(self, *words: str) -> None:
+        enter = ["nsenter", "-t", str(self.holder.pid), "-m", "--"]
+        subprocess.run([*enter, "podman", *words], check=True, capture_output=True, env=self.environment)
 
     def play(self, index: int) -> float:
         """Seconds of ``podman kube play``."""
         file = self.file.with_suffix(f".{index}.yaml")
         file.write_text(json.dumps(manifest(f"peer-{os.getpid()}-{index}")))
         begin = time.perf_counter()
-        self._run("kube", "play", str(file), check=True)
+        self._run("kube", "play", str(file))
         return time.perf_counter() - begin
 
     def remove(self, index: int) -> None:
-        self._run("pod", "rm", "-f", "-t", "0", f"peer-{os.getpid()}-{index}", check=False)
+        self._run("pod", "rm", "-f", "-t", "0", f"peer-{os.getpid()}-{index}")
 
 
 def podman_sample(work: Path) -> tuple[list[float], float] | None:
-    peer = PodmanPeer.prepare(work)
-    if peer is None:
-        return None
-    try:
-        return sample(peer.play, peer.remove)
-    except subprocess.CalledProcessError as error:
-        print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
-        return None
+    with PodmanPeer.prepare(work) as peer:
+        if peer is None:
+            return None
+        try:
+            return sample(peer.play, peer.remove)
+        except subprocess.CalledProcessError as error:
+            print(f"podman kube play does not work here: {error.stderr.decode()[-300:]}")
+            return None
 
 
 def main() -> None:
