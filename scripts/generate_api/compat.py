@@ -29,6 +29,10 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   to its default, also for `:latest`; an event says so. An explicit `Always` pulls.
 - Containers run with the seccomp profile `RuntimeDefault` unless they say otherwise.
 - There is one node, named after the host. A pod without scheduling gates that fits it is bound at once.
+- Pods are evicted for `memory.available` and `nodefs.available` by hard thresholds; there are no soft ones, and no
+  signals for inodes, process ids or a separate image file system. The look comes once a minute and when the kernel
+  tells of tasks that wait for memory, not every ten seconds. Images that were loaded or built on this host are never
+  collected. cgroup v2's `memory.high` and `memory.min` are not set, as with the feature MemoryQoS off.
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.

@@ -353,7 +353,9 @@ class FakeImages:
         return self.add(name)
 
     async def remove_image(self, ref: str) -> None:
-        self.local.pop(str(normalize(ref)), None)
+        by_id = [name for name, image in self.local.items() if image.id == ref]
+        for name in by_id or [str(normalize(ref))]:
+            self.local.pop(name, None)
 
     async def prune(self) -> tuple[int, int]:
         return 0, 0

@@ -80,6 +80,8 @@ class Daemon:
         command = [sys.executable, "-m", "podhost.daemon", "--instance", self.instance]
         command += ["--data-root", str(self.data_root), "--run-root", str(self.run_root)]
         command += ["--image-store", str(self.image_store), "--api-port", "0", "--ready-fd", str(write_fd)]
+        # The machine that runs the tests may be full; those about its pressure say what that is.
+        command += ["--eviction-hard", "", "--image-gc-high-threshold", "100"]
         command += self.extra_flags
         environment = {**self.environment(), "PYTHONUNBUFFERED": "1"}
         if self.programs is not None:

@@ -19,6 +19,8 @@ from typing import NoReturn
 from podhost.api.names import check_dns_subdomain
 from podhost.api.quantity import quantity_to_int
 from podhost.errors import InvalidError
+from podhost.kubelet.go_format import parse_duration
+from podhost.kubelet.node_pressure import DEFAULT_EVICTION_HARD, Threshold, parse_thresholds
 from podhost.linux.sysctls import find_sysctl_namespace
 
 DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
@@ -57,6 +59,10 @@ class DaemonSettings:
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
     pod_max_pids: int = 0
+    eviction_hard: tuple[Threshold, ...] = ()
+    eviction_transition_s: float = 300.0
+    image_gc_high_percent: int = 85
+    image_gc_low_percent: int = 80
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     time_scale: float = 1.0
     """Of back-offs and of the delays and periods of probes."""
@@ -155,6 +161,29 @@ def _sysctls(text: str) -> tuple[str, ...]:
     return names
 
 
+def _thresholds(text: str) -> tuple[Threshold, ...]:
+    try:
+        return parse_thresholds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of thresholds: {error}") from error
+
+
+def _percent(text: str) -> int:
+    if not text.isdigit() or int(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = -1.0
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 5m or 30s")
+    return seconds
+
+
 def _time_scale(text: str) -> float:
     try:
         scale = float(text)
@@ -209,6 +238,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--pod-max-pids", type=int, default=0, metavar="N", help="processes and threads that a pod may have; no limit"
     )
     parser.add_argument(
+        "--eviction-hard", type=_thresholds, default=parse_thresholds(DEFAULT_EVICTION_HARD), metavar="SIGNAL<SIZE,…",
+        help=f"evict pods when less is left; {DEFAULT_EVICTION_HARD}; an empty list: never",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-pressure-transition-period", type=_seconds, default=300.0, metavar="DURATION",
+        help="how long the node's condition outlives the pressure; 5m",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-gc-high-threshold", type=_percent, default=85, metavar="PERCENT",
+        help="remove unused images when the disk of the image store is fuller; 85; 100: never",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-gc-low-threshold", type=_percent, default=80, metavar="PERCENT",
+        help="until it is no fuller than this; 80",
+    )  # fmt: skip
+    parser.add_argument(
         "--allowed-unsafe-sysctls", type=_sysctls, default=(), metavar="NAME,…",
         help="sysctls that pods may set beside the safe ones, such as kernel.msg*,net.core.somaxconn",
     )  # fmt: skip
@@ -244,6 +289,8 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         raise InvalidError(
             f"cannot use instance name {args.instance!r}: it must be 1 to 32 lower-case letters, digits and '-'"
         )
+    if args.image_gc_low_threshold >= args.image_gc_high_threshold < 100:
+        raise InvalidError("cannot use the flags: --image-gc-low-threshold must be below --image-gc-high-threshold")
     port = args.api_port
     if port is None:
         port = DEFAULT_API_PORT if args.instance == "default" else 0
@@ -267,6 +314,10 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
         pod_max_pids=max(0, args.pod_max_pids),
+        eviction_hard=args.eviction_hard,
+        eviction_transition_s=args.eviction_pressure_transition_period,
+        image_gc_high_percent=args.image_gc_high_threshold,
+        image_gc_low_percent=args.image_gc_low_threshold,
         allowed_unsafe_sysctls=args.allowed_unsafe_sysctls,
         token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
     )

@@ -32,6 +32,18 @@ def has_disk_limit(pod: models.Pod) -> bool:
     )
 
 
+async def measure_storage(context: NodeContext, worker: PodWorker) -> tuple[dict[str, int], int]:
+    """Bytes of writable layers and logs by container, and of a pod's volumes.  Raises OSError, PodhostError."""
+    used = dict.fromkeys((c.name for c in worker.pod.spec.containers), 0)
+    layers = await context.runtime.list_writable_layers(worker.uid)
+    for status in context.runtime.list_containers(worker.uid):
+        used[status.name] = used.get(status.name, 0) + layers.get(status.id, 0)
+    logs = compute_log_directory(worker.pod, context.settings)
+    for name in used:
+        used[name] += await asyncio.to_thread(fs.disk_usage_bytes, logs / name)
+    return used, await context.volumes.measure_disk(worker.pod)
+
+
 class VolumeLimits:
     """Measures the limited volumes of the pods of one kubelet, and has pods evicted."""
 
@@ -54,15 +66,7 @@ class VolumeLimits:
         await self._tasks.cancel_all()
 
     async def _find_exceeded_storage(self, worker: PodWorker) -> list[str]:
-        """Measure writable layers, logs and volumes of a pod."""
-        context, used = self._context, dict.fromkeys((c.name for c in worker.pod.spec.containers), 0)
-        layers = await context.runtime.list_writable_layers(worker.uid)
-        for status in context.runtime.list_containers(worker.uid):
-            used[status.name] = used.get(status.name, 0) + layers.get(status.id, 0)
-        logs = compute_log_directory(worker.pod, context.settings)
-        for name in used:
-            used[name] += await asyncio.to_thread(fs.disk_usage_bytes, logs / name)
-        volumes_bytes = await context.volumes.measure_disk(worker.pod)
+        used, volumes_bytes = await measure_storage(self._context, worker)
         found = ephemeral_storage.find_exceeded(worker.pod, used, volumes_bytes)
         return [found] if found else []
 

@@ -22,6 +22,7 @@ from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
 from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.pod_worker import PodWorker
+from podhost.kubelet.pressure import NodePressure
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.static_pods import StaticPods
@@ -73,6 +74,7 @@ class Kubelet:
         self._pods: dict[PodUID, PodWorker] = {}
         self._unreadable: set[PodUID] = set()
         self._limits = VolumeLimits(self.context, self._pods)
+        self.pressure = NodePressure(self.context, self._pods)
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(self._sync, name="pod", on_error=self._on_sync_failed)
         self._tasks = Tasks()
         self._undo: list[object] = []
@@ -100,6 +102,7 @@ class Kubelet:
         if self._static is not None:
             await self._static.start()
         self._sweep()
+        self.pressure.start()
         self._arm("relist", context.settings.relist_interval_s, self._relist)
         self._arm("logs", context.settings.housekeeping_interval_s, self._check_logs)
 
@@ -115,6 +118,7 @@ class Kubelet:
         if self._static is not None:
             await self._static.stop()
         await self._limits.stop()
+        await self.pressure.stop()
         await self._workers.stop()
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
         await self._tasks.cancel_all()
@@ -188,6 +192,7 @@ class Kubelet:
             return None
         self._pods[worker.uid] = worker
         self._limits.on_admitted(worker)
+        self.pressure.on_admitted(worker)
         self._submit(worker.uid)
         return worker
 

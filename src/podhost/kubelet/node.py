@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from podhost.api.time import format_time
 from podhost.kubelet.node_context import NodeContext
+from podhost.kubelet.node_pressure import DISK, DISK_PRESSURE, MEMORY, MEMORY_PRESSURE, build_taints
 from podhost.store.keys import ObjectKey
 
 _CONDITIONS = (
@@ -18,6 +19,10 @@ _CONDITIONS = (
     ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 )
+_UNDER_PRESSURE = {
+    MEMORY_PRESSURE: ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    DISK_PRESSURE: ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
+}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -30,7 +35,24 @@ def register_node(context: NodeContext) -> None:
         return
     status = build_node_status(context, current.get("status") or {})
     labels = {**build_labels(context), **(current["metadata"].get("labels") or {})}
-    context.store.update(key, {**current, "metadata": {**current["metadata"], "labels": labels}, "status": status})
+    metadata = {**current["metadata"], "labels": labels}
+    spec = _with_taints(context, current.get("spec") or {})
+    context.store.update(key, {**current, "metadata": metadata, "spec": spec, "status": status})
+
+
+def build_node_reference(context: NodeContext) -> dict[str, Any]:
+    """The Node, as events of a kubelet are about it."""
+    name = context.settings.node_name
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+
+
+def _with_taints(context: NodeContext, spec: dict[str, Any]) -> dict[str, Any]:
+    old = spec.get("taints") or []
+    taints = build_taints(old, context.pressure, format_time(context.clock.now_ns()))
+    if taints == old:
+        return spec
+    rest = {name: value for name, value in spec.items() if name != "taints"}
+    return rest | ({"taints": taints} if taints else {})
 
 
 def build_node(context: NodeContext) -> dict[str, Any]:
@@ -77,8 +99,7 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "pods": str(settings.max_pods),
         "ephemeral-storage": f"{host.disk_bytes // 1024}Ki",
     }
-    # As the kubelet with its default threshold: a tenth of the disk stays free.
-    allocatable = capacity | {"ephemeral-storage": str(host.disk_bytes * 9 // 10)}
+    allocatable = capacity | _compute_allocatable(context)
     addresses = [{"type": "InternalIP", "address": ip} for ip in settings.host_ips]
     addresses.append({"type": "Hostname", "address": settings.node_name})
     return {
@@ -99,6 +120,17 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
     }
 
 
+def _compute_allocatable(context: NodeContext) -> dict[str, str]:
+    """What pods may request: eviction begins before the rest is used."""
+    host, reserved = context.host, {each.signal: each for each in context.settings.eviction_hard}
+    memory, disk = host.memory_bytes, host.disk_bytes
+    if MEMORY in reserved:
+        memory = max(0, memory - reserved[MEMORY].compute_bytes(memory))
+    if DISK in reserved:
+        disk = max(0, disk - reserved[DISK].compute_bytes(disk))
+    return {"memory": f"{memory // 1024}Ki", "ephemeral-storage": str(disk)}
+
+
 def _format_cpu(millis: int) -> str:
     return str(millis // 1000) if millis % 1000 == 0 else f"{millis}m"
 
@@ -106,6 +138,8 @@ def _format_cpu(millis: int) -> str:
 def _build_conditions(context: NodeContext, previous: dict[str, Any]) -> list[dict[str, Any]]:
     now = format_time(context.clock.now_ns())
     old = {c["type"]: c for c in previous.get("conditions") or ()}
+    verdicts = {name: tuple(verdict) for name, *verdict in _CONDITIONS}
+    verdicts |= {name: _UNDER_PRESSURE[name] for name in context.pressure}
     return [
         {
             "type": name,
@@ -115,7 +149,7 @@ def _build_conditions(context: NodeContext, previous: dict[str, Any]) -> list[di
             "reason": reason,
             "message": message,
         }
-        for name, status, reason, message in _CONDITIONS
+        for name, (status, reason, message) in verdicts.items()
     ]
 
 

@@ -21,6 +21,7 @@ from podhost.kubelet.pod_actions import AnyContainer
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.user_ids import choose_first_id
+from podhost.linux import fs
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
@@ -71,6 +72,9 @@ class NodeContext:
     allocated: dict[PodUID, models.Pod] = field(default_factory=dict)
     """The pods of this node, with the resources that they were given."""
 
+    pressure: frozenset[str] = frozenset()
+    """Node conditions that are true: MemoryPressure, DiskPressure."""
+
     user_namespaces: dict[PodUID, int] = field(default_factory=dict)
     """First ids of pods that have a user namespace of their own."""
 
@@ -120,9 +124,7 @@ def read_host_facts(settings: KubeletSettings) -> HostFacts:
 
 def _read_disk_bytes(path: Path) -> int:
     """Of the nearest directory that is there."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    found = os.statvfs(path)
+    found = os.statvfs(fs.find_existing(path))
     return found.f_blocks * found.f_frsize
 
 

@@ -54,7 +54,7 @@ from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
 from podhost.kubelet.resize import ContainerUpdate
 from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
 from podhost.kubelet.start_failures import StartFailures
-from podhost.kubelet.status_writer import write_status
+from podhost.kubelet.status_writer import write_disruption, write_status
 from podhost.kubelet.termination_message import read_termination_message
 from podhost.kubelet.timers import Timers
 from podhost.store.keys import ObjectKey
@@ -174,12 +174,24 @@ class PodWorker:
         over = self._failure or self._object_gone or self.pod.metadata.deletion_timestamp
         return not over and not is_terminal(self._status())
 
-    def evict(self, message: str) -> None:
-        """The kubelet ends the pod: it uses more than it may."""
+    def evict(self, message: str, *, is_disruption: bool = False) -> None:
+        """The kubelet ends the pod: it uses more than it may, or (a disruption) more than the node has."""
         if self.may_be_evicted:
             self._failure = PodFailure(EVICTED, message)
             self._event("Warning", EVICTED, message)
+            if is_disruption:
+                write_disruption(self._context.store, self.key, self.uid, message, self._context.clock.now_ns())
             self.request_sync()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no kubelet has taken it up yet."""
+        return not self._status().get("startTime") and not self.observe().sandboxes
+
+    def reject(self, message: str) -> None:
+        """The node does not take the pod now."""
+        self._failure = PodFailure(EVICTED, f"Pod was rejected: {message}")
+        self._event("Warning", EVICTED, message)
 
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""

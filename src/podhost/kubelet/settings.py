@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from podhost.kubelet.node_pressure import Threshold
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackoffSettings:
@@ -60,6 +62,14 @@ class KubeletSettings:
     relist_interval_s: float = 180.0
     housekeeping_interval_s: float = 60.0
     """How often the sizes of logs and of limited volumes are looked at, while there are any."""
+    eviction_hard: tuple[Threshold, ...] = ()
+    """Below these pods are evicted."""
+    eviction_transition_s: float = 300.0
+    """How long the node's condition outlives the pressure."""
+    images_dir: Path | None = None
+    """The image store; ``None``: its disk is nobody's business."""
+    image_gc_high_percent: int = 85
+    image_gc_low_percent: int = 80
     log_max_size_bytes: int = 10 << 20
     log_max_files: int = 5
     pod_max_pids: int = 0

@@ -7,12 +7,14 @@ from typing import Any
 from podhost.api.apply import Writer, record_update
 from podhost.api.kinds import POD
 from podhost.api.objects import read_pod_uid
+from podhost.api.reasons import DISRUPTION_TARGET
 from podhost.api.time import format_time
 from podhost.errors import NotFoundError
 from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
+TERMINATION_BY_KUBELET = "TerminationByKubelet"
 _WRITER = Writer("kubelet", "status")
 
 
@@ -37,3 +39,23 @@ def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any],
     except NotFoundError:
         return False
     return True
+
+
+def write_disruption(store: Store, key: ObjectKey, uid: str, message: str, now_ns: int) -> None:
+    """Say that the pod ends for no fault of its own, before it does."""
+    current = store.find(key)
+    if current is None or read_pod_uid(current) != uid:
+        return
+    status = current.get("status") or {}
+    condition = {
+        "type": DISRUPTION_TARGET,
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": format_time(now_ns),
+        "reason": TERMINATION_BY_KUBELET,
+        "message": message,
+    }
+    kept = [each for each in status.get("conditions") or () if each.get("type") != DISRUPTION_TARGET]
+    changed = {**current, "metadata": dict(current["metadata"]), "status": {**status, "conditions": [*kept, condition]}}
+    record_update(current, changed, _WRITER, POD.schema, format_time(now_ns))
+    store.update(key, changed)

@@ -82,6 +82,13 @@ def ensure_directory(path: Path, mode: int = 0o755) -> None:
         os.close(fd)
 
 
+def find_existing(path: Path) -> Path:
+    """The path, or the nearest directory above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
 def disk_usage_bytes(path: Path) -> int:
     """Bytes allocated to a tree, hard links once, without other file systems; 0 when it is absent."""
     try:
