@@ -23,6 +23,7 @@ package_of() {
     conntrack:fedora | conntrack:arch) echo conntrack-tools ;;
     docker-registry:fedora) echo docker-distribution ;;
     mmdebstrap:arch) echo debootstrap ;;
+    node:*) echo nodejs ;;
     flock:* | mountpoint:*) echo util-linux ;;
     *) echo "$1" ;;
   esac
@@ -115,4 +116,21 @@ ensure_venv() {
   fi
   with_progress "$title" "$venv/bin/python" -m pip install --disable-pip-version-check "$@"
   echo "$key" >"$venv/.podhost-key"
+}
+
+# ensure_node_modules DIRECTORY PACKAGE.JSON: (re)install only when PACKAGE.JSON has changed
+ensure_node_modules() {
+  local directory=$1 wanted=$2
+  mkdir -p "$directory"
+  exec 8>"$directory/.lock"
+  flock 8
+  if cmp -s "$wanted" "$directory/package.json" && [ -e "$directory/.complete" ]; then
+    note "the JavaScript client: up to date"
+    return 0
+  fi
+  rm -rf "$directory/.complete" "$directory/node_modules"
+  cp "$wanted" "$directory/package.json"
+  with_progress "installing the JavaScript client" \
+    npm install --prefix "$directory" --no-audit --no-fund --no-package-lock --ignore-scripts
+  touch "$directory/.complete"
 }
