@@ -14,6 +14,7 @@ import io
 import json
 import re
 import socket
+import ssl
 import subprocess
 import tarfile
 import threading
@@ -58,11 +59,12 @@ def make_tar(*members: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Registry:
-    """A running registry.  ``host`` is ``127.0.0.1:PORT``."""
+    """A running registry.  ``host`` is ``127.0.0.1:PORT``, or another address with TLS of the authority ``ca``."""
 
     host: str
     user: str = ""
     password: str = ""
+    ca: Path | None = None
     _pushed: dict[str, str] = field(default_factory=dict)
 
     def request(
@@ -72,7 +74,7 @@ class Registry:
         if self.user:
             token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
             headers["Authorization"] = f"Basic {token}"
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = self._connect()
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -80,6 +82,12 @@ class Registry:
             return response.status, {key.lower(): value for key, value in response.getheaders()}, data
         finally:
             connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.ca is None:
+            return http.client.HTTPConnection(self.host, timeout=30)
+        context = ssl.create_default_context(cafile=str(self.ca))
+        return http.client.HTTPSConnection(self.host, timeout=30, context=context)
 
     def push_blob(self, repository: str, data: bytes) -> dict[str, Any]:
         """Descriptor without media type."""
@@ -135,15 +143,23 @@ class Registry:
 
 
 @contextmanager
-def running_registry(directory: Path, *, password: bool = False) -> Iterator[Registry]:
-    """Start one on a free port, keep it while the context lasts."""
-    port = _free_port()
+def running_registry(directory: Path, *, password: bool = False, tls_address: str = "") -> Iterator[Registry]:
+    """Start one on a free port, keep it while the context lasts.
+
+    With ``tls_address`` it listens there, with a certificate of an authority of its own.
+    """
+    address = tls_address or "127.0.0.1"
+    port = _free_port(address)
     document = (
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {directory / 'data'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"http: {{addr: '{address}:{port}'"
     )
     directory.mkdir(parents=True, exist_ok=True)
+    if tls_address:
+        _make_certificate(directory, tls_address)
+        document += f", tls: {{certificate: {directory / 'server.crt'}, key: {directory / 'server.key'}}}"
+    document += "}\n"
     if password:
         line = subprocess.run(["htpasswd", "-Bbn", USER, PASSWORD], check=True, stdout=subprocess.PIPE).stdout
         (directory / "htpasswd").write_bytes(line)
@@ -152,25 +168,37 @@ def running_registry(directory: Path, *, password: bool = False) -> Iterator[Reg
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log)
     try:
-        _wait_for_port(port)
+        _wait_for_port(address, port)
         user, secret = (USER, PASSWORD) if password else ("", "")
-        yield Registry(f"127.0.0.1:{port}", user, secret)
+        yield Registry(f"{address}:{port}", user, secret, directory / "ca.crt" if tls_address else None)
     finally:
         process.terminate()
         process.wait()
 
 
-def _free_port() -> int:
+def _make_certificate(directory: Path, address: str) -> None:
+    """``ca.crt``, and ``server.crt`` with ``server.key`` that it has signed for the address."""
+    extension = directory / "extension"
+    extension.write_text(f"subjectAltName=IP:{address}\n")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-authority -keyout ca.key -out ca.crt",
+        "req -newkey rsa:2048 -nodes -subj /CN=registry -keyout server.key -out server.csr",
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile extension -out server.crt",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True)
+
+
+def _free_port(address: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(port: int) -> None:
+def _wait_for_port(address: str, port: int) -> None:
     deadline = time.monotonic() + _START_S
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((address, port), timeout=1).close()
             return
         except OSError:
             if time.monotonic() > deadline:

@@ -1,4 +1,8 @@
-"""Registry credentials of the calling user: the files of docker and podman, read as those read them."""
+"""Registry credentials of the calling user: the files of docker and podman, read as those read them.
+
+skopeo writes them (``login``, ``logout``); it and credential helpers run as the calling user, also behind sudo: files
+get the right owner, keyrings are found, and no link in a user's home leads root astray.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from podhost.cli.failure import HintedError
 from podhost.cli.session import Caller
+from podhost.cli.terminal import clean_text, say
 
 DOCKER_HUB = "docker.io"
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
@@ -17,16 +23,68 @@ _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "reg
 
 def auth_file_paths(caller: Caller, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """In the order in which they are asked."""
-    named = environ.get("REGISTRY_AUTH_FILE")
     docker = Path(environ["DOCKER_CONFIG"]) if "DOCKER_CONFIG" in environ else caller.home / ".docker"
-    paths = [Path(named)] if named else []
-    paths += [
+    return (*podman_auth_files(caller, environ), docker / "config.json")
+
+
+def podman_auth_files(caller: Caller, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Those that podman and skopeo write; Docker's is read only."""
+    named = environ.get("REGISTRY_AUTH_FILE")
+    return (
+        *([Path(named)] if named else []),
         caller.runtime_dir / "containers" / "auth.json",
         Path(f"/run/containers/{caller.uid}/auth.json"),
         caller.home / ".config" / "containers" / "auth.json",
-        docker / "config.json",
-    ]
-    return tuple(paths)
+    )
+
+
+def choose_auth_file(registry: str, caller: Caller, environ: Mapping[str, str]) -> Path:
+    """Where a login goes: the file that knows the registry, so that no older entry hides it; else the one at home.
+
+    That one outlives a reboot, and root's is read for pods by a daemon that has no session.
+    """
+    paths = podman_auth_files(caller, environ)
+    if environ.get("REGISTRY_AUTH_FILE"):
+        return paths[0]
+    return next((path for path in paths if holds_registry(path, registry)), paths[-1])
+
+
+def holds_registry(path: Path, registry: str) -> bool:
+    return any(registry in (document.get("auths") or {}) for document in read_auth_files((path,)))
+
+
+def normalize_registry(text: str) -> str:
+    """``https://index.docker.io/v1/`` is ``docker.io``; others lose scheme and slashes."""
+    name = text.partition("://")[2] or text
+    name = name.removesuffix("/").removesuffix("/v1").removesuffix("/v2").strip("/")
+    return DOCKER_HUB if name in _HUB_KEYS or not name else name
+
+
+def run_skopeo(
+    verb: str, registry: str, auth_file: Path, caller: Caller, *flags: str, stdin: str = ""
+) -> tuple[int, str]:
+    """(exit code, stderr) of ``skopeo login`` or ``logout``.
+
+    Raises:
+        HintedError: skopeo is not installed.
+    """
+    import subprocess
+
+    argv = ["skopeo", verb, "--authfile", str(auth_file), *flags, registry]
+    try:
+        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, check=False, **_as_caller(caller))
+    except FileNotFoundError as error:
+        raise HintedError(f"cannot {verb}: skopeo is not installed", "podhost doctor") from error
+    return done.returncode, done.stderr.decode(errors="replace")
+
+
+def _as_caller(caller: Caller) -> dict[str, Any]:
+    """For ``subprocess``: the calling user, with a home of that user's own."""
+    runtime = {"XDG_RUNTIME_DIR": str(caller.runtime_dir)} if caller.runtime_dir.is_dir() else {}
+    env = {**os.environ, "HOME": str(caller.home), **runtime}
+    if os.geteuid() != 0 or caller.uid == 0:
+        return {"env": env}
+    return {"env": env, "user": caller.uid, "group": caller.gid, "extra_groups": [caller.gid], "cwd": "/"}
 
 
 def split_registry(ref: str) -> tuple[str, str]:
@@ -44,14 +102,17 @@ def split_registry(ref: str) -> tuple[str, str]:
 def find_credentials(ref: str, files: Sequence[Mapping[str, Any]], run_helper: Any = None) -> list[dict[str, str]]:
     """``auths`` of the pull request: what the first file that knows the registry says.
 
-    ``run_helper(name, server)`` asks a credential helper and returns its answer or ``None``.
+    ``run_helper(name, server)`` asks a credential helper and returns its answer or ``None``.  A helper for this very
+    registry (``credHelpers``) goes before what is written, the general one (``credsStore``) after it.
     """
     registry, repository = split_registry(ref)
     for document in files:
-        entry = _most_specific(document.get("auths") or {}, registry, repository)
-        found = _decode(entry) if entry else None
-        if found is None and run_helper is not None:
-            found = _ask_helpers(document, registry, run_helper)
+        own = document.get("credHelpers") or {}
+        found = _ask_helper(next((own[key] for key in _keys_of(registry) if own.get(key)), None), registry, run_helper)
+        entry = _most_specific(document.get("auths") or {}, registry, repository) if found is None else None
+        found = _decode(entry) if entry else found
+        if found is None:
+            found = _ask_helper(document.get("credsStore"), registry, run_helper)
         if found is not None:
             return [{"username": found[0], "password": found[1], "server_address": registry}]
     return []
@@ -71,20 +132,28 @@ def read_auth_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def credentials_for(ref: str, caller: Caller) -> list[dict[str, str]]:
-    return find_credentials(ref, read_auth_files(auth_file_paths(caller, os.environ)), run_credential_helper)
+    files = read_auth_files(auth_file_paths(caller, os.environ))
+    return find_credentials(ref, files, lambda name, server: run_credential_helper(name, server, caller))
 
 
-def run_credential_helper(name: str, server: str) -> tuple[str, str] | None:
-    """``docker-credential-NAME get``; ``None`` when there is no such program or no such credential."""
+def run_credential_helper(name: str, server: str, caller: Caller) -> tuple[str, str] | None:
+    """``docker-credential-NAME get``; ``None`` when it has none.  One that cannot be asked is told of."""
     import subprocess
 
+    program = f"docker-credential-{name}"
     try:
         done = subprocess.run(
-            [f"docker-credential-{name}", "get"], input=server.encode(), capture_output=True, check=True, timeout=30
+            [program, "get"], input=server.encode(), capture_output=True, check=False, timeout=30, **_as_caller(caller)
         )
+        if done.returncode:
+            said = clean_text((done.stdout or done.stderr).decode(errors="replace"))
+            if "credentials not found" not in said:
+                say(f"{program} has no credentials for {server}: {said}", mark="!", colour="yellow")
+            return None
         answer = json.loads(done.stdout)
         return str(answer["Username"]), str(answer["Secret"])
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        say(f"cannot ask {program} for the credentials of {server}: {error}", mark="!", colour="yellow")
         return None
 
 
@@ -111,13 +180,12 @@ def _decode(entry: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _ask_helpers(document: Mapping[str, Any], registry: str, run_helper: Any) -> tuple[str, str] | None:
-    helpers = document.get("credHelpers") or {}
-    servers = _HUB_KEYS[:1] if registry == DOCKER_HUB else (registry,)
-    for server in (registry, *servers):
-        name = helpers.get(server) or document.get("credsStore")
-        if name:
-            answer = run_helper(str(name), servers[0])
-            if isinstance(answer, tuple):
-                return answer
-    return None
+def _keys_of(registry: str) -> tuple[str, ...]:
+    return _HUB_KEYS if registry == DOCKER_HUB else (registry,)
+
+
+def _ask_helper(name: Any, registry: str, run_helper: Any) -> tuple[str, str] | None:
+    if not name or run_helper is None:
+        return None
+    answer = run_helper(str(name), _keys_of(registry)[0])
+    return answer if isinstance(answer, tuple) else None

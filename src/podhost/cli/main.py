@@ -35,6 +35,8 @@ COMMANDS: dict[str, str] = {
     "ports": "say who listens where in a pod",
     "diagnose": "say what is wrong with the channels of a pod, and how to mend it",
     "image": "pull, load, build, list, inspect, tag, remove and prune images",
+    "login": "keep credentials of a registry, as podman and skopeo do, after it has accepted them",
+    "logout": "forget the credentials of a registry",
     "doctor": "check this machine, and say how to mend what is missing",
     "serve": "run the daemon in the foreground",
     "stop": "end the daemon",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podhost.cli.auth_files import find_credentials, split_registry
+from podhost.cli.auth_files import choose_auth_file, find_credentials, normalize_registry, split_registry
+from podhost.cli.session import Caller
 
 
 def entry(user: str, password: str = "pw") -> dict[str, str]:
@@ -62,3 +65,56 @@ def test_credential_helper_is_asked_when_the_file_holds_none() -> None:
 
     found = find_credentials("nginx", [{"auths": {"docker.io": {}}, "credsStore": "pass"}], helper)
     assert (found[0]["username"], asked) == ("u", [("pass", "https://index.docker.io/v1/")])
+
+
+@pytest.mark.parametrize(
+    ("document", "helper", "user"),
+    [
+        ({"credHelpers": {"quay.io": "own"}, "auths": {"quay.io": entry("file")}}, "own", "helper"),
+        ({"credHelpers": {"other.io": "own"}, "auths": {"quay.io": entry("file")}}, "", "file"),
+        ({"credsStore": "all", "auths": {"quay.io": entry("file")}}, "", "file"),
+        ({"credsStore": "all", "auths": {"quay.io": {}}}, "all", "helper"),
+        ({"credsStore": "all", "credHelpers": {"quay.io": "own"}}, "own", "helper"),
+    ],
+)
+def test_the_registrys_own_helper_goes_first_and_the_general_one_last(
+    document: dict[str, Any], helper: str, user: str
+) -> None:
+    asked = []
+
+    def ask(name: str, _server: str) -> tuple[str, str]:
+        asked.append(name)
+        return "helper", "pw"
+
+    assert [found["username"] for found in find_credentials("quay.io/a", [document], ask)] == [user]
+    assert asked == ([helper] if helper else [])
+
+
+def test_a_helper_without_credentials_leaves_what_is_written() -> None:
+    document = {"credHelpers": {"quay.io": "own"}, "auths": {"quay.io": entry("file")}}
+    assert find_credentials("quay.io/a", [document], lambda *_: None)[0]["username"] == "file"
+
+
+@pytest.mark.parametrize(
+    ("text", "registry"),
+    [
+        ("docker.io", "docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("https://reg.example.com:5000/", "reg.example.com:5000"),
+        ("quay.io/org", "quay.io/org"),
+    ],
+)
+def test_a_registry_is_named_as_the_files_name_it(text: str, registry: str) -> None:
+    assert normalize_registry(text) == registry
+
+
+def test_a_login_goes_where_an_older_one_would_hide_it(tmp_path: Path) -> None:
+    caller = Caller(uid=99999, gid=99999, home=tmp_path / "home", runtime_dir=tmp_path / "run")
+    at_home = tmp_path / "home" / ".config" / "containers" / "auth.json"
+    assert choose_auth_file("quay.io", caller, {}) == at_home
+    session = tmp_path / "run" / "containers" / "auth.json"
+    session.parent.mkdir(parents=True)
+    session.write_text(json.dumps({"auths": {"quay.io": entry("old")}}))
+    assert choose_auth_file("quay.io", caller, {}) == session
+    assert choose_auth_file("other.io", caller, {}) == at_home
+    assert choose_auth_file("quay.io", caller, {"REGISTRY_AUTH_FILE": "/named"}) == Path("/named")

@@ -55,7 +55,7 @@ def test_place_is_known_from_the_parser(line: str, kinds: tuple[str, ...], given
     ("words", "offered"),
     [
         ([""], set(COMMANDS)),
-        (["lo"], {"logs"}),
+        (["lo"], {"login", "logout", "logs"}),
         (["--con"], {"--context"}),
         (["ps", "-o", ""], {"wide", "json", "yaml", "name"}),
         (["ps", "--output=j"], {"--output=json"}),
