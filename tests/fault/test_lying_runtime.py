@@ -64,6 +64,16 @@ def test_runtime_that_does_not_create_is_tried_again(daemon: Daemon, runtime: Ly
     assert daemon.container_pids() == {}
 
 
+def test_runtime_that_says_more_than_a_pipe_holds_is_not_stuck(daemon: Daemon, runtime: LyingRuntime) -> None:
+    """conmon reads its stderr only when it has ended."""
+    runtime.tell("create", "flood-and-do")
+    daemon.apply(build_pod("talks", "debian", *STAYS))
+    daemon.wait("pod/talks", "condition=Ready", timeout_s=30)
+    assert container_status(daemon, "default", "talks")["restartCount"] == 0
+    assert len(daemon.container_pids()) == 1
+    daemon.kubectl("delete", "pod", "talks", "--timeout=30s")
+
+
 def test_runtime_that_hangs_does_not_keep_a_pod_from_being_deleted(daemon: Daemon, runtime: LyingRuntime) -> None:
     runtime.tell("create", "hang")
     daemon.apply(build_pod("stuck", "debian", *STAYS))

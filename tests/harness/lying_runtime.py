@@ -20,12 +20,14 @@ case "$(cat {faults}/$verb 2>/dev/null)" in
     hang) exec sleep 1017;;
     die) kill -9 $$;;
     babble) head -c 60000 /dev/zero | tr '\\0' x >&2; exit 1;;
+    flood) head -c 300000 /dev/zero | tr '\\0' x >&2; exit 1;;
+    flood-and-do) head -c 300000 /dev/zero | tr '\\0' x >&2;;
     do-and-fail) {crun} "$@"; echo "told to fail after it was done" >&2; exit 1;;
 esac
 exec {crun} "$@"
 """
 
-CREATE_FAULTS = ("fail", "lie", "die", "babble", "do-and-fail")
+CREATE_FAULTS = ("fail", "lie", "die", "babble", "flood", "do-and-fail")
 
 
 class LyingRuntime:

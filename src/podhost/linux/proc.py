@@ -276,3 +276,20 @@ def _read(path: str) -> str | None:
             return file.read()
     except (OSError, ValueError):
         return None
+
+
+def open_stderr_of_child(pid: int) -> int | None:
+    """Another read end (non-blocking) of the pipe that a child of ``pid`` has as stderr; ``None``: there is none."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+    except _GONE:
+        return None
+    for child in children:
+        path = f"/proc/{child}/fd/2"
+        try:
+            if os.readlink(path).startswith("pipe:"):
+                return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except _GONE:
+            continue
+    return None

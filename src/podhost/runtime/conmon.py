@@ -6,15 +6,20 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podhost.errors import UnavailableError
 from podhost.linux import cgroup, spawn
-from podhost.runtime.descriptors import Descriptors, read_to_end
+from podhost.runtime.descriptors import Descriptors, read_to_end, wait_readable
 from podhost.runtime.oci_runtime import build_global_args
 from podhost.runtime.records import ContainerRecord
+from podhost.runtime.runtime_words import KEPT_BYTES, RuntimeWords
 from podhost.runtime.settings import OciRuntime, RuntimePaths, RuntimeSettings
+
+_READ_WORDS_AFTER_S = 1.0
+"""An honest ``create`` takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +63,16 @@ def build_conmon_argv(
     return argv
 
 
-async def run_conmon(argv: Sequence[str], *, cgroup_path: str, stderr_path: Path, timeout_s: float) -> ConmonReport:
+async def run_conmon(
+    argv: Sequence[str], *, cgroup_path: str, stderr_path: Path, pid_file: Path, timeout_s: float
+) -> ConmonReport:
     """Start conmon in its cgroup and wait until the container is created.
 
     Raises:
         UnavailableError: conmon itself failed.
         TimeoutError: Nothing was heard in time; conmon is killed.
     """
-    with Descriptors() as fds:
+    with Descriptors() as fds, RuntimeWords() as words:
         sync_read, sync_write = fds.pipe()
         start_read, start_write = fds.pipe()
         stderr = fds.own(os.open(stderr_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
@@ -83,11 +90,27 @@ async def run_conmon(argv: Sequence[str], *, cgroup_path: str, stderr_path: Path
             os.write(start_write, b"\0")
             fds.close(start_write)
             async with asyncio.timeout(timeout_s):
+                await _wait_for_report(sync_read, words, pid_file)
                 text = await read_to_end(sync_read, until=b"\n")
         except BaseException:
             process.kill_session()
             raise
-    return await asyncio.to_thread(_parse_report, text, stderr_path)
+        said = words.text
+    report = await asyncio.to_thread(_parse_report, text, stderr_path)
+    return replace(report, message=(said + report.message)[:KEPT_BYTES]) if said else report
+
+
+async def _wait_for_report(sync_fd: int, words: RuntimeWords, pid_file: Path) -> None:
+    """Until conmon reports; the words of a runtime that takes long are read meanwhile."""
+    while True:
+        try:
+            async with asyncio.timeout(_READ_WORDS_AFTER_S):
+                await wait_readable(sync_fd)
+        except TimeoutError:
+            with suppress(OSError, ValueError):
+                await words.open(int(await asyncio.to_thread(pid_file.read_text)))
+        else:
+            return
 
 
 def _parse_report(text: bytes, stderr_path: Path) -> ConmonReport:

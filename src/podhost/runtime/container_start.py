@@ -80,6 +80,7 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> Conm
             build_conmon_argv(ctx.settings, ctx.runtime_of(record), ctx.paths, record),
             cgroup_path=ctx.paths.monitor_cgroup,
             stderr_path=bundle.root / "conmon.log",
+            pid_file=bundle.conmon_pid_file,
             timeout_s=ctx.settings.create_timeout_s,
         )
     except TimeoutError as error:
