@@ -394,7 +394,7 @@ async def test_write_ahead_log_does_not_grow_for_ever_while_writes_go_on(
         if number % 100 == 50 and store._database._checkpoint is not None:
             await store._database._checkpoint  # Always amid writes, never at their end.
             sizes.append(path.with_name(f"{path.name}-wal").stat().st_size)
-    assert max(sizes[10:]) <= max(sizes[:10])
+    assert max(sizes[10:]) <= 1.1 * max(sizes[:10])  # A page more or less is when a checkpoint came.
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
