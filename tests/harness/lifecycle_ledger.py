@@ -20,6 +20,7 @@ Obj = dict[str, Any]
 _S = 1_000_000_000
 _PHASES = {"Pending": 0, "Running": 1, "Succeeded": 2, "Failed": 2}
 _FIRST_BACKOFF_S, _FORGIVEN_AFTER_S = 10, 600
+_ENDED_BY_THE_KUBELET = ("DeadlineExceeded", "Evicted")
 _GROUPS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
@@ -39,8 +40,10 @@ class PodHistory:
     started: list[ContainerStatus] = field(default_factory=list)
     exited: dict[str, ContainerStatus] = field(default_factory=dict)
     """By container id."""
-    images: dict[str, set[str]] = field(default_factory=dict)
-    """All images that a container was ever to have."""
+    images: dict[str, str] = field(default_factory=dict)
+    """The image that a container is to have."""
+    changed_at_ns: dict[str, int] = field(default_factory=dict)
+    """When that was changed last."""
 
     @property
     def policy(self) -> str:
@@ -59,8 +62,15 @@ class PodHistory:
     def starts_of(self, name: str, sandbox_id: str | None = None) -> list[ContainerStatus]:
         return [c for c in self.started if c.name == name and sandbox_id in (None, c.sandbox_id)]
 
-    def has_changed(self, name: str) -> bool:
-        return len(self.images.get(name, ())) > 1
+    def has_changed_since(self, name: str, at_ns: int) -> bool:
+        return self.changed_at_ns.get(name, -1) >= at_ns
+
+    def on_spec(self, spec: Obj, now_ns: int) -> None:
+        self.spec = spec
+        for container in (*self.inits, *spec["containers"]):
+            name, image = container["name"], container["image"]
+            if self.images.setdefault(name, image) != image:
+                self.images[name], self.changed_at_ns[name] = image, now_ns
 
 
 class Ledger:
@@ -79,9 +89,7 @@ class Ledger:
         document = event.object
         uid = document["metadata"]["uid"]
         pod = self.pods.setdefault(uid, PodHistory(document["spec"]))
-        pod.spec = document["spec"]
-        for container in (*pod.inits, *pod.spec["containers"]):
-            pod.images.setdefault(container["name"], set()).add(container["image"])
+        pod.on_spec(document["spec"], self._clock.now_ns())
         gone = event.type == "DELETED" or document["metadata"].get("deletionTimestamp")
         if gone and pod.deleted_at_ns is None:
             pod.deleted_at_ns = self._clock.now_ns()
@@ -167,7 +175,7 @@ def _find_wrong_restart(pod: PodHistory, container: ContainerStatus, now_ns: int
     earlier = pod.starts_of(container.name)
     index = pod.find_init(container.name)
     sidecar = index is not None and is_sidecar(pod.inits[index])
-    if not earlier or pod.has_changed(container.name):
+    if not earlier or pod.has_changed_since(container.name, earlier[-1].created_at_ns):
         return []
     last = pod.exited.get(earlier[-1].id)
     if last is None:
@@ -199,9 +207,21 @@ def _find_wrong_status(pod: PodHistory, before: Obj | None, status: Obj) -> list
         running, last = entry["state"].get("running"), entry["lastState"].get("terminated")
         if running and last and last["finishedAt"] > running["startedAt"]:
             wrongs.append(f"{entry['name']} runs since before its last end")
+    wrongs += [f"{e['name']} {w}" for e in entries for w in _find_wrong_count(pod, e)]
     wrongs += _find_wrong_phase(status)
     wrongs += _find_wrong_conditions(pod, status)
     return wrongs
+
+
+def _find_wrong_count(pod: PodHistory, entry: Obj) -> list[str]:
+    """Who has run N times has a restartCount of N - 1 at least; starts that were refused count as well."""
+    running = (entry["state"].get("running") or {}) and entry.get("containerID")
+    lives = len(pod.starts_of(entry["name"]))
+    return (
+        [f"runs for the {lives}th time with restartCount {entry['restartCount']}"]
+        if (running and entry["restartCount"] < lives - 1)
+        else []
+    )
 
 
 def _find_regressions(pod: PodHistory, before: Obj, status: Obj) -> list[str]:
@@ -318,14 +338,22 @@ def find_unrest(pod: Obj, running: set[str], *, mounted: bool) -> Iterator[str]:
     if status["phase"] in ("Succeeded", "Failed"):
         if running or mounted:
             yield "is over and still holds something"
-        if spec["restartPolicy"] == "Always" and status.get("reason") != "DeadlineExceeded":
+        if spec["restartPolicy"] == "Always" and status.get("reason") not in _ENDED_BY_THE_KUBELET:
             yield "has ended under Always"
         return
     if status["observedGeneration"] != pod["metadata"]["generation"]:
         yield "the last change was not observed"
     if "activeDeadlineSeconds" in spec:
         yield "lives on after its deadline"
+    if entries and not any(_may_go_on(spec["restartPolicy"], entries[c["name"]]) for c in spec["containers"]):
+        yield "all but sidecars have ended: they keep a pod from completing"
     yield from _find_idle(spec, entries)
+
+
+def _may_go_on(policy: str, entry: Obj) -> bool:
+    """Not ended for good."""
+    ended = entry["state"].get("terminated")
+    return ended is None or policy == "Always" or (policy == "OnFailure" and ended["exitCode"] != 0)
 
 
 def _find_idle(spec: Obj, entries: dict[str, Obj]) -> Iterator[str]:

@@ -1,339 +1,311 @@
-"""Random lives of random pods, on virtual time, over the real kubelet with its neighbours faked.
+"""Random lives of pods, fixed ones, and proof that a kubelet that breaks a promise is found out.
 
-What must hold at every moment is in :mod:`harness.lifecycle_ledger`; what must hold once all is quiet, below.
 ``PODHOST_LIFECYCLE_EXAMPLES=1000`` looks longer, at other histories each time; the default is short and always the same.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import run_state_machine_as_test
 
-from harness.cri_fakes import FakeImages, FakeRuntime, FakeVolumes, Script
-from harness.handler_fakes import FakeHandlers, HookScript
-from harness.kubelet_rig import EventLog, Rig, make_pod
-from harness.lifecycle_ledger import Ledger, find_unrest
-from podhost.aiokit.clock import FakeClock
-from podhost.cri.images import ImagePullError
-from podhost.cri.runtime import ContainerStartError, ContainerState
-from podhost.cri.volumes import VolumeError
-from podhost.errors import UnavailableError
-from podhost.kubelet.kubelet import Kubelet
-from podhost.kubelet.probe_state import Outcome, Verdict
-from podhost.kubelet.settings import KubeletSettings
-from podhost.store.store import Store
-
-looptime = pytest.importorskip("looptime")
+from harness.cri_fakes import Script
+from harness.lifecycle_machine import PodLives, build_probe
+from podhost.cri.runtime import ContainerState
+from podhost.kubelet import container_status, pod_actions, pod_worker
+from podhost.kubelet.pod_actions import LifecycleView, PodActions
+from podhost.kubelet.probe_state import Verdict
 
 EXAMPLES = int(os.environ.get("PODHOST_LIFECYCLE_EXAMPLES", "0"))
-SLOTS = ("p0", "p1")
-QUIET_S = 3000.0
-"""Longer than any back-off and any run of a script that ends."""
 Obj = dict[str, Any]
-
-IMAGES = st.sampled_from(["nginx:1"] * 12 + ["far:1"] * 4 + ["lost:1", "Not:A:Name"])
-RUN_S = st.sampled_from([None, None, 0.0, 0.02, 3.0, 15.0, 700.0])
-SCRIPT = st.builds(
-    Script,
-    run_s=RUN_S,
-    code=st.sampled_from([0, 0, 1, 137]),
-    start_error=st.sampled_from([None] * 9 + [ContainerStartError("no such file")]),
-    ignores_term=st.sampled_from([False, False, True]),
-)
-INIT_SCRIPT = st.builds(Script, run_s=st.sampled_from([0.0, 0.02, 3.0, None]), code=st.sampled_from([0, 0, 0, 1]))
-MISHAPS = ["run_pod_sandbox", "create_container", "stop_pod_sandbox", "remove_pod_sandbox", "stop_container",
-           "remove_container", "start_container"]  # fmt: skip
+ENDLESS, SHORT, FAILS = Script(), Script(run_s=3), Script(run_s=3, code=1)
 
 
-def _call(word: str) -> Obj:
-    return {"exec": {"command": [word]}}
-
-
-def _probe(word: str) -> Obj:
-    return {**_call(word), "periodSeconds": 30, "timeoutSeconds": 1, "failureThreshold": 1, "successThreshold": 1}
-
-
-EXTRAS = st.fixed_dictionaries(
-    {},
-    optional={
-        "startupProbe": st.just(_probe("startup")),
-        "livenessProbe": st.just(_probe("liveness")),
-        "readinessProbe": st.just(_probe("readiness")),
-        "lifecycle": st.sampled_from([{"postStart": _call("post")}, {"preStop": _call("pre")}]),
-    },
-).flatmap(lambda extras: st.sampled_from([{}, {}, {}, extras]))
-"""Probes and hooks, of one container in four."""
-
-
-@st.composite
-def pod_plans(draw: st.DrawFn) -> Obj:
-    """A spec, and what its containers will do: ``scripts`` by name."""
-    scripts: dict[str, list[Script]] = {}
-
-    def container(name: str, script: st.SearchStrategy[Script], **more: Any) -> Obj:
-        scripts[name] = draw(st.lists(script, min_size=1, max_size=3))
-        extras = draw(EXTRAS) if script is SCRIPT else {}
-        return {"name": name, "image": draw(IMAGES), "imagePullPolicy": "IfNotPresent", **extras, **more}
-
-    inits = []
-    for number in range(draw(st.integers(0, 3))):
-        if draw(st.booleans()):
-            inits.append(container(f"s{number}", SCRIPT, restartPolicy="Always"))
-        else:
-            inits.append(container(f"i{number}", INIT_SCRIPT))
-    spec: Obj = {
-        "restartPolicy": draw(st.sampled_from(["Always", "OnFailure", "Never"])),
-        "containers": [container(f"c{number}", SCRIPT) for number in range(draw(st.integers(1, 3)))],
-    }
+def plan(policy: str, *, inits: tuple[Obj, ...] = (), change: Obj | None = None, **scripts: Script) -> Obj:
+    """A pod whose containers do as ``scripts`` say; those of ``inits`` are named there too."""
+    image = {"image": "nginx:1", "imagePullPolicy": "IfNotPresent"}
+    names = [name for name in scripts if name not in {i["name"] for i in inits}]
+    spec: Obj = {"restartPolicy": policy, "containers": [{"name": n, **image, **(change or {})} for n in names]}
     if inits:
-        spec["initContainers"] = inits
-    if draw(st.sampled_from([False] * 5 + [True])):
-        spec["activeDeadlineSeconds"] = draw(st.sampled_from([1, 20, 2000]))
-    return {"spec": spec, "scripts": scripts}
+        spec["initContainers"] = [{**image, **init} for init in inits]
+    return {"spec": spec, "scripts": {name: [script] for name, script in scripts.items()}}
 
 
-async def _directly(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    await asyncio.sleep(0)
-    return fn(*args, **kwargs)
+def sidecar(name: str = "s0", **more: Any) -> Obj:
+    return {"name": name, "restartPolicy": "Always", **more}
 
 
-class PodLives(RuleBasedStateMachine):
-    """Two names for pods; each may be created, changed and deleted as often as hypothesis likes."""
+# -- fixed examples: one for each class of promises ---------------------------------------------------------------
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._to_thread, asyncio.to_thread = asyncio.to_thread, _directly
-        self.root = Path(tempfile.mkdtemp(prefix="podhost-lives-"))
-        self.loop = looptime.new_event_loop()
-        self.births = 0
-        self.sound: dict[str, set[str]] = {}
-        """By uid: who must run in the end, of pods that nothing keeps from it."""
-        self._do(self._set_up)
 
-    async def _set_up(self) -> None:
-        clock = FakeClock()
-        store = Store(self.root / "store.db", clock)
-        config = KubeletSettings(
-            node_name="n1", log_dir=self.root / "logs", state_dir=self.root / "state", memory_bytes=1 << 30
-        )
-        runtime, images, volumes = FakeRuntime(clock), FakeImages(), FakeVolumes()
-        images.add("nginx:1")
-        images.remote |= {"far:1", "nginx:2"}
-        images.pull_s = 0.5
-        runtime.sandbox_delay_s = 0.01
-        handlers = FakeHandlers()
-        self.ledger = Ledger(runtime, handlers, clock)
-        runtime.subscribe(self.ledger.on_container)
-        store.subscribe("pods", self.ledger.on_pod)
-        recorder = EventLog()
-        kubelet = Kubelet(config, store, runtime, images, volumes, recorder, clock)
-        self.rig = Rig(store, clock, runtime, images, volumes, config, kubelet, recorder, handlers)
-        await self.rig.start()
+def a_completed_pod_stays_completed(pods: PodLives) -> None:
+    pods.create("p0", plan("Never", c0=SHORT, c1=FAILS))
+    pods.wait(4.0)
+    pods.reboot()
+    pods.wait(200.0)
+    pods.create("p1", plan("Always", c0=ENDLESS))
+    pods.wait(1.0)
+    pods.evict("p1")
+    pods.wait(4.0)
+    pods.restart_daemon()
+    pods.wait(1.0)
+    pods.change_image("p0", 0, "far:1")
 
-    def _do(self, action: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self.loop.run_until_complete(action(*args))
 
-    # -- users ------------------------------------------------------------------------------------------------
+def a_success_counts_in_the_next_sandbox(pods: PodLives) -> None:
+    pods.create("p0", plan("OnFailure", c0=SHORT, c1=ENDLESS))
+    pods.wait(4.0)
+    pods.reboot()
+    pods.wait(4.0)
 
-    @rule(name=st.sampled_from(SLOTS), plan=pod_plans())
-    def create(self, name: str, plan: Obj) -> None:
-        async def act() -> None:
-            if self.rig.pod(name) is None:
-                self.births += 1
-                for container, scripts in plan["scripts"].items():
-                    self.rig.runtime.scripts[f"{name}/{container}"] = scripts
-                pod = make_pod(name, *plan["spec"]["containers"], **{**plan["spec"], "containers": None})
-                pod["spec"] |= plan["spec"]
-                pod["metadata"]["uid"] = f"uid-{name}-{self.births}"
-                self.sound[pod["metadata"]["uid"]] = _find_lasting(plan)
-                self.rig.create(pod)
 
-        self._do(act)
+def a_startup_probe_gates_what_comes_after(pods: PodLives) -> None:
+    pods.answer("startup", Verdict.UNKNOWN)
+    pods.create("p0", plan("Always", inits=(sidecar(startupProbe=build_probe("startup")),), s0=ENDLESS, c0=ENDLESS))
+    pods.wait(4.0)
+    pods.wait(11.0)
 
-    @rule(name=st.sampled_from(SLOTS), grace_s=st.sampled_from([0, 1, 5, 30]))
-    def delete(self, name: str, grace_s: int) -> None:
-        """Gracefully, or by force; a second time only with less patience, as the API server does it."""
 
-        async def act() -> None:
-            pod = self.rig.pod(name)
-            if pod is None:
-                return
-            if grace_s == 0:
-                self.rig.store.delete(self.rig.key(name))
-            elif grace_s < pod["metadata"].get("deletionGracePeriodSeconds", 1000):
-                self.rig.delete(name, grace_s)
+def an_end_under_never_is_for_good(pods: PodLives) -> None:
+    pods.create("p0", plan("Never", c0=SHORT, c1=FAILS, c2=ENDLESS))
+    pods.wait(200.0)
 
-        self._do(act)
 
-    @rule(name=st.sampled_from(SLOTS), index=st.integers(0, 2), image=st.sampled_from(["nginx:1", "nginx:2", "far:1"]))
-    def change_image(self, name: str, index: int, image: str) -> None:
-        async def act() -> None:
-            if self.rig.pod(name) is None:
-                return
+def a_crash_loop_counts_and_backs_off(pods: PodLives) -> None:
+    pods.create("p0", plan("Always", c0=FAILS))
+    pods.wait(200.0)
 
-            def change(pod: Obj) -> Obj:
-                containers = pod["spec"]["containers"]
-                entry = containers[index % len(containers)]
-                if entry["image"] != image:
-                    entry["image"] = image
-                    pod["metadata"]["generation"] += 1
-                return pod
 
-            self.rig.store.mutate(self.rig.key(name), change)
+def init_containers_go_one_by_one(pods: PodLives) -> None:
+    inits = ({"name": "i0"}, sidecar(), {"name": "i1"})
+    pods.create("p0", plan("Always", inits=inits, i0=SHORT, s0=ENDLESS, i1=SHORT, c0=ENDLESS))
+    pods.wait(1.0)
+    pods.wait(11.0)
+    pods.reboot()
 
-        self._do(act)
 
-    @rule(name=st.sampled_from(SLOTS))
-    def debug(self, name: str) -> None:
-        """``kubectl debug``."""
+def sidecars_do_not_keep_a_pod_from_its_end(pods: PodLives) -> None:
+    pods.create("p0", plan("OnFailure", inits=(sidecar(),), s0=ENDLESS, c0=SHORT))
+    pods.wait(11.0)
 
-        async def act() -> None:
-            if self.rig.pod(name) is None:
-                return
 
-            def change(pod: Obj) -> Obj:
-                group = pod["spec"].setdefault("ephemeralContainers", [])
-                group.append({"name": f"e{len(group)}", "image": "nginx:1"})
-                pod["metadata"]["generation"] += 1
-                return pod
+def a_sidecar_is_started_again(pods: PodLives) -> None:
+    pods.create("p0", plan("Never", inits=(sidecar(),), s0=FAILS, c0=ENDLESS))
+    pods.wait(200.0)
 
-            self.rig.store.mutate(self.rig.key(name), change)
 
-        self._do(act)
+def another_image_is_run_whatever_the_policy(pods: PodLives) -> None:
+    pods.create("p0", plan("Never", c0=ENDLESS, c1=ENDLESS))
+    pods.create("p1", plan("OnFailure", c0=Script(term_code=0)))
+    pods.wait(1.0)
+    pods.change_image("p0", 0, "far:1")
+    pods.change_image("p1", 0, "nginx:2")
+    pods.wait(4.0)
 
-    # -- the machine ------------------------------------------------------------------------------------------
 
-    @rule(index=st.integers(0, 7), code=st.sampled_from([0, 1, 137]))
-    def exit(self, index: int, code: int) -> None:
-        """Some process ends by itself."""
+def a_deleted_pod_starts_nothing(pods: PodLives) -> None:
+    pods.create("p0", plan("Always", c0=Script(ignores_term=True), c1=Script(run_s=15)))
+    pods.wait(4.0)
+    pods.delete("p0", 30)
+    pods.wait(200.0)
 
-        async def act() -> None:
-            running = [c for c in self.rig.runtime.list_containers() if c.state is ContainerState.RUNNING]
-            if running:
-                self.rig.runtime.kill(running[index % len(running)].id, code)
 
-        self._do(act)
+def a_liveness_probe_ends_a_container_and_it_comes_back(pods: PodLives) -> None:
+    pods.create("p0", plan("Always", change={"livenessProbe": build_probe("liveness")}, c0=ENDLESS))
+    pods.wait(11.0)
+    pods.answer("liveness", Verdict.FAILURE)
+    pods.wait(200.0)
 
-    @rule()
-    def restart_daemon(self) -> None:
-        self._do(self.rig.restart)
 
-    @rule()
-    def reboot(self) -> None:
-        async def act() -> None:
-            await self.rig.kubelet.stop()
-            self.rig.runtime.reboot()
-            await self.rig.restart()
+def a_deadline_ends_a_pod(pods: PodLives) -> None:
+    late = plan("Always", c0=ENDLESS)
+    late["spec"]["activeDeadlineSeconds"] = 20
+    pods.create("p0", late)
+    pods.wait(200.0)
 
-        self._do(act)
 
-    @rule(verb=st.sampled_from(MISHAPS))
-    def fail_next(self, verb: str) -> None:
-        error = ContainerStartError("lost") if verb == "start_container" else UnavailableError("busy")
-        self.rig.runtime.fail[verb].append(error)
+Example = Callable[[PodLives], None]
+FIXED: tuple[Example, ...] = (
+    a_completed_pod_stays_completed, a_success_counts_in_the_next_sandbox, a_startup_probe_gates_what_comes_after,
+    an_end_under_never_is_for_good, a_crash_loop_counts_and_backs_off, init_containers_go_one_by_one,
+    sidecars_do_not_keep_a_pod_from_its_end, a_sidecar_is_started_again, another_image_is_run_whatever_the_policy,
+    a_deleted_pod_starts_nothing, a_liveness_probe_ends_a_container_and_it_comes_back, a_deadline_ends_a_pod,
+)  # fmt: skip
 
-    @rule()
-    def fail_mount(self) -> None:
-        self.rig.volumes.errors.append(VolumeError("no such secret"))
 
-    @rule()
-    def fail_pull(self) -> None:
-        self.rig.images.errors.setdefault("far:1", []).append(ImagePullError("refused"))
+def live(example: Example) -> None:
+    pods = PodLives()
+    try:
+        example(pods)
+        pods.nothing_wrong_was_seen()
+    finally:
+        pods.teardown()
 
-    @rule(word=st.sampled_from(["startup", "liveness", "readiness"]), verdict=st.sampled_from(list(Verdict)))
-    def answer(self, word: str, verdict: Verdict) -> None:
-        """From now on all probes of a kind say so."""
-        self.rig.handlers.answers[word] = [Outcome(verdict)]
 
-    @rule(
-        word=st.sampled_from(["post", "pre"]),
-        run_s=st.sampled_from([0.0, 2.0, 100.0]),
-        error=st.sampled_from(["", "no"]),
+@pytest.mark.parametrize("example", FIXED, ids=lambda example: example.__name__)
+def test_fixed_lives(example: Example) -> None:
+    live(example)
+
+
+# -- breaks: each makes the kubelet break one promise -----------------------------------------------------------------
+
+Patch = pytest.MonkeyPatch
+
+
+def terminal_mode_is_ignored(patch: Patch) -> None:
+    patch.setattr(pod_worker, "is_terminal", lambda status: False)
+
+
+def all_containers_run_again_in_a_new_sandbox(patch: Patch) -> None:
+    patch.setattr(pod_actions, "_is_wanted_again", lambda *_: True)
+
+
+def the_gate_of_startup_probes_is_ignored(patch: Patch) -> None:
+    _change_view(patch, lambda view: replace(view, not_started=frozenset()))
+
+
+def exits_of_liveness_probes_are_ignored(patch: Patch) -> None:
+    _change_view(patch, lambda view: replace(view, liveness_failed=frozenset()))
+
+
+def what_is_killed_to_restart_is_forgotten(patch: Patch) -> None:
+    _change_view(patch, lambda view: replace(view, killed_to_restart=frozenset()))
+
+
+def _change_view(patch: Patch, change: Callable[[LifecycleView], LifecycleView]) -> None:
+    real = pod_actions.compute_pod_actions
+
+    def compute(*args: Any, view: LifecycleView, **more: Any) -> PodActions:
+        return real(*args, view=change(view), **more)
+
+    patch.setattr(pod_worker, "compute_pod_actions", compute)
+
+
+def never_is_taken_for_always(patch: Patch) -> None:
+    patch.setattr(pod_actions, "should_restart", lambda *_: True)
+
+
+def restarts_are_not_counted(patch: Patch) -> None:
+    real = container_status.build_container_status
+    patch.setattr(
+        "podhost.kubelet.pod_status.build_container_status",
+        lambda *args, **more: {**real(*args, **more), "restartCount": 0},
     )
-    def script_hook(self, word: str, run_s: float, error: str) -> None:
-        self.rig.handlers.hooks[word] = HookScript(run_s, error)
 
-    @rule(seconds=st.sampled_from([0.0, 0.0, 0.005, 0.02, 0.3, 1.0, 4.0, 11.0, 200.0]))
-    def wait(self, seconds: float) -> None:
-        self._do(asyncio.sleep, seconds)
 
-    # -- what holds -------------------------------------------------------------------------------------------
+def attempts_are_not_counted(patch: Patch) -> None:
+    real = pod_actions.build_start
+    patch.setattr(pod_actions, "build_start", lambda *args: replace(real(*args), attempt=0))
 
-    @invariant()
-    def nothing_wrong_was_seen(self) -> None:
-        assert not self.ledger.wrongs, "\n".join(self.ledger.wrongs)
 
-    def teardown(self) -> None:
+def back_off_is_skipped(patch: Patch) -> None:
+    patch.setattr(pod_actions, "compute_restart_at_ns", lambda *_: 0)
+
+
+def init_containers_do_not_wait(patch: Patch) -> None:
+    real = pod_actions._Decision._current_init
+
+    def current(self: Any, container: Any) -> Any:
+        return replace(real(self, container), is_done=True)
+
+    patch.setattr(pod_actions._Decision, "_current_init", current)
+
+
+def init_containers_are_taken_from_the_end(patch: Patch) -> None:
+    real = pod_actions._Decision._init_actions
+
+    def reverse(self: Any) -> Any:
+        own = self.pod
+        self.pod = _with_inits(own, own.spec.init_containers[::-1])
         try:
-            self._do(self._settle)
+            return real(self)
         finally:
-            asyncio.to_thread = self._to_thread
-            self.loop.close()
-            shutil.rmtree(self.root)
+            self.pod = own
 
-    async def _settle(self) -> None:
-        rig = self.rig
-        rig.handlers.answers.clear()
-        rig.handlers.hooks.clear()
-        try:
-            await asyncio.sleep(QUIET_S)
-            self.nothing_wrong_was_seen()
-            for pod in rig.store.list("pods")[0]:
-                self._verify_quiet(pod)
-            self._verify_nothing_of_others()
-            for pod in rig.store.list("pods")[0]:
-                rig.delete(pod["metadata"]["name"], 5)
-            await asyncio.sleep(QUIET_S)
-            assert rig.store.list("pods")[0] == [], "a deleted pod always ends"
-            self._verify_nothing_of_others()
-            self.nothing_wrong_was_seen()
-        finally:
-            await rig.kubelet.stop()
-            rig.store.close()
-
-    def _verify_nothing_of_others(self) -> None:
-        """On the machine there is only what belongs to pods of the store."""
-        rig = self.rig
-        live = {pod["metadata"]["uid"] for pod in rig.store.list("pods")[0]}
-        assert {s.uid for s in rig.runtime.sandboxes.values()} <= live
-        assert {c.pod_uid for c in rig.runtime.containers.values()} <= live
-        assert rig.volumes.mounted <= live
-        logs = {path.name.rpartition("_")[2] for path in _entries(rig.settings.log_dir)}
-        assert logs | {path.name for path in _entries(rig.settings.state_dir)} <= live
-
-    def _verify_quiet(self, pod: Obj) -> None:
-        running = {c.name for c in self.rig.runtime.list_containers() if c.pod_uid == pod["metadata"]["uid"] and c.pid}
-        wrongs = list(find_unrest(pod, running, mounted=pod["metadata"]["uid"] in self.rig.volumes.mounted))
-        sound = self.sound.get(pod["metadata"]["uid"])
-        if sound is not None and pod["spec"]["restartPolicy"] == "Always" and not sound <= running:
-            wrongs.append(f"{sound - running} should run")
-        assert not wrongs, f"{wrongs}: {pod}"
+    patch.setattr(pod_actions._Decision, "_init_actions", reverse)
 
 
-def _find_lasting(plan: Obj) -> set[str]:
-    """Who runs for ever once all early mishaps are over; nobody in a pod that may get stuck, or has a deadline."""
-    spec, scripts = plan["spec"], {name: script[-1] for name, script in plan["scripts"].items()}
-    containers = [*spec["containers"], *spec.get("initContainers", ())]
-    regular = [c["name"] for c in spec.get("initContainers", ()) if "restartPolicy" not in c]
-    stuck = any(c["image"] not in ("nginx:1", "far:1") for c in containers) or "activeDeadlineSeconds" in spec
-    stuck = stuck or any(script.run_s is None or script.code for name in regular for script in plan["scripts"][name])
-    lasting = {name for name in scripts if name not in regular}
-    fleeting = any(scripts[n].run_s is not None or scripts[n].start_error is not None for n in lasting)
-    return set() if stuck or fleeting else lasting
+def _with_inits(pod: Any, inits: Any) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, init_containers=inits))
 
 
-def _entries(directory: Path) -> list[Path]:
-    return list(directory.iterdir()) if directory.exists() else []
+def sidecars_keep_a_pod_alive(patch: Patch) -> None:
+    real = pod_actions._Decision._app_actions
+
+    def keep(self: Any) -> Any:
+        starts, kills, kept = real(self)
+        sides = [c for c in self.pod.spec.init_containers if pod_actions.is_sidecar(c)]
+        return starts, kills, kept + len(sides)
+
+    patch.setattr(pod_actions._Decision, "_app_actions", keep)
+
+
+def sidecars_are_not_started_again(patch: Patch) -> None:
+    real = pod_actions._Decision._keep_sidecars
+
+    def keep(self: Any, inits: Any, others: Any) -> Any:
+        dead = [c for c in inits if (s := self._latest(c.name)) is not None and s.state is ContainerState.EXITED]
+        return real(self, tuple(c for c in inits if c not in dead), others)
+
+    patch.setattr(pod_actions._Decision, "_keep_sidecars", keep)
+
+
+def deletion_is_ignored_by_starts(patch: Patch) -> None:
+    async def wait_for_nothing(*_: Any) -> None:
+        return None
+
+    real = pod_worker.PodWorker._sync_terminating
+
+    def both(self: Any, observed: Any) -> None:
+        real(self, observed)
+        self._sync_running(observed)
+
+    patch.setattr(pod_worker.PodWorker, "_sync_terminating", both)
+
+
+def deadlines_are_ignored(patch: Patch) -> None:
+    patch.setattr(pod_actions, "compute_deadline_ns", lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Break:
+    """A broken promise, the example that shows it, and words of the complaint."""
+
+    apply: Callable[[Patch], None]
+    example: Example
+    says: str
+
+
+BREAKS = (
+    Break(terminal_mode_is_ignored, a_completed_pod_stays_completed, "in a pod that has ended"),
+    Break(all_containers_run_again_in_a_new_sandbox, a_success_counts_in_the_next_sandbox, "though it has succeeded"),
+    Break(the_gate_of_startup_probes_is_ignored, a_startup_probe_gates_what_comes_after, "before the startup probe"),
+    Break(never_is_taken_for_always, an_end_under_never_is_for_good, "runs twice under Never"),
+    Break(restarts_are_not_counted, a_crash_loop_counts_and_backs_off, "restartCount"),
+    Break(attempts_are_not_counted, a_crash_loop_counts_and_backs_off, "under an old number"),
+    Break(back_off_is_skipped, a_crash_loop_counts_and_backs_off, "s after an exit"),
+    Break(init_containers_do_not_wait, init_containers_go_one_by_one, "before i0 has completed"),
+    Break(init_containers_are_taken_from_the_end, init_containers_go_one_by_one, "before s0 has started"),
+    Break(sidecars_keep_a_pod_alive, sidecars_do_not_keep_a_pod_from_its_end, "keep a pod from completing"),
+    Break(sidecars_are_not_started_again, a_sidecar_is_started_again, "s0 is not started again"),
+    Break(what_is_killed_to_restart_is_forgotten, another_image_is_run_whatever_the_policy, "should run"),
+    Break(deletion_is_ignored_by_starts, a_deleted_pod_starts_nothing, "that is being deleted"),
+    Break(deadlines_are_ignored, a_deadline_ends_a_pod, "after its deadline"),
+)
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.apply.__name__)
+def test_a_broken_kubelet_is_found_out(broken: Break, monkeypatch: Patch) -> None:
+    broken.apply(monkeypatch)
+    with pytest.raises(AssertionError, match=broken.says):
+        live(broken.example)
 
 
 def test_whatever_happens_pods_live_as_kubernetes_promises() -> None:
