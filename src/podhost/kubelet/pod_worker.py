@@ -550,6 +550,16 @@ class PodWorker:
             self._messages.pop(container_id, None)
             self._told_backoff.discard(container_id)
 
+    async def remove_dead_containers(self) -> None:
+        """The node needs the disk: what is left of a finished pod goes, with its logs; the status stays."""
+        if self.mode != "finished" or not self._released or "gc" in self._in_flight:
+            return
+        observed = self.observe()
+        garbage = Garbage(tuple(c.id for c in observed.containers), tuple(s.id for s in observed.sandboxes))
+        if garbage:
+            self._in_flight.spawn("gc", self._remove_garbage(garbage))
+            await self._in_flight.wait("gc")
+
     # -- small things ---------------------------------------------------------------------------------------
 
     def _event(self, type_: Any, reason: str, message: str, where: str = "") -> None:

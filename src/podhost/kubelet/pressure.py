@@ -166,6 +166,8 @@ class NodePressure:
         text = f"Attempting to reclaim {RESOURCE_OF[threshold.signal]}"
         self._event("Warning", "EvictionThresholdMet", text)
         if threshold.signal == DISK:
+            for worker in list(self._workers.values()):
+                await worker.remove_dead_containers()
             await self._images.remove_unused()
             observed = await asyncio.to_thread(self.observe, settings)
             if not find_met([threshold], observed):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.cri_fakes import Script
 from harness.kubelet_rig import Rig, make_pod
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState
@@ -171,6 +172,25 @@ async def test_pod_with_most_disk_goes_when_images_are_not_enough(rig: Rig, mach
     assert message.startswith(text + "Container main was using 3")
     assert message.endswith(", request is 0, has larger consumption of ephemeral-storage. ")
     assert rig.status("reader")["phase"] == "Running"
+
+
+async def test_finished_pods_lose_their_containers_to_a_full_disk_but_not_their_status(
+    rig: Rig, machine: Machine
+) -> None:
+    rig.runtime.scripts["main"] = [Script(code=3, run_s=1)]
+    rig.create(make_pod("done", restartPolicy="Never"))
+    rig.create(make_pod("system", {"name": "stays"}, priority=2_000_000_000))
+    await asyncio.sleep(59)
+    before = rig.status("done")
+    assert before["phase"] == "Failed"
+    machine.disk = 50 * MIB
+    await asyncio.sleep(65)
+    assert [each.pod_name for each in rig.runtime.list_containers()] == ["system"]
+    assert [each.name for each in rig.runtime.list_pod_sandboxes()] == ["system"]
+    assert rig.status("done") == before
+    rig.delete("done", grace_s=1)
+    await asyncio.sleep(5)
+    assert rig.pod("done") is None
 
 
 async def test_nothing_is_looked_at_without_pods_or_pressure(rig: Rig, machine: Machine) -> None:
