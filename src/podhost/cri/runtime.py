@@ -71,6 +71,8 @@ class LinuxResources:
     memory_limit_bytes: int | None = None
     pids_limit: int | None = None
     oom_score_adj: int | None = None
+    huge_page_limits: tuple[tuple[int, int], ...] = ()
+    """(size of a page, bytes of such pages); of sizes that are not named a container gets none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,4 +179,9 @@ def build_resources(pod: models.Pod, container: AnyContainer, memory_capacity_by
         cpu_period_us=period,
         memory_limit_bytes=memory or None,
         oom_score_adj=compute_oom_score_adj(pod, container, memory_capacity_bytes),
+        huge_page_limits=tuple(
+            (quantity_to_int(name.removeprefix("hugepages-")), quantity_to_int(amount))
+            for name, amount in sorted(limits.items())
+            if name.startswith("hugepages-")
+        ),
     )

@@ -8,6 +8,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
+from podhost.api.quantity import format_quantity
 from podhost.api.time import format_time
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.node_pressure import DISK, DISK_PRESSURE, MEMORY, MEMORY_PRESSURE, build_taints
@@ -99,6 +100,7 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
         "pods": str(settings.max_pods),
         "ephemeral-storage": f"{host.disk_bytes // 1024}Ki",
     }
+    capacity |= {f"hugepages-{_format_bytes(size)}": _format_bytes(n) for size, n in host.huge_pages.items()}
     allocatable = capacity | _compute_allocatable(context)
     addresses = [{"type": "InternalIP", "address": ip} for ip in settings.host_ips]
     addresses.append({"type": "Hostname", "address": settings.node_name})
@@ -123,12 +125,16 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
 def _compute_allocatable(context: NodeContext) -> dict[str, str]:
     """What pods may request: eviction begins before the rest is used."""
     host, reserved = context.host, {each.signal: each for each in context.settings.eviction_hard}
-    memory, disk = host.memory_bytes, host.disk_bytes
+    memory, disk = host.memory_bytes - sum(host.huge_pages.values()), host.disk_bytes
     if MEMORY in reserved:
-        memory = max(0, memory - reserved[MEMORY].compute_bytes(memory))
+        memory = max(0, memory - reserved[MEMORY].compute_bytes(host.memory_bytes))
     if DISK in reserved:
         disk = max(0, disk - reserved[DISK].compute_bytes(disk))
     return {"memory": f"{memory // 1024}Ki", "ephemeral-storage": str(disk)}
+
+
+def _format_bytes(number: int) -> str:
+    return format_quantity(number, "binary")
 
 
 def _format_cpu(millis: int) -> str:

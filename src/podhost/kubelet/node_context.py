@@ -22,6 +22,7 @@ from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.user_ids import choose_first_id
 from podhost.linux import fs
+from podhost.linux.huge_pages import read_huge_pages
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
@@ -52,6 +53,8 @@ class HostFacts:
     dns: DnsConfig
     disk_bytes: int = 0
     """Of the file system that pods' writable layers, logs and volumes are on."""
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
+    """Bytes set aside, by the size of a page."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,6 +121,7 @@ def read_host_facts(settings: KubeletSettings) -> HostFacts:
         dns=choose_host_dns(
             read_resolv_conf(settings.resolv_conf), lambda: read_resolv_conf(settings.upstream_resolv_conf)
         ),
+        huge_pages=read_huge_pages(),
         disk_bytes=_read_disk_bytes(settings.state_dir),
     )
 

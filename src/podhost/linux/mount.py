@@ -105,6 +105,14 @@ def mount_tmpfs(
     sys.mount("tmpfs", target, "tmpfs", 0, options)
 
 
+def mount_huge_pages(target: Path, *, page_bytes: int, mode: int = 0o777, gid: int | None = None) -> None:
+    """Mount a file system whose files are huge pages of one size.  Raises OSError."""
+    options = f"pagesize={page_bytes // 1024}K,mode={mode:o}"
+    if gid is not None:
+        options += f",gid={gid}"
+    sys.mount("nodev", target, "hugetlbfs", 0, options)
+
+
 def mount_mqueue(target: Path) -> None:
     """Mount the POSIX message queues of the calling thread's IPC namespace.  Raises OSError."""
     sys.mount("mqueue", target, "mqueue", sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podhost.linux.huge_pages import read_huge_pages
 from podhost.runtime.capabilities import parse_capability_mask
 
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -29,6 +30,8 @@ class HostFacts:
     controllers: frozenset[str]
     """cgroup controllers whose limits can be set for containers."""
     can_limit_swap: bool
+    huge_page_sizes: tuple[int, ...] = ()
+    """Of which the host has set pages aside."""
 
 
 def read_host_facts(cgroup_version: int, controllers: frozenset[str]) -> HostFacts:
@@ -43,6 +46,7 @@ def read_host_facts(cgroup_version: int, controllers: frozenset[str]) -> HostFac
         oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
         cgroup_version=cgroup_version,
         controllers=controllers,
+        huge_page_sizes=tuple(size for size, amount in read_huge_pages().items() if amount),
         can_limit_swap=_can_limit_swap(cgroup_version),
     )
 

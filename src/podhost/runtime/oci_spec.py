@@ -13,6 +13,7 @@ from typing import Any
 
 from podhost.cri.images import ImageConfig
 from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount
+from podhost.linux.huge_pages import format_page_size
 from podhost.linux.user_namespaces import ID_COUNT
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.users import ResolvedUser
@@ -203,6 +204,11 @@ def build_resources(resources: LinuxResources, host: HostFacts, *, privileged: b
             result["memory"]["swap"] = resources.memory_limit_bytes  # both together: no swap
     if "pids" in host.controllers and resources.pids_limit:
         result["pids"] = {"limit": resources.pids_limit}
+    if "hugetlb" in host.controllers and host.huge_page_sizes:
+        wanted = dict(resources.huge_page_limits)
+        result["hugepageLimits"] = [
+            {"pageSize": format_page_size(size), "limit": wanted.get(size, 0)} for size in host.huge_page_sizes
+        ]
     if host.cgroup_version == 2 and "memory" in host.controllers:
         # As the kubelet: a container out of memory dies whole, not one of its processes.
         result["unified"] = {"memory.oom.group": "1"}

@@ -18,6 +18,9 @@ from podhost.volumes.plan import EMPTY_DIR_PLUGIN, EmptyDirPlan
 _DIRECTORY_MADE = failpoint.register("volumes.mount.01-empty-dir-made")
 _TMPFS_MOUNTED = failpoint.register("volumes.mount.02-tmpfs-mounted")
 
+HUGE_PAGES = "HugePages"
+_PAGE_RESOURCE = "hugepages-"
+
 _TMPFS_MODE = 0o1777
 """The kernel's default, which the kubelet leaves as it is: a memory-backed emptyDir is ``drwxrwxrwt``."""
 
@@ -30,19 +33,48 @@ def compute_plan(
     Raises:
         VolumeError: A medium that is not offered.
     """
-    if source.medium not in (None, "", "Memory"):
-        raise VolumeError(f'unknown storage medium "{source.medium}"')
+    medium = source.medium or ""
+    has_pages = medium == HUGE_PAGES or medium.startswith(f"{HUGE_PAGES}-")
+    if medium not in ("", "Memory") and not has_pages:
+        raise VolumeError(f'unknown storage medium "{medium}"')
     in_memory = source.medium == "Memory"
     default_mode = _TMPFS_MODE if in_memory else 0o777
     security = pod.spec.security_context
     return EmptyDirPlan(
         name=name,
         in_memory=in_memory,
+        page_bytes=compute_page_bytes(pod, medium) if has_pages else None,
         size_bytes=compute_memory_size(pod, source, host_memory_bytes) if in_memory else None,
         mode=default_mode if source.mode is None else source.mode,
         is_shared=propagates(pod, name),
         fs_group=security.fs_group if security else None,
     )
+
+
+def compute_page_bytes(pod: models.Pod, medium: str) -> int:
+    """Size of the huge pages that a volume is made of.
+
+    Raises:
+        VolumeError: The pod requests none such, or several, and the medium does not say which.
+    """
+    containers = (*pod.spec.containers, *pod.spec.init_containers)
+    requests = [each.resources.requests for each in containers if each.resources]
+    if pod.spec.resources:
+        requests.append(pod.spec.resources.requests)
+    names = {name for each in requests for name in each if name.startswith(_PAGE_RESOURCE)}
+    sizes = {quantity_to_int(name.removeprefix(_PAGE_RESOURCE)) for name in names}
+    if medium != HUGE_PAGES:
+        try:
+            sizes &= {quantity_to_int(medium.removeprefix(f"{HUGE_PAGES}-"))}
+        except ValueError as error:
+            raise VolumeError(f'unknown storage medium "{medium}"') from error
+    if len(sizes) > 1:
+        raise VolumeError(f"medium: {medium} can't be used if container requests multiple huge page sizes")
+    if not sizes:
+        raise VolumeError(
+            f"medium {medium}: hugePages storage requested, but there is no resource request for huge pages"
+        )
+    return sizes.pop()
 
 
 def compute_memory_size(pod: models.Pod, source: models.EmptyDirVolumeSource, host_memory_bytes: int) -> int | None:
@@ -94,7 +126,7 @@ def find_exceeded_limits(pod: models.Pod, volumes_dir: Path) -> list[str]:
 
 def apply_plan(plan: EmptyDirPlan, directory: Path) -> None:
     """Make the directory and its tmpfs where they are missing.  Idempotent.  Raises OSError."""
-    if plan.in_memory:
+    if plan.in_memory or plan.page_bytes:
         ensure_tmpfs(directory, plan)
     else:
         ensure_disk_directory(directory, plan.mode, plan.fs_group, read_only=False)
@@ -114,12 +146,15 @@ def propagates(pod: models.Pod, name: str) -> bool:
 
 
 def ensure_tmpfs(directory: Path, plan: EmptyDirPlan) -> None:
-    """Mount a tmpfs on the directory unless one is there.  Raises OSError."""
+    """Mount a tmpfs, or huge pages, on the directory unless one is there.  Raises OSError."""
     if mount.is_mount_point(directory):
         return
     fs.ensure_directory(directory, 0o755)
     failpoint.hit(_DIRECTORY_MADE)
     mode = compute_mode(plan.mode, plan.fs_group, read_only=False, directory=True)
+    if plan.page_bytes:
+        mount.mount_huge_pages(directory, page_bytes=plan.page_bytes, mode=mode, gid=plan.fs_group)
+        return
     mount.mount_tmpfs(directory, size_bytes=plan.size_bytes, mode=mode, gid=plan.fs_group, swap=False)
     failpoint.hit(_TMPFS_MOUNTED)
 

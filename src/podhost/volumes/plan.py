@@ -12,12 +12,14 @@ from podhost.cri.volumes import VolumeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmptyDirPlan:
-    """A directory of the pod, on disk or on a tmpfs of its own."""
+    """A directory of the pod, on disk, or on a tmpfs or huge pages of its own."""
 
     name: str
     in_memory: bool = False
     size_bytes: int | None = None
     """Of the tmpfs.  The limit of one on disk is watched by the kubelet, not enforced by a mount."""
+    page_bytes: int | None = None
+    """Of one that is made of huge pages."""
     mode: int = 0o777
     is_shared: bool = False
     """Mounts that one container makes in it are to be seen by others (``mountPropagation``)."""

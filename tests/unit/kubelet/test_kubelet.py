@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from podhost.cri.images import ImagePullError
 from podhost.cri.runtime import ContainerStartError, ContainerState
 from podhost.cri.volumes import VolumeError
 from podhost.errors import UnavailableError
+from podhost.kubelet.node import register_node
 from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.store.keys import ObjectKey
 
@@ -349,6 +351,8 @@ async def test_changed_image_restarts_the_container(rig: Rig) -> None:
 
 
 async def test_the_node_is_registered(rig: Rig) -> None:
+    rig.kubelet.context.host = replace(rig.kubelet.context.host, huge_pages={})
+    register_node(rig.kubelet.context)
     node = rig.store.get(ObjectKey("nodes", "", "n1"))
     capacity, allocatable = node["status"]["capacity"], node["status"]["allocatable"]
     disk = int(capacity.pop("ephemeral-storage").removesuffix("Ki")) * 1024
@@ -356,6 +360,15 @@ async def test_the_node_is_registered(rig: Rig) -> None:
     assert int(allocatable.pop("ephemeral-storage")) == disk  # nothing is kept back without a threshold
     assert allocatable == capacity
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
+
+
+async def test_huge_pages_of_the_host_are_capacity_and_not_to_be_had_as_memory(rig: Rig) -> None:
+    rig.kubelet.context.host = replace(rig.kubelet.context.host, huge_pages={2 << 20: 16 << 20, 1 << 30: 0})
+    register_node(rig.kubelet.context)
+    status = rig.store.get(ObjectKey("nodes", "", "n1"))["status"]
+    for part in (status["capacity"], status["allocatable"]):
+        assert (part["hugepages-2Mi"], part["hugepages-1Gi"]) == ("16Mi", "0")
+    assert (status["capacity"]["memory"], status["allocatable"]["memory"]) == ("4194304Ki", "4177920Ki")
 
 
 async def test_deleted_node_registers_again_at_once(rig: Rig) -> None:

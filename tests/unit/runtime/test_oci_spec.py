@@ -165,6 +165,22 @@ def test_resources_are_converted() -> None:
     assert "swap" not in build_resources(resources, replace(HOST, can_limit_swap=False), privileged=False)["memory"]
 
 
+@pytest.mark.parametrize(
+    ("controllers", "sizes", "limits"),
+    [
+        ({"hugetlb"}, (2 << 20, 1 << 30), [{"pageSize": "2MB", "limit": 4 << 20}, {"pageSize": "1GB", "limit": 0}]),
+        ({"hugetlb"}, (), None),
+        ({"memory"}, (2 << 20,), None),
+    ],
+)
+def test_a_container_gets_the_huge_pages_that_it_asks_for_and_no_others(
+    controllers: set[str], sizes: tuple[int, ...], limits: list[dict[str, Any]] | None
+) -> None:
+    host = replace(HOST, controllers=frozenset(controllers), huge_page_sizes=sizes)
+    built = build_resources(LinuxResources(huge_page_limits=((2 << 20, 4 << 20),)), host, privileged=False)
+    assert built.get("hugepageLimits") == limits
+
+
 def test_limits_without_their_controller_are_left_out() -> None:
     resources = LinuxResources(cpu_shares=512, memory_limit_bytes=1 << 20, pids_limit=7)
     built = build_resources(resources, replace(HOST, controllers=frozenset({"pids"})), privileged=False)

@@ -233,7 +233,12 @@ def test_projected_puts_all_sources_into_one_directory() -> None:
             "references non-existent secret key: no",
         ),
         ({"secret": {"secretName": "broken"}}, "cannot decode key user: "),
-        ({"emptyDir": {"medium": "HugePages"}}, 'unknown storage medium "HugePages"'),
+        ({"emptyDir": {"medium": "Ram"}}, 'unknown storage medium "Ram"'),
+        ({"emptyDir": {"medium": "HugePages-x"}}, 'unknown storage medium "HugePages-x"'),
+        (
+            {"emptyDir": {"medium": "HugePages"}},
+            "medium HugePages: hugePages storage requested, but there is no resource request for huge pages",
+        ),
         ({"hostPath": {"path": "/a/../b"}}, "invalid HostPath `/a/../b`: must not contain '..'"),
         ({"hostPath": {"path": "/a", "type": "Socks"}}, "Socks is an invalid volume type"),
         ({"nfs": {"server": "s", "path": "/"}}, "spec.volumes[0].nfs is not supported by podhost"),
@@ -255,6 +260,36 @@ def test_volumes_that_cannot_be_had_say_why(volume: dict[str, Any], text: str) -
     with pytest.raises(VolumeError) as caught:
         plan_of(volume)
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("medium", "requested", "expected"),
+    [
+        ("HugePages", ["2Mi"], 2 << 20),
+        ("HugePages-1Gi", ["2Mi", "1Gi"], 1 << 30),
+        ("HugePages", ["2Mi", "1Gi"], "medium: HugePages can't be used if container requests multiple huge page sizes"),
+        ("HugePages-1Gi", ["2Mi"], "medium HugePages-1Gi: hugePages storage requested, but there is no resource"),
+    ],
+)
+def test_huge_pages_of_a_volume_are_of_the_size_that_the_pod_requests(
+    medium: str, requested: list[str], expected: int | str
+) -> None:
+    pod = build_pod({"emptyDir": {"medium": medium}}, limits=("1Gi",) * len(requested))
+    containers = tuple(
+        msgspec.structs.replace(
+            each, resources=models.ResourceRequirements(requests={f"hugepages-{size}": "1Gi"})
+        )
+        for each, size in zip(pod.spec.containers, requested, strict=True)
+    )  # fmt: skip
+    pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, containers=containers))
+    planner = Planner(SETTINGS, Objects())
+    if isinstance(expected, str):
+        with pytest.raises(VolumeError, match=expected):
+            planner.read_plan(pod, 0)
+        return
+    plan = planner.read_plan(pod, 0)
+    assert isinstance(plan, EmptyDirPlan)
+    assert (plan.page_bytes, plan.in_memory) == (expected, False)
 
 
 def test_token_is_refused_without_an_issuer() -> None:
