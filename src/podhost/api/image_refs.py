@@ -69,7 +69,7 @@ def normalize(ref: str) -> ImageRef:
     Raises:
         InvalidError: With Docker's explanation.
     """
-    cause = _find_fault(ref)
+    cause = find_fault(ref)
     if cause:
         raise InvalidError(f'cannot use the image reference "{ref}": {cause}')
     rest, _, digest = ref.partition("@")
@@ -79,7 +79,7 @@ def normalize(ref: str) -> ImageRef:
 
 
 def is_valid(ref: str) -> bool:
-    return _find_fault(ref) == ""
+    return find_fault(ref) == ""
 
 
 def default_pull_policy(ref: str) -> str:
@@ -109,12 +109,12 @@ def _split_domain(name: str) -> tuple[str, str]:
     return domain, path
 
 
-def _find_fault(ref: str) -> str:
+def find_fault(ref: str) -> str:
     """Docker's words for what is wrong; empty when nothing is."""
     if not ref:
         return "repository name must have at least one component"
     if _IMAGE_ID_RE.fullmatch(ref):
-        return "repository name cannot be 64-byte hexadecimal strings"
+        return f"invalid repository name ({ref}), cannot specify 64-byte hexadecimal strings"
     rest, at, digest = ref.partition("@")
     if at:
         algorithm, _, value = digest.partition(":")

@@ -164,6 +164,7 @@ def _gated() -> dict[str, Any]:
 def _put_condition(pod: dict[str, Any], condition: dict[str, Any], now: str) -> bool:
     """Set a condition; whether anything changed.  Its time moves with its status only."""
     conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    condition = {**condition, "observedGeneration": pod["metadata"].get("generation", 1)}
     for at, old in enumerate(conditions):
         if old.get("type") != condition["type"]:
             continue

@@ -14,7 +14,11 @@ from podhost.errors import PodhostError
 
 
 class VolumeError(PodhostError):
-    """A volume cannot be mounted.  The text is that of the kubelet's ``FailedMount`` event."""
+    """Volumes cannot be mounted.  Each cause is the text of one ``FailedMount`` event, as the kubelet's."""
+
+    def __init__(self, *causes: str) -> None:
+        super().__init__("; ".join(causes))
+        self.causes = causes
 
 
 class ObjectReader(Protocol):

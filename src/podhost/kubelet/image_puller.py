@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from podhost.aiokit import failpoint
 from podhost.aiokit.backoff import Backoff
 from podhost.api import models
-from podhost.api.image_refs import is_valid
+from podhost.api.image_refs import find_fault
 from podhost.cri.images import AuthConfig, Image
 from podhost.errors import PodhostError
 from podhost.kubelet.go_format import quote
@@ -73,8 +73,8 @@ class ImagePuller:
         where = format_field_path(pod, container.name)
         event = self._context.recorder.event
         present = self._context.images.image_status(ref)
-        if present is None and not is_valid(ref):
-            cause = f"couldn't parse image name {quote(ref)}: invalid reference format"
+        if present is None and (fault := find_fault(ref)):
+            cause = f"couldn't parse image name {quote(ref)}: {fault}"
             message = f"Failed to apply default image tag {quote(ref)}: {cause}"
             event(document, "Warning", "InspectFailed", message, field_path=where)
             event(document, "Warning", "Failed", "Error: InvalidImageName", field_path=where)

@@ -152,7 +152,8 @@ class PodHandlers:
         except (PodhostError, OSError) as error:
             raise HookError(f'{title} - error: {error}, message: ""') from error
         if result.exit_code:
-            stderr = result.stderr.decode(errors="replace")
+            # What is told becomes part of the pod's status: it must not outgrow what the store takes.
+            stderr = result.stderr[:_MAX_TEXT_BYTES].decode(errors="replace")
             cause = f"command '{' '.join(command)}' exited with {result.exit_code}: {stderr}"
             raise HookError(f"{title} - error: {cause}, message: {quote(_read_output(result))}")
 

@@ -98,7 +98,8 @@ class PodStarter:
             raise PrepareError(f"cannot get an image of the volumes of {_name(pod)}: {failure}") from failure
         except (PodhostError, OSError) as error:
             cause = describe_cause(error)
-            self._context.recorder.event(document, "Warning", "FailedMount", cause)
+            for text in error.causes if isinstance(error, VolumeError) else (cause,):
+                self._context.recorder.event(document, "Warning", "FailedMount", text)
             raise PrepareError(f"cannot mount the volumes of {_name(pod)}: {cause}") from error
         failpoint.hit(_STEP_VOLUMES)
         return mounted

@@ -42,7 +42,7 @@ from podhost.runtime.settings import OciRuntime
 
 _log = logging.getLogger(__name__)
 
-_MAX_OUTPUT_BYTES = 16 << 20
+_MAX_OUTPUT_BYTES = 64 << 10
 _RUNTIME_FAILED = 255
 _numbers = itertools.count(1)
 
@@ -390,7 +390,7 @@ def _remove(prepared: _Prepared) -> None:
 async def exec_sync(
     ctx: RuntimeContext, container_id: ContainerId, command: tuple[str, ...], timeout_s: float
 ) -> ExecResult:
-    """Run a command to its end; output beyond 16 MiB a stream is dropped.
+    """Run a command to its end; output beyond 64 KiB a stream is dropped.
 
     Raises:
         TimeoutError: After ``timeout_s`` (0: no limit); then everything it started has been killed.

@@ -76,7 +76,7 @@ class VolumeManager:
             failures.update(more)
         if failures:
             # In the order of the pod's volumes, whichever step failed.
-            raise VolumeError("; ".join(failures[one.name] for one in pod.spec.volumes if one.name in failures))
+            raise VolumeError(*(failures[one.name] for one in pod.spec.volumes if one.name in failures))
         return mounted
 
     async def container_mounts(

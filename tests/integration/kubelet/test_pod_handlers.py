@@ -21,6 +21,7 @@ from harness.pod_servers import SLOWLY, PodServer, answer, build_server_tls
 from podhost.aiokit.clock import FakeClock
 from podhost.api import models
 from podhost.cri.ids import ContainerId
+from podhost.cri.runtime import ExecResult
 from podhost.kubelet.handlers import HandlerTarget, HookError
 from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.probe_state import Outcome, Verdict
@@ -209,6 +210,22 @@ async def test_hook_succeeds_with_any_status_and_fails_without_an_answer(prober:
         'HTTP lifecycle hook (/x) for Container "main" in Pod "web_ns(u)" failed - error: '
         'Get "http://127.0.0.1:1/x": dial tcp 127.0.0.1:1: connect: connection refused'
     )
+
+
+class _FloodingRuntime(FakeRuntime):
+    async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
+        return ExecResult(exit_code=1, stdout=b"o" * 1_000_000, stderr=b"e" * 1_000_000)
+
+
+async def test_failed_hook_tells_only_the_start_of_what_it_printed(netns: Path) -> None:
+    handlers = PodHandlers(_FloodingRuntime(FakeClock()))
+    prober = Prober(handlers, netns)
+    with pytest.raises(HookError) as caught:
+        await prober.hook(1, exec={"command": ["flood"]})
+    handlers.close()
+    text = str(caught.value)
+    assert (text.count("e" * 10240), text.count("o" * 10240)) == (1, 1)
+    assert len(text) < 21_000
 
 
 def _listen(address: str, backlog: int = 100) -> socket.socket:

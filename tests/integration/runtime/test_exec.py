@@ -93,6 +93,12 @@ async def test_stdin_is_streamed_and_ended(machine: Machine, container: Containe
     await session.close()
 
 
+async def test_exec_sync_keeps_the_start_of_a_flood(machine: Machine, container: ContainerId) -> None:
+    script = "head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2; exit 3"
+    result = await machine.service.exec_sync(container, ("sh", "-c", script), 30)
+    assert (len(result.stdout), len(result.stderr), result.exit_code) == (64 << 10, 64 << 10, 3)
+
+
 async def test_large_output_arrives_whole(machine: Machine, container: ContainerId) -> None:
     session = await machine.service.exec(container, ("head", "-c", "5000000", "/dev/zero"), tty=False, stdin=False)
     assert len((await read_all(session))["stdout"]) == 5_000_000

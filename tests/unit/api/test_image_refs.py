@@ -38,7 +38,7 @@ def test_names_are_completed_and_shortened(ref: str, full: str, familiar: str) -
     ("ref", "cause"),
     [
         ("", "repository name must have at least one component"),
-        ("NGINX", "must be lowercase"),
+        ("NGINX", r"invalid reference format: repository name \(library/NGINX\) must be lowercase"),
         ("ng inx", "invalid reference format"),
         ("nginx:", "invalid reference format"),
         ("nginx:a:b", "invalid reference format"),

@@ -234,6 +234,7 @@ async def test_pod_is_bound_with_condition_and_event(world: World) -> None:
     assert pod["spec"]["nodeName"] == "node"
     (condition,) = pod["status"]["conditions"]
     assert (condition["type"], condition["status"], condition["lastProbeTime"]) == ("PodScheduled", "True", None)
+    assert condition["observedGeneration"] == 1
     (event,) = world.store.list("events")[0]
     assert (event["reason"], event["message"]) == ("Scheduled", "Successfully assigned default/mc1 to node")
 

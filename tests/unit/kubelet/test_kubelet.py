@@ -264,6 +264,23 @@ async def test_volume_that_cannot_be_mounted_is_tried_again(rig: Rig) -> None:
     assert len(rig.runtime.sandboxes) == 1
 
 
+async def test_each_volume_that_cannot_be_mounted_has_its_event(rig: Rig) -> None:
+    rig.volumes.errors = [VolumeError("first fails", "second fails")]
+    rig.create(make_pod())
+    await asyncio.sleep(0.2)
+    assert [text for reason, text in rig.events() if reason == "FailedMount"] == ["first fails", "second fails"]
+
+
+async def test_what_is_wrong_with_an_image_name_is_told(rig: Rig) -> None:
+    rig.create(make_pod("web", {"name": "main", "image": "Shop"}))
+    await asyncio.sleep(0.2)
+    assert rig.container()["state"]["waiting"] == {
+        "reason": "InvalidImageName",
+        "message": 'Failed to apply default image tag "Shop": couldn\'t parse image name "Shop": '
+        "invalid reference format: repository name (library/Shop) must be lowercase",
+    }
+
+
 async def test_sandbox_that_cannot_be_made_is_tried_again(rig: Rig) -> None:
     rig.runtime.fail["run_pod_sandbox"] = [UnavailableError("no address")]
     rig.create(make_pod())
