@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from podhost.aiokit.completion import open_to_end
+from podhost.aiokit.completion import open_to_end, run_to_end
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ExecResult, ExecSession
@@ -127,19 +127,27 @@ class ContainerExec:
         return await asyncio.shield(self._exit_code)
 
     async def close(self) -> None:
-        """Kill what is left of it; what it printed and nobody read is dropped."""
+        """Kill what is left of it; what it printed and nobody read is dropped.
+
+        A caller who goes away meanwhile waits for the end: nobody else would clean up.
+        """
         if self._closed:
             return
         self._closed = True
-        if not self._exit_code.done():
+        await run_to_end(self._kill_and_remove())
+
+    async def _kill_and_remove(self) -> None:
+        try:
+            if not self._exit_code.done():
+                await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
+                if self._process is not None:
+                    self._process.kill_session()
+                await self.wait()
+            # Also after the runtime's end: it may have put the command into the cgroup after the first look.
             await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
-            if self._process is not None:
-                self._process.kill_session()
-            await self.wait()
-        # Also after the runtime's end: it may have put the command into the cgroup after the first look.
-        await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
-        self._output.abort()
-        await asyncio.to_thread(_remove, self._prepared)
+        finally:
+            self._output.abort()
+            await asyncio.to_thread(_remove, self._prepared)
 
     async def run(self, process: spawn.Process) -> None:
         """Follow the process to its end, then its output for a while."""

@@ -125,6 +125,20 @@ async def test_closing_a_session_ends_its_process(machine: Machine, container: C
         assert await session.wait() == 137
 
 
+async def test_closing_a_session_is_finished_also_when_its_caller_goes_away(
+    machine: Machine, container: ContainerId
+) -> None:
+    session = await machine.service.exec(container, ("sh", "-c", "echo up; sleep 1000"), tty=False, stdin=False)
+    assert await session.read() == ("stdout", b"up\n")
+    closing = asyncio.create_task(session.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert await session.wait() == 137
+    assert list((machine.settings.run_dir / "execs").iterdir()) == []
+
+
 async def test_exec_of_a_user_without_rights_is_refused_by_the_kernel(machine: Machine) -> None:
     sandbox = await machine.sandbox()
     container = await machine.start(sandbox, "sleep", "1000", security=SecurityConfig(run_as_user=101))
