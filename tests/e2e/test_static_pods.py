@@ -76,6 +76,7 @@ def test_static_pods_follow_their_files(static: tuple[Daemon, Path]) -> None:
     assert _pid(daemon) == pid
 
     # Broken files are told and change nothing, not even what ran before.
+    (directory / "nested").mkdir()
     (directory / "broken.yaml").write_text(BROKEN)
     (directory / "web.yaml").write_text((POD % "two").replace("name: c, image", "name: c image"))
     (directory / ".hidden.yaml").write_text(POD % "never")
@@ -91,6 +92,7 @@ def test_static_pods_follow_their_files(static: tuple[Daemon, Path]) -> None:
     assert _wait_ready(daemon)["metadata"]["annotations"]["kubernetes.io/config.hash"] != annotations[
         "kubernetes.io/config.hash"]  # fmt: skip
     assert _pid(daemon) != pid
+    assert daemon.log_path.read_text().count("cannot read the static pod") == 1, "it is told once"
 
     # The file goes, and so does the pod.
     (directory / "web.yaml").unlink()

@@ -259,7 +259,7 @@ class ContainerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecResult:
-    """Outcome of a command run to its end.  Output is bounded (64 KiB a stream: probes and hooks read the start of it)."""
+    """Outcome of a command run to its end.  Output is bounded (64 KiB a stream: probes and hooks read its start)."""
 
     exit_code: int
     stdout: bytes

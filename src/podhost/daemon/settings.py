@@ -239,7 +239,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--eviction-hard", type=_thresholds, default=parse_thresholds(DEFAULT_EVICTION_HARD), metavar="SIGNAL<SIZE,…",
-        help=f"evict pods when less is left; {DEFAULT_EVICTION_HARD}; an empty list: never",
+        help="evict pods when less is left; " + DEFAULT_EVICTION_HARD.replace("%", "%%") + "; an empty list: never",
     )  # fmt: skip
     parser.add_argument(
         "--eviction-pressure-transition-period", type=_seconds, default=300.0, metavar="DURATION",

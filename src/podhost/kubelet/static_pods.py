@@ -60,6 +60,7 @@ class StaticPods:
         self._inotify: inotify.Inotify | None = None
         self._tasks = Tasks()
         self._told: set[str] = set()
+        self._unreadable: dict[Path, str] = {}
         self._released = False
 
     async def start(self) -> None:
@@ -88,10 +89,11 @@ class StaticPods:
     async def rescan(self) -> None:
         """Read what is new.  A directory that cannot be read changes nothing."""
         try:
-            texts = await asyncio.to_thread(_read_all, self._directory)
+            texts, unreadable = await asyncio.to_thread(_read_all, self._directory)
         except OSError as error:
             _log.warning("cannot read the static pods' directory: %s", error)
             return
+        self._tell_unreadable(unreadable)
         for path in [known for known in self._texts if known not in texts]:
             del self._texts[path]
             self._wanted.pop(path, None)
@@ -101,6 +103,13 @@ class StaticPods:
                 self._texts[path] = text
                 self._take(path, await asyncio.to_thread(read_static_pod, text, str(path), node_name))
         self._reconcile()
+
+    def _tell_unreadable(self, causes: dict[Path, str]) -> None:
+        """Each once, as long as it stays so: any change in the directory has all of it read again."""
+        for path, cause in causes.items():
+            if self._unreadable.get(path) != cause:
+                _log.warning("cannot read the static pod %s: %s", path, cause)
+        self._unreadable = causes
 
     def _take(self, path: Path, found: StaticPodFile) -> None:
         for fault in found.faults:
@@ -220,9 +229,12 @@ def _is_deleted(document: Document) -> bool:
     return bool(document["metadata"].get("deletionTimestamp"))
 
 
-def _read_all(directory: Path) -> dict[Path, str]:
-    """Content of the files whose names do not begin with a dot.  Blocking; raises OSError for the directory."""
-    found = {}
+def _read_all(directory: Path) -> tuple[dict[Path, str], dict[Path, str]]:
+    """Files whose names do not begin with a dot: what they hold, and why others cannot be read.
+
+    Blocking; raises OSError for the directory.
+    """
+    found, unreadable = {}, {}
     for name in sorted(os.listdir(directory)):
         path = directory / name
         if name.startswith("."):
@@ -233,5 +245,5 @@ def _read_all(directory: Path) -> dict[Path, str]:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
                     found[path] = file.read(_MAX_FILE_BYTES)
         except OSError as error:
-            _log.warning("cannot read %s: %s", path, error)
-    return found
+            unreadable[path] = error.strerror or str(error)
+    return found, unreadable

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from podhost.manifests.faults import Fault, describe_shift, quantify
 from podhost.manifests.frames import Frame
 
+_SHOWN = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -25,6 +27,11 @@ def until(fault: Fault, line: int) -> Fault:
     """The same on one more line."""
     first = fault.line
     return replace(fault, end_line=line + 1, message=f"lines {first} to {line + 1} are indented with tabs")
+
+
+def _shorten(text: str) -> str:
+    """Enough to find it by."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _fault(place: Place, code: str, message: str, meant: str) -> Fault:
@@ -94,13 +101,13 @@ def bad_beginning(place: Place, key: str) -> Fault:
 
 
 def stray_text(place: Place, line: int, by: int) -> Fault:
-    message = f"`{place.text}` is neither a key nor a list item"
+    message = f"`{_shorten(place.text)}` is neither a key nor a list item"
     meant = f"it probably goes on with the text that begins in line {line + 1}: {describe_shift(by)}"
     return _fault(place, "layout", message, meant)
 
 
 def neither(place: Place) -> Fault:
-    message = f"`{place.text}` is neither `key: value` nor a list item (`- …`)"
+    message = f"`{_shorten(place.text)}` is neither `key: value` nor a list item (`- …`)"
     return _fault(place, "syntax", message, "")
 
 

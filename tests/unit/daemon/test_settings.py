@@ -79,3 +79,10 @@ def test_unsafe_sysctls_are_those_that_a_pod_can_have_of_its_own() -> None:
     assert settings.allowed_unsafe_sysctls == ("kernel.msg*", "net.core.somaxconn")
     with pytest.raises(InvalidError, match=r"'vm\.overcommit_memory' is not a sysctl that a pod can have of its own"):
         parse_settings(["--allowed-unsafe-sysctls", "kernel.msgmax,vm.overcommit_memory"])
+
+
+def test_help_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(["--help"])
+    assert ended.value.code == 0
+    assert "nodefs.available<10%" in "".join(capsys.readouterr().out.split())

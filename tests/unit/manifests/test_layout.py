@@ -214,3 +214,8 @@ def test_quote_that_is_open_in_brackets_is_told_and_not_the_bracket() -> None:
     (fault,) = check_text(text + '    command: ["sh", "-c", "echo it\'s]\n').faults
     assert (fault.line, fault.column) == (8, 27)
     assert fault.message == 'the quote `"` that is opened here is never closed'
+
+
+def test_a_line_without_end_is_not_printed_whole() -> None:
+    (fault, *_) = check_text("[" * 100_000).faults
+    assert len(fault.message) < 200
