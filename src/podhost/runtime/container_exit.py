@@ -60,7 +60,7 @@ def _build_record(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | N
             reason=UNKNOWN_REASON,
             message=UNKNOWN_MESSAGE,
         )
-    killed = fact.exit_code != 0 and _was_oom_killed(ctx, entry)
+    killed = _was_oom_killed(ctx, entry)
     return build_exited_record(
         entry.record,
         finished_at_ns=fact.finished_at_ns,
@@ -71,6 +71,7 @@ def _build_record(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | N
 
 
 def _was_oom_killed(ctx: RuntimeContext, entry: ContainerEntry) -> bool:
+    """Whether any process of the container was, its first or a child; as with containerd, whatever the exit code."""
     bundle = ctx.paths.bundle(entry.record.id)
     if bundle.oom_file.exists() or (bundle.persist / "oom").exists():
         return True

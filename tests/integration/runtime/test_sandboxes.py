@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from podhost.cri.runtime import DnsConfig, HostAlias, LinuxResources, Mount, SandboxState, SecurityConfig
+from podhost.linux import cgroup
 from podhost.linux.fs import remove_tree
 
 Machine = Any
@@ -80,6 +81,18 @@ async def test_out_of_memory_is_told(machine: Machine) -> None:
     )
     status = await machine.wait_exited(container)
     assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+
+
+async def test_child_out_of_memory_is_told_of_its_container_and_of_no_other(machine: Machine) -> None:
+    """With cgroup version 2 the container dies whole; with version 1 it may go on, and exits as it likes."""
+    sandbox = await machine.sandbox()
+    eat = "dd if=/dev/zero of=/dev/null bs=200M count=1; exit 0"
+    limit = LinuxResources(memory_limit_bytes=16 << 20)
+    hungry = await machine.start(sandbox, "sh", "-c", eat, name="hungry", resources=limit)
+    modest = await machine.start(sandbox, "sh", "-c", "true; exit 0", name="modest", resources=limit)
+    ends = [await machine.wait_exited(each) for each in (hungry, modest)]
+    code = 137 if cgroup.detect().version == 2 else 0
+    assert [(each.reason, each.exit_code) for each in ends] == [("OOMKilled", code), ("Completed", 0)]
 
 
 async def test_host_namespaces_are_the_hosts(machine: Machine) -> None:
