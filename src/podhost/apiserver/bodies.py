@@ -47,9 +47,12 @@ def media_type(request: web.Request) -> str:
 
 
 async def read_body(call: Call) -> bytes:
-    """Raises ApiError (413) for more than the server takes."""
+    """Raises ApiError: 413 for more than the server takes, 504 when it does not come in time."""
     try:
-        return await call.request.read()
+        async with asyncio.timeout(call.body_timeout_s):
+            return await call.request.read()
+    except TimeoutError as error:
+        raise errors.timeout("request did not complete within the allotted timeout") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise errors.too_large(f"limit is {call.request.client_max_size}") from error
 

@@ -26,6 +26,7 @@ class Call:
     user: User
     warnings: list[str] = field(default_factory=list)
     """Texts for ``Warning`` headers, collected on the way."""
+    body_timeout_s: float = 60.0
 
     @property
     def kind(self) -> Kind:

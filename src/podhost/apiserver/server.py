@@ -28,9 +28,11 @@ from podhost.apiserver.authz import Authorizer, check_access
 from podhost.apiserver.bodies import media_type
 from podhost.apiserver.call import Call, is_long_running, reads_from_client
 from podhost.apiserver.channel_handlers import ChannelHandlers
+from podhost.apiserver.connections import BoundedRunner
 from podhost.apiserver.health import HealthHandlers
 from podhost.apiserver.impersonation import impersonate
 from podhost.apiserver.issuer_handlers import IssuerHandlers
+from podhost.apiserver.limits import Admission
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.metrics import Metrics, compute_verb
 from podhost.apiserver.own_api import OwnApiHandlers
@@ -113,6 +115,7 @@ class ApiServer:
         self._streams: set[asyncio.Task[object]] = set()
         self._shutting_down = False
         self._metrics = Metrics(store)
+        self._admission = Admission(settings.limits)
         health = HealthHandlers(lambda: store.is_writable, lambda: self._shutting_down)
         self.services = ServiceAllocator(
             store,
@@ -157,12 +160,13 @@ class ApiServer:
         return app
 
     def build_runner(self) -> web.AppRunner:
-        """A runner, to be set up and bound by the daemon: no access log, bounded headers.
+        """A runner, to be set up and bound by the daemon: no access log; headers, connections and silence bounded.
 
         ``handler_cancellation`` matters: a watch, log or exec ends when its client has gone.
         """
-        return web.AppRunner(
+        return BoundedRunner(
             self.build_app(),
+            self._settings.limits,
             access_log=None,
             logger=_http_log,
             handle_signals=False,
@@ -173,6 +177,12 @@ class ApiServer:
             # As kube-apiserver, which takes bodies as they are: half a megabyte can be 500 MB unpacked.
             auto_decompress=False,
         )
+
+    async def _handle(self, call: Call) -> web.StreamResponse:
+        if not is_long_running(call):
+            return await call.route.handler(call)
+        with self._metrics.long_running(call.route, _verb(call.request, call.route)):
+            return await self._run_stream(call)
 
     async def _run_stream(self, call: Call) -> web.StreamResponse:
         task = asyncio.current_task()
@@ -211,13 +221,10 @@ class ApiServer:
             user = self._authenticator.authenticate(request)
             route, params = self._resolve(request, user)
             user = impersonate(request.headers, user, self._authorizer)
-            call = Call(request, route, params, user, warnings)
+            call = Call(request, route, params, user, warnings, self._settings.limits.body_s)
             check_access(self._authorizer, call)
-            if is_long_running(call):
-                with self._metrics.long_running(route, _verb(request, route)):
-                    response = await self._run_stream(call)
-            else:
-                response = await route.handler(call)
+            with self._admission.admitted(call):
+                response = await self._handle(call)
         except ConnectionError:
             # The client has gone, or must see that its answer was broken off: the HTTP server would log an error
             # and answer 500 into the middle of it.

@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podhost.apiserver.authn import User
+from podhost.apiserver.limits import RequestLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class ApiServerSettings:
     """Signs the tokens of ServiceAccounts; without one there are none."""
     token_users: Mapping[str, User] = field(default_factory=dict)
     """Bearer tokens that do not change, and whose they are."""
+    limits: RequestLimits = field(default_factory=RequestLimits)
     watch_write_timeout_s: float = 60.0
     """A watch whose client takes nothing for so long is ended."""
 

@@ -18,6 +18,7 @@ from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
 from podhost.apiserver.authn import User, parse_token_file
 from podhost.apiserver.deletion import DeleteOptions
+from podhost.apiserver.limits import RequestLimits
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
 from podhost.daemon import listeners
@@ -39,6 +40,7 @@ from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, InvalidError, PodhostError
 from podhost.kubelet.node_api import KubeletNodeApi
+from podhost.linux.descriptors import read_descriptor_limit
 from podhost.network.plan import NetworkPlan
 
 _log = logging.getLogger(__name__)
@@ -151,11 +153,24 @@ def _build_server(
         server_addresses=(address,),
         account_key=engine.account_key,
         token_users=_read_token_users(settings.token_auth_file),
+        limits=compute_limits(settings, read_descriptor_limit()),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
     node = KubeletNodeApi(engine.kubelet)
     server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)
     return server
+
+
+def compute_limits(settings: DaemonSettings, descriptors: int) -> RequestLimits:
+    """What clients may ask for at once; containers keep at least half of the descriptors."""
+    usual = RequestLimits()
+    connections = min(usual.connections, max(descriptors // 2, 64))
+    return RequestLimits(
+        reading=settings.max_requests_inflight,
+        mutating=settings.max_mutating_requests_inflight,
+        connections=connections,
+        connections_per_peer=min(usual.connections_per_peer, connections * 3 // 4),
+    )
 
 
 def _read_token_users(path: Path | None) -> dict[str, User]:

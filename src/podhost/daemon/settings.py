@@ -68,6 +68,8 @@ class DaemonSettings:
     """Of back-offs and of the delays and periods of probes."""
     token_auth_file: Path | None = None
     """Bearer tokens of users, as of kube-apiserver's flag."""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
 
     @property
     def data_dir(self) -> Path:
@@ -143,6 +145,12 @@ def _size(text: str) -> int:
 def _file_count(text: str) -> int:
     if not text.isdigit() or int(text) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 2")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
 
 
@@ -261,6 +269,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--token-auth-file", type=Path, default=None, metavar="FILE",
         help='bearer tokens of users, one a line: token,user,uid,"group1,group2"',
     )  # fmt: skip
+    for flag, default, what in (
+        ("--max-requests-inflight", 400, "requests that read"),
+        ("--max-mutating-requests-inflight", 200, "requests that write"),
+    ):
+        parser.add_argument(
+            flag, type=_count, default=default, metavar="N", help=f"{what}, served at once; more get 429; {default}"
+        )
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
@@ -320,4 +335,6 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         image_gc_low_percent=args.image_gc_low_threshold,
         allowed_unsafe_sysctls=args.allowed_unsafe_sysctls,
         token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
+        max_requests_inflight=args.max_requests_inflight,
+        max_mutating_requests_inflight=args.max_mutating_requests_inflight,
     )

@@ -348,7 +348,13 @@ async def http(api: Api) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def api(pki: Path) -> AsyncIterator[Api]:
+def api_settings() -> dict[str, Any]:
+    """Settings of the server that a module wants to be different."""
+    return {}
+
+
+@pytest.fixture
+async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
     directory = Path(tempfile.mkdtemp(prefix="podhost-api-"))
     clock = SystemClock()
     store = Store(directory / "store.db", clock)
@@ -365,6 +371,7 @@ async def api(pki: Path) -> AsyncIterator[Api]:
         watch_write_timeout_s=1.0,
         account_key=ec.generate_private_key(ec.SECP256R1()),
         token_users=parse_token_file("carol-token,carol,9,devs\n"),
+        **api_settings,
     )
     server = ApiServer(store, clock, node, images, settings, hooks)
     roles = AccessController(store, clock)
