@@ -88,18 +88,28 @@ class Database:
         self.write_failed = False
         """The last write did not come to be."""
         self._checkpoint_lock = threading.Lock()
+        self._reserve_spent = False
         self._reserve = DiskReserve(path.with_name(f"{path.name}.reserve"))
         try:
-            self._connection = _connect(path)
+            self._open()
+        except UnavailableError:
+            # A full disk, most likely; SQLite calls it an input/output error where its index does not fit.
+            if not self._spend_reserve():
+                raise
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._connection = _connect(self.path)
         except OSError as error:
-            raise UnavailableError(f'cannot open the store "{path}": {error.strerror}') from error
+            raise UnavailableError(f'cannot open the store "{self.path}": {error.strerror}') from error
         try:
             self._migrate()
             self._history_count: int = self._scalar("SELECT count(*) FROM history")
             self.compacted_rv: int = self._scalar("SELECT value FROM meta WHERE key = 'compacted_rv'")
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise _open_error(path, error) from error
+            raise _open_error(self.path, error) from error
         except InvalidError:
             self._connection.close()
             raise
@@ -115,11 +125,11 @@ class Database:
         try:
             self._write_opened(rv)
         except ExhaustedError:
-            if not self._reserve.release():
+            if not self._spend_reserve():
                 raise
             self._write_opened(rv)
         else:
-            self._reserve.ensure()
+            self._reserve_spent = not self._reserve.ensure()
 
     def _write_opened(self, rv: int) -> None:
         with self._transaction():
@@ -142,10 +152,21 @@ class Database:
         try:
             self._write_once(change)
         except ExhaustedError:
-            if not (change.makes_room and self._reserve.release()):
+            if not (change.makes_room and self._spend_reserve()):
                 raise
             self._write_once(change)
+        else:
+            self._restore_reserve()
         self._schedule_checkpoint(change.rv)
+
+    def _spend_reserve(self) -> bool:
+        self._reserve_spent = True
+        return self._reserve.release()
+
+    def _restore_reserve(self) -> None:
+        """As soon as there is room again, for the next time that the disk is full."""
+        if self._reserve_spent:
+            self._reserve_spent = not self._reserve.ensure()
 
     def _write_once(self, change: Change) -> None:
         with self._transaction():
@@ -237,6 +258,8 @@ class Database:
                 f'cannot open the store "{self.path}": a newer podhost wrote it (its schema is {version}, '
                 f"known here is {SCHEMA_VERSION}); use that podhost, or move the file away to start empty"
             )
+        if version == SCHEMA_VERSION:
+            return  # nothing is written: there may be no room
         self._connection.execute("BEGIN IMMEDIATE")
         for statements in _MIGRATIONS[version:]:
             for statement in statements:

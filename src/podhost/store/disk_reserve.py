@@ -22,19 +22,25 @@ class DiskReserve:
         self._path = path
         self._size_bytes = size_bytes
 
-    def ensure(self) -> None:
-        """Set the room aside, if there is plenty.  Idempotent; a disk without room keeps what it has."""
+    def ensure(self) -> bool:
+        """Set the room aside, if there is plenty.  Idempotent; a disk without room keeps what it has.
+
+        Returns:
+            Whether it is set aside.
+        """
         with suppress(OSError):
             if self._path.exists() and self._path.stat().st_blocks * 512 >= self._size_bytes:
-                return
+                return True
             free = os.statvfs(self._path.parent)
             if free.f_bavail * free.f_frsize < self._size_bytes * _FREE_FACTOR:
-                return
+                return False
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, self._size_bytes)
             finally:
                 os.close(fd)
+            return True
+        return False
 
     def release(self) -> bool:
         """Give the room back; False when none was set aside."""
