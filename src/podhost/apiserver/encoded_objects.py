@@ -14,7 +14,7 @@ import msgspec
 
 Obj = dict[str, Any]
 
-LIMIT_BYTES = 16 << 20
+LIMIT_BYTES = 8 << 20
 
 
 class EncodedObjects:
@@ -23,7 +23,8 @@ class EncodedObjects:
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
-        self._known: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
+        """Version and JSON, by uid and API version."""
 
     def encode_all(self, objects: Iterable[Obj]) -> list[msgspec.Raw]:
         """To be put into a document in place of the objects, which must be as stored."""
@@ -31,15 +32,15 @@ class EncodedObjects:
 
     def _encode(self, obj: Obj) -> bytes:
         metadata = obj["metadata"]
-        key = (metadata.get("uid", ""), metadata.get("resourceVersion", ""), obj.get("apiVersion", ""))
+        key, version = (metadata.get("uid", ""), obj.get("apiVersion", "")), metadata.get("resourceVersion", "")
         if not key[0]:
             return msgspec.json.encode(obj)
-        encoded = self._known.get(key)
-        if encoded is not None:
-            self._known.move_to_end(key)
-            return encoded
-        encoded = self._known[key] = msgspec.json.encode(obj)
-        self._size_bytes += len(encoded)
+        known, encoded = self._known.pop(key, ("", b""))
+        if known != version:
+            self._size_bytes -= len(encoded)
+            encoded = msgspec.json.encode(obj)
+            self._size_bytes += len(encoded)
+        self._known[key] = (version, encoded)
         while self._size_bytes > self._limit_bytes:
-            self._size_bytes -= len(self._known.popitem(last=False)[1])
+            self._size_bytes -= len(self._known.popitem(last=False)[1][1])
         return encoded

@@ -119,7 +119,7 @@ class ResourceHandlers:
             metadata = item["metadata"]
             if selection.matches(item) and self._delete_one(call, metadata, options):
                 deleted.append(item)
-        return await self._answer(call, self._shape_list(call, Page(deleted, rv), shape), shape)
+        return await self._answer(call, self._shape_list(call, Page(deleted, rv), shape, last=True), shape)
 
     async def _watch(self, call: Call) -> web.StreamResponse:
         encoder = EventEncoder(call.kind, negotiate_stream(call.accept, call.text("includeObject")), self._clock)
@@ -176,10 +176,11 @@ class ResourceHandlers:
     def _negotiate(self, call: Call) -> Representation:
         return negotiate(call.accept, call.text("includeObject"))
 
-    def _shape_list(self, call: Call, page: Page, shape: Representation) -> Obj:
+    def _shape_list(self, call: Call, page: Page, shape: Representation, *, last: bool = False) -> Obj:
+        """``last``: nobody will read them again."""
         match shape.view:
             case View.OBJECT:
-                items = page.items if shape.yaml else self._encoded.encode_all(page.items)
+                items = page.items if shape.yaml or last else self._encoded.encode_all(page.items)
                 return negotiation.build_list(call.kind, items, page.metadata)
             case View.METADATA:
                 return negotiation.build_metadata_list(page.items, page.metadata)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
 
 from podhost.aiokit import failpoint
+from podhost.daemon import memory
 from podhost.daemon.instance import enter_instance
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.settings import find_ready_fd, parse_settings
 from podhost.errors import PodhostError, describe_cause
 
-_GC_THRESHOLD = 50_000
-"""Objects live long here; the default threshold spends a tenth of a pod's start on collecting nothing."""
-
 
 def main(argv: list[str]) -> int:
     """Exit code 0 after an orderly end, 1 when the daemon cannot run."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    memory.set_limits()
     ready_fd = find_ready_fd(argv)
     try:
         settings = parse_settings(argv)
@@ -32,7 +30,7 @@ def main(argv: list[str]) -> int:
         # Imported late: entering the namespace needs a process with one thread, whatever imports may start.
         from podhost.daemon.app import run_daemon
 
-        gc.set_threshold(_GC_THRESHOLD, 20, 20)
+        memory.freeze_modules()
         asyncio.run(run_daemon(settings, instance, supervisor))
     except (PodhostError, OSError) as error:
         cause = describe_cause(error)

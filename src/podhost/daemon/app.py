@@ -35,6 +35,7 @@ from podhost.daemon.engine import (
 from podhost.daemon.instance import Instance, leave_no_trace, socket_group_id
 from podhost.daemon.kubeconfig import build_kubeconfig
 from podhost.daemon.machine_stop import MAX_GRACE_S, is_machine_stopping, stop_containers
+from podhost.daemon.memory import MemoryTidy
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
@@ -56,6 +57,7 @@ async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: S
             plan = await asyncio.to_thread(build_plan, settings)
             nothing_runs = False
             engine = await start_engine(settings, plan, clock, outermost)
+            MemoryTidy(engine.store).start(outermost)
             try:
                 await _serve(settings, plan, engine, supervisor, outermost)
             except (PodhostError, OSError) as error:

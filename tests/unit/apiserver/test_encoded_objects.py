@@ -29,4 +29,12 @@ def test_the_oldest_go_when_it_is_too_much() -> None:
     objects = [config(f"o{number}", 1, "x" * 200) for number in range(10)]
     assert decoded(cache, *objects) == objects
     assert len(cache._known) == 3
-    assert cache._size_bytes == sum(map(len, cache._known.values())) <= 1000
+    assert cache._size_bytes == sum(len(text) for _, text in cache._known.values()) <= 1000
+
+
+def test_an_older_version_is_not_kept() -> None:
+    cache = EncodedObjects()
+    for version in range(5):
+        decoded(cache, config("a", version, "x" * 200))
+    assert len(cache._known) == 1
+    assert cache._size_bytes == len(msgspec.json.encode(config("a", 4, "x" * 200)))

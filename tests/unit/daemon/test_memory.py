@@ -1,0 +1,45 @@
+"""Memory is given back once a burst of deletions is over, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from podhost.aiokit.clock import FakeClock
+from podhost.daemon.memory import MemoryTidy
+from podhost.linux import malloc
+from podhost.store.keys import ObjectKey
+from podhost.store.store import Store
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_memory_is_given_back_once_after_a_burst_of_deletions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def directly(fn: object) -> None:
+        assert fn is malloc.trim
+        trims.append(round(loop.time(), 1))
+
+    monkeypatch.setattr(asyncio, "to_thread", directly)
+    store = Store(tmp_path / "store.db", FakeClock())
+    async with AsyncExitStack() as stack:
+        stack.callback(store.close)
+        MemoryTidy(store).start(stack)
+        begin = loop.time()
+        for number in range(3):
+            key = ObjectKey("pods", "default", f"p{number}")
+            store.create(key, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": key.name, "uid": key.name}})
+            await asyncio.sleep(100)
+            assert trims == []
+        for number in range(3):
+            store.delete(ObjectKey("pods", "default", f"p{number}"))
+            await asyncio.sleep(1)
+        await asyncio.sleep(100)
+        assert [at - round(begin, 1) for at in trims] == [305.0]
