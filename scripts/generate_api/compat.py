@@ -40,6 +40,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   cluster. A ready container stays ready while the daemon restarts.
 - `mountPropagation` reaches the containers of the pod in its `emptyDir`s. Mounts that a container makes in a
   `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
+- Events are kept for an hour, as on a cluster, but no more than 10,000 of them: the oldest go first.
 - A postStart hook that a restart of the daemon interrupts is not run again, as with a kubelet.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
 - Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.

@@ -61,6 +61,7 @@ def test_namespaces_of_the_host_are_shared_when_they_are_asked_for(daemon: Daemo
 
 @covers("PodSpec.shareProcessNamespace")
 def test_a_shared_process_namespace_has_a_first_process_that_reaps(daemon: Daemon, namespace: str) -> None:
+    """Zombies: kubernetes#81042, containerd#4255."""
     # The orphan's parent ends at once, and nobody in the container waits for what is not its child.
     orphan = "(bash -c 'sleep 0.2 & exec sleep 0.1' &) ; exec sleep infinity"
     document = json.loads(build_pod("p", "debian", "bash", "-c", orphan, shareProcessNamespace=True))

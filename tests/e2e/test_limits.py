@@ -28,6 +28,7 @@ def busy(image_store: Path) -> Iterator[Daemon]:
 
 
 def test_no_line_is_lost_when_logs_are_rotated_under_a_reader(busy: Daemon) -> None:
+    """kubernetes#115701, #64315, through the API."""
     # Some 3 MiB over a few seconds.
     script = f"for ((i=1; i<={_LINES}; i++)); do echo line $i of a log that grows; ((i % 3000)) || sleep 0.3; done"
     busy.kubectl("apply", "-f", "-", stdin=build_pod("writer", "debian", "bash", "-c", script, restartPolicy="Never"))

@@ -55,6 +55,7 @@ def test_a_killed_daemon_adopts_its_containers_and_loses_no_line(own_daemon: Dae
 
 
 def test_an_exit_while_no_daemon_ran_is_seen_with_its_code(own_daemon: Daemon) -> None:
+    """Missed exits: kubernetes#139262, containerd#9070."""
     own_daemon.apply(
         """
         apiVersion: v1

@@ -112,6 +112,7 @@ async def test_follower_sees_each_line_and_ends_with_the_container(writer: Write
 
 
 async def test_follower_loses_nothing_over_rotations(writer: Writer, watcher: LogWatcher) -> None:
+    """kubernetes#115701, #126564."""
     writer.write(1)
     following = asyncio.ensure_future(_read(writer, watcher, LogOptions(follow=True)))
     for turn in range(30):

@@ -64,6 +64,7 @@ async def test_command_that_cannot_run_says_so(
 
 @pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_timeout_kills_all_that_the_command_has_started(machine: Machine, container: ContainerId) -> None:
+    """kubernetes#51901, #124226."""
     script = "(setsid sleep 1001 &); sleep 1002 & sleep 1003"
     with pytest.raises(TimeoutError):
         await machine.service.exec_sync(container, ("sh", "-c", script), 0.3)
@@ -77,6 +78,7 @@ async def test_timeout_kills_all_that_the_command_has_started(machine: Machine, 
 
 @pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
 async def test_child_that_keeps_stdout_open_does_not_hold_the_exec(machine: Machine, container: ContainerId) -> None:
+    """kubernetes#92057, containerd#7832."""
     async with asyncio.timeout(5):
         result = await machine.service.exec_sync(container, ("sh", "-c", "echo done; sleep 1000 &"), 10)
     assert (result.exit_code, result.stdout) == (0, b"done\n")

@@ -162,6 +162,7 @@ async def test_deletion_does_not_wait_for_a_post_start_hook_that_hangs(rig: Rig)
 
 
 async def test_sidecars_are_stopped_last_in_reverse_order_and_their_hooks_run_with_all_others(rig: Rig) -> None:
+    """kubernetes#120269, #125880."""
     for word, run_s in (("end-main", 4), ("end-s1", 1), ("end-s2", 2)):
         rig.handlers.hooks[word] = HookScript(run_s=run_s)
     sidecars = [

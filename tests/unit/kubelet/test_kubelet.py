@@ -456,3 +456,18 @@ async def test_container_that_fails_its_liveness_probe_is_started_again_though_i
     await asyncio.sleep(30)
     assert rig.container()["restartCount"] >= 1
     assert "running" in rig.container()["state"]
+
+
+async def test_exit_that_nobody_told_is_seen_at_the_next_relist(rig: Rig) -> None:
+    """Missed exits: kubernetes#139262."""
+    await rig.restart()  # The fixture's timers are of another time.
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    told, rig.runtime._callbacks = rig.runtime._callbacks, []
+    rig.runtime.kill(rig.runtime.list_containers()[0].id, 3)
+    rig.runtime._callbacks = told
+    await asyncio.sleep(5)
+    assert rig.container()["restartCount"] == 0
+    await asyncio.sleep(rig.settings.relist_interval_s)
+    assert rig.container()["restartCount"] == 1
+    assert rig.container()["lastState"]["terminated"]["exitCode"] == 3

@@ -156,6 +156,7 @@ async def test_startup_probe_ends_with_deletion_and_stops_to_hold_the_container_
 
 
 async def test_results_belong_to_one_container_and_not_to_the_next(rig: Rig) -> None:
+    """kubernetes#78733."""
     rig.runtime.scripts["main"] = [Script(run_s=5, code=1), Script()]
     rig.handlers.answers["ready"] = [OK, BAD]
     rig.create(make_pod("web", {"name": "main", "readinessProbe": probe("ready", failureThreshold=100)}))

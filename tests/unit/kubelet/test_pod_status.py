@@ -167,6 +167,7 @@ def test_uninitialised_pod_names_its_init_containers() -> None:
 
 
 def test_restarting_sidecar_does_not_undo_the_initialisation() -> None:
+    """kubernetes#132826, #137146: read from facts, not from what runs now."""
     dead = container("s", EXITED, attempt=1, code=1, backoff_s=10)
     conditions = _conditions(Case(SIDE, containers=(dead, A, B)))
     assert conditions["Initialized"][0] == "True"
