@@ -19,6 +19,7 @@ from podhost.api.objects import is_static_pod
 from podhost.api.pod_requests import sum_requests
 from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import PodUID
+from podhost.cri.runtime import ContainerState
 from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.eviction import measure_storage
 from podhost.kubelet.image_gc import ImageReclaimer
@@ -50,6 +51,8 @@ from podhost.linux.memory_pressure import MemoryStallWatch, read_available_bytes
 _log = logging.getLogger(__name__)
 
 UNDER_PRESSURE_INTERVAL_S = 10.0
+_LEAVE_S = 30.0
+"""How long an evicted pod may take to leave before the next one has to go."""
 _CHANGES = {
     (MEMORY_PRESSURE, True): "NodeHasInsufficientMemory",
     (MEMORY_PRESSURE, False): "NodeHasSufficientMemory",
@@ -91,6 +94,8 @@ class NodePressure:
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
         self._is_checking = False
+        self._leaving: tuple[PodUID, float] | None = None
+        """The pod evicted last, and until when it is waited for."""
         self._stall_watch = MemoryStallWatch(self._check_soon)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ class NodePressure:
         now_s, transition_s = asyncio.get_running_loop().time(), settings.eviction_transition_s
         self._last_met_s = update_conditions(self._last_met_s, met, now_s, transition_s)
         self._set_conditions(frozenset(self._last_met_s))
-        if not met:
+        if not met or self._is_leaving(now_s):
             return
         threshold = met[0]
         text = f"Attempting to reclaim {RESOURCE_OF[threshold.signal]}"
@@ -173,6 +178,13 @@ class NodePressure:
             if not find_met([threshold], observed):
                 return
         await self._evict_one(threshold, observed[threshold.signal])
+
+    def _is_leaving(self, now_s: float) -> bool:
+        """What the last evicted pod frees is not to be seen yet."""
+        if self._leaving is None or now_s >= self._leaving[1]:
+            return False
+        containers = self._context.runtime.list_containers(self._leaving[0])
+        return any(each.state is ContainerState.RUNNING for each in containers)
 
     def _set_conditions(self, conditions: frozenset[str]) -> None:
         context, before = self._context, self._context.pressure
@@ -191,6 +203,7 @@ class NodePressure:
         for use in rank_pods(uses):
             worker = workers[PodUID(use.uid)]
             if worker.may_be_evicted:
+                self._leaving = worker.uid, asyncio.get_running_loop().time() + _LEAVE_S
                 worker.evict(format_eviction(threshold, observed, use.containers), is_disruption=True)
                 return
 

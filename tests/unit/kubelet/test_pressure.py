@@ -112,6 +112,20 @@ async def test_pods_go_one_by_one_while_the_pressure_lasts_and_critical_ones_sta
     assert [rig.status(name)["phase"] for name in ("a", "b", "system")] == ["Failed", "Failed", "Running"]
 
 
+async def test_next_pod_goes_when_the_last_has_left(rig: Rig, machine: Machine) -> None:
+    for name in ("a", "b"):
+        rig.create(make_pod(name))
+    rig.runtime.scripts["a/main"] = [Script(ignores_term=True)]
+    use_memory(rig, {"a": 2 * MIB, "b": MIB})
+    machine.memory = MIB
+    rig.kubelet.context.settings = replace(rig.settings, housekeeping_interval_s=0.25)
+    await asyncio.sleep(60.5)
+    assert [rig.status(name)["phase"] for name in ("a", "b")] == ["Running", "Running"]
+    assert [reason for reason, _ in rig.events()].count("Evicted") == 1
+    await asyncio.sleep(3)
+    assert [rig.status(name)["phase"] for name in ("a", "b")] == ["Failed", "Failed"]
+
+
 async def test_under_pressure_new_pods_are_rejected_and_later_taken_again(rig: Rig, machine: Machine) -> None:
     rig.create(make_pod("system", priority=2_000_000_000))
     use_memory(rig, {"system": MIB, "best": MIB, "burst": MIB, "late": MIB})
