@@ -2,9 +2,12 @@
 
 Writes ``tests/unit/runtime/recorded/NAME.json``, one for each of ``shapes.json`` beside them: the runtime spec, without
 what is of one run (ids, paths) and what is of the machine (devices).  Asks a containerd on a socket of its own with
-the CRI plugin (``sandbox_image = "localhost/pause:1"``, any CNI configuration), as the kubelet would.  Needs grpcio,
-and ``api_pb2`` and ``api_pb2_grpc`` made from the api.proto of k8s.io/cri-api v1 on PYTHONPATH; no package of podhost.  Containers are made and never
-started; the sandbox is, so where CAP_SYS_RESOURCE is missing its runc must be one that leaves out negative OOM scores.
+the CRI plugin (``sandbox_image = "localhost/pause:1"``, any CNI configuration), as the kubelet would.  Containers are
+made and never started; the sandbox is, so where CAP_SYS_RESOURCE is missing its runc must be one that leaves out
+negative OOM scores.
+
+Needs grpcio, catatonit, and ``api_pb2`` and ``api_pb2_grpc`` made from the api.proto of k8s.io/cri-api v1 on
+PYTHONPATH; no package of podhost.
 """
 
 from __future__ import annotations
