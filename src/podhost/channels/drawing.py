@@ -6,6 +6,7 @@ Where the boxes do not fit beside each other they stand below each other, each w
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 
 from podhost.channels.graph import ChannelGraph
@@ -81,15 +82,34 @@ def _wrap(text: str, width: int, indent: str) -> list[str]:
 
 
 def _cut(text: str, width: int, style: Style) -> str:
-    return text if len(text) <= width else text[: width - 1] + style.pick("…", ">")
+    """At most ``width`` columns of a terminal."""
+    cells = _cells(text)
+    return text if len(cells) <= width else "".join(cells[: width - 1]) + style.pick("…", ">")
+
+
+def _cells(text: str) -> list[str]:
+    """What stands in each column: behind a wide character comes an empty one."""
+    cells: list[str] = []
+    for char in text:
+        if unicodedata.combining(char):
+            cells[-1:] = ["".join([*cells[-1:], char])]
+        elif unicodedata.east_asian_width(char) in "WF":
+            cells += [char, ""]
+        else:
+            cells.append(char)
+    return cells
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * max(0, width - len(_cells(text)))
 
 
 def _lane_width(layout: Layout, width: int) -> int:
     count = len(layout.lanes)
     if not count:
         return 0
-    widest = max((len(line) for lane in layout.lanes for line in (lane.title, *lane.lines)), default=0) + 4
-    details = max((len(mark.text) + 1 for row in layout.rows for mark in row.marks), default=0)
+    widest = max((len(_cells(line)) for lane in layout.lanes for line in (lane.title, *lane.lines)), default=0) + 4
+    details = max((len(_cells(mark.text)) + 1 for row in layout.rows for mark in row.marks), default=0)
     room = (width - _GAP * (count - 1)) // count
     return min(room, max(widest, details, _MIN_LANE), _MAX_LANE)
 
@@ -114,12 +134,13 @@ def _draw_box(lane: Lane, lane_width: int, layout: Layout, style: Style) -> list
     inner = lane_width - 2
     title = _cut(style.clean(lane.title), inner - 4, style)
     head = f"{corner[0]}{flat} {style.paint(title, 'cyan' if lane.is_running else 'grey')} "
-    lines = [head + flat * (inner - len(title) - 3) + corner[1]]
+    lines = [head + flat * (inner - len(_cells(title)) - 3) + corner[1]]
     for index in range(height):
         text = style.clean(lane.lines[index]) if index < len(lane.lines) else ""
-        lines.append(f"{upright} {_cut(text, inner - 2, style).ljust(inner - 2)} {upright}")
+        lines.append(f"{upright} {_pad(_cut(text, inner - 2, style), inner - 2)} {upright}")
     half = lane_width // 2 - 1
-    lines.append(corner[2] + flat * half + tee + flat * (inner - half - 1) + corner[3])
+    foot = tee if layout.rows else flat
+    lines.append(corner[2] + flat * half + foot + flat * (inner - half - 1) + corner[3])
     return lines
 
 
@@ -130,14 +151,14 @@ def _draw_row(row: Row, centres: list[int], lane_width: int, width: int, style: 
         label = f"{style.pick('⚠', '!')} {label}"
     first, last = centres[row.marks[0].lane], centres[row.marks[-1].lane]
     lines = ["".join(blank)]
-    start = max(0, min(first + 2, width - len(label) - 1))
+    start = max(0, min(first + 2, width - len(_cells(label)) - 1))
     text = _cut(label, width - start, style)
     lines.append(_overlay(blank, start, text, style, "yellow" if row.has_problem else "green"))
     lines.append("".join(_draw_connector(row, blank, centres, first, last, style)))
     if any(mark.text for mark in row.marks):
         details = list(blank)
         for mark in row.marks:
-            detail = _cut(style.clean(mark.text), lane_width, style)
+            detail = _cells(_cut(style.clean(mark.text), lane_width, style))
             place = max(0, min(centres[mark.lane] - len(detail) // 2, width - len(detail)))
             details[place : place + len(detail)] = detail
         lines.append("".join(details))
@@ -152,7 +173,7 @@ def _lifelines(centres: list[int], width: int, style: Style) -> list[str]:
 
 
 def _overlay(blank: list[str], start: int, text: str, style: Style, colour: str) -> str:
-    before, after = "".join(blank[: max(0, start - 1)]), "".join(blank[start + len(text) + 1 :])
+    before, after = "".join(blank[: max(0, start - 1)]), "".join(blank[start + len(_cells(text)) + 1 :])
     pad = " " if start else ""
     return before + pad + style.paint(text, colour) + " " + after
 
@@ -190,9 +211,9 @@ def _draw_stacked(layout: Layout, width: int, style: Style) -> list[str]:
         inner = min(width, 76) - 2
         title = _cut(style.clean(lane.title), inner - 4, style)
         head = f"{corner[0]}{flat} {style.paint(title, 'cyan' if lane.is_running else 'grey')} "
-        lines.append(head + flat * (inner - len(title) - 3) + corner[1])
+        lines.append(head + flat * (inner - len(_cells(title)) - 3) + corner[1])
         text = _cut(style.clean("; ".join(lane.lines)), inner - 2, style)
-        lines.append(f"{upright} {text.ljust(inner - 2)} {upright}")
+        lines.append(f"{upright} {_pad(text, inner - 2)} {upright}")
         lines.append(corner[2] + flat * inner + corner[3])
         rows = [row for row in layout.rows if any(mark.lane == index for mark in row.marks)]
         for position, row in enumerate(rows):

@@ -6,13 +6,14 @@ Terminal and SVG draw the same layout.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from podhost.channels.graph import Channel, ChannelGraph, ContainerNode, Listener, ProcessNode
 
 OUTSIDE = "outside"
 _ARROW_ROLES = frozenset({"server", "receiver", "reader"})
+_FOLDED_FROM = 4
 _MAX_SHOWN = 4
 
 
@@ -94,16 +95,37 @@ def describe_processes(container: ContainerNode) -> list[str]:
 
 
 def _walk_processes(graph: ChannelGraph) -> Iterator[tuple[int, str]]:
-    """Children below their parents, whichever container they are of."""
+    """Children below their parents, whichever container they are of; many of a kind in one line."""
     children: dict[int, list[tuple[ProcessNode, str]]] = {}
     for container in graph.containers:
         for process in container.processes:
             children.setdefault(process.parent, []).append((process, container.name))
+    twins = _find_twins(children)
+    folded: set[int] = set()
     waiting = [(0, entry) for entry in reversed(children.get(0, []))]
     while waiting:
         depth, (process, name) = waiting.pop()
-        yield depth, f"{process.inner_pid} {process.command or process.name}  ({name})"
+        if process.pid in folded:
+            continue
+        alike = [process, *(twin for twin in twins.get(process.pid, []))]
+        folded.update(twin.pid for twin in alike)
+        command = process.command or process.name
+        pids = f"{process.inner_pid}" if len(alike) == 1 else f"{process.inner_pid} … {alike[-1].inner_pid}"
+        times = "" if len(alike) == 1 else f"  x{len(alike)}"
+        yield depth, f"{pids} {command}{times}  ({name})"
         waiting += [(depth + 1, entry) for entry in reversed(children.get(process.pid, []))]
+
+
+def _find_twins(children: Mapping[int, list[tuple[ProcessNode, str]]]) -> dict[int, list[ProcessNode]]:
+    """By pid of the first: its siblings of the same command and container, where they are many; none has children."""
+    twins = {}
+    for siblings in children.values():
+        groups: dict[tuple[str, str], list[ProcessNode]] = {}
+        for process, name in siblings:
+            if process.pid not in children:
+                groups.setdefault((process.command or process.name, name), []).append(process)
+        twins |= {group[0].pid: group[1:] for group in groups.values() if len(group) >= _FOLDED_FROM}
+    return twins
 
 
 def _count(number: int, noun: str) -> str:

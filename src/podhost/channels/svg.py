@@ -24,7 +24,14 @@ def draw_svg(graph: ChannelGraph) -> str:
     head = max((len(lane.lines) for lane in layout.lanes), default=0) * _LINE + 36
     top = 50
     bottom = top + head + len(layout.rows) * _ROW + 10
-    notes = [*layout.loose, *graph.gaps, *(f"{problem.severity}: {problem.message}" for problem in graph.problems)]
+    # XML takes spaces at the beginning away, unless they do not break.
+    tree = ["\u00a0\u00a0" * depth + text for depth, text in layout.tree]
+    notes = [
+        *layout.loose,
+        *tree,
+        *graph.gaps,
+        *(f"{problem.severity}: {problem.message}" for problem in graph.problems),
+    ]
     lanes_width = len(layout.lanes) * (_LANE + _GAP) - _GAP
     texts = [layout.title, *notes]
     width = 2 * _MARGIN + max([lanes_width, *(round(len(text) * _CHARACTER) for text in texts)])

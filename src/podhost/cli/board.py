@@ -201,7 +201,8 @@ def _waits_for(name: str, blocking: str, spec: Document, event: Document) -> str
 
 def draw_board(pods: Sequence[PodRows], style: BoardStyle) -> list[str]:
     """Lines of at most ``style.width - 1`` cells, at most ``style.height - 1`` of them."""
-    name_width = min(max((len(row.name) for pod in pods for row in pod.rows), default=0), _NAME_MAX, style.width // 3)
+    longest = max((len(row.name) for pod in pods for row in pod.rows), default=0)
+    name_width = min(longest, max(_NAME_MAX, style.width // 4), style.width // 3)
     pod_width = max((len(pod.name) for pod in pods), default=0)
     limit = max(style.height - 1, 1)
     for hide in (None, lambda pod: pod.is_settled, lambda pod: True):

@@ -120,13 +120,23 @@ def needs_ascii(args: argparse.Namespace) -> bool:
     return False
 
 
+def cut_lines(text: str, most: int, pod: str) -> str:
+    """What would push the beginning out of the screen is counted instead."""
+    lines = text.split("\n")
+    if len(lines) <= most:
+        return text
+    kept = max(most - 1, 1)
+    return "\n".join([*lines[:kept], f"... {len(lines) - kept} more lines: podhost channels {pod}"])
+
+
 def _watch(args: argparse.Namespace, client: ApiClient, namespace: str) -> int:
     """The kernel has no event for a new connection: a person who looks asks again.  Nobody else pays for it."""
     last = ""
     while True:
         text, _ = render(fetch_document(client, namespace, args.pod), args)
         if sys.stdout.isatty():
-            sys.stdout.write(f"\x1b[H\x1b[2J{text}\n")
+            height = shutil.get_terminal_size((80, 24)).lines
+            sys.stdout.write(f"\x1b[H\x1b[2J{cut_lines(text, height - 1, args.pod)}\n")
         elif text != last:
             sys.stdout.write(f"{text}\n\n" if args.output is None else f"{text}\n")
         sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -103,6 +104,7 @@ def _print_faults(name: str, report: TextReport, output: str) -> None:
     from podhost.manifests import render
 
     colour = has_colour(sys.stdout)
+    width = shutil.get_terminal_size((160, 24)).columns
     for fault in report.faults:
         if output == "line":
             print(render.render_line(name, fault))
@@ -110,7 +112,7 @@ def _print_faults(name: str, report: TextReport, output: str) -> None:
             print(render.render_github(name, fault))
         else:
             paint_it = lambda text, hue: paint(text, hue, enabled=colour)  # noqa: E731
-            print(render.render_fault(name, fault, report.lines, paint_it) + "\n")
+            print(render.render_fault(name, fault, report.lines, paint_it, width=width) + "\n")
 
 
 def _print_json(texts: Sequence[tuple[str, TextReport]], unreadable: Sequence[str]) -> None:

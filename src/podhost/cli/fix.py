@@ -10,6 +10,7 @@ from pathlib import Path
 from podhost.cli.failure import HintedError
 from podhost.cli.manifest_sources import is_url, list_sources, read_source
 from podhost.cli.terminal import has_colour, paint, say
+from podhost.manifests.faults import quantify
 
 _EXAMPLES = """\
 Without --yes a terminal is asked; elsewhere the change is only shown.
@@ -59,7 +60,7 @@ def _fix(source: str, yes: bool) -> int:
         say(f"{name} is as it was; to write this: podhost fix --yes {name}", mark="•", colour="grey")
         return EXIT_UNMENDED
     _write(Path(source), mended)
-    what = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+    what = quantify(len(faults), "fault")
     say(f"{name}: {what} mended", mark="✓", colour="green")
     if left:
         _say_left(name, len(left))
@@ -70,7 +71,7 @@ def _say_left(name: str, count: int) -> None:
     if not count:
         say(f"{name}: nothing to mend", mark="✓", colour="green")
         return
-    what = "one fault is" if count == 1 else f"{count} faults are"
+    what = f"{quantify(count, 'fault')} {'is' if count == 1 else 'are'}"
     say(
         f"{name}: {what} left that only its author can mend; see: podhost check {name}",
         mark="✗",

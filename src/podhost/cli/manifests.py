@@ -5,6 +5,7 @@ The reader and the checks are imported where they are used: commands that read n
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,11 +85,13 @@ class FaultyManifestError(InvalidError, ToldError):
 
         shown: list[str] = []
         count = 0
+        width = shutil.get_terminal_size((160, 24)).columns
         for name, lines, faults in self.texts:
             for fault in faults:
                 count += 1
                 if count <= _SHOWN_MAX:
-                    text = render_fault(name, fault, lines, lambda text, hue: paint(text, hue, enabled=colour))
+                    in_colour = lambda text, hue: paint(text, hue, enabled=colour)  # noqa: E731
+                    text = render_fault(name, fault, lines, in_colour, width=width)
                     shown.append(text + "\n")
         if count > _SHOWN_MAX:
             shown.append(f"… and {count - _SHOWN_MAX} more\n")

@@ -16,7 +16,7 @@ _KEY = re.compile(
         [ \t]*:(?=[ \t]|$)""",
     re.VERBOSE,
 )
-_PROPERTIES = re.compile(r"(?:[&!][^\s]*[ \t]+)+")
+_PROPERTIES = re.compile(r"(?:[&!][^\s]*(?:[ \t]+|$))+")
 _BLOCK = re.compile(r"[|>][-+0-9]*[ \t]*(?:#.*)?$")
 _SPACE = re.compile(r"[ \t]*")
 _DASH = re.compile(r"-(?:[ \t]+|$)")

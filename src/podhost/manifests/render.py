@@ -14,27 +14,38 @@ Paint = Callable[[str, str], str]
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 _TABS = "→"
 _MARKED_LINES_MAX = 3
+_SHOWN_WIDTH = 160
+_SHOWN_BEFORE = 60
 
 
 def plain(text: str, colour: str) -> str:
     return text
 
 
-def render_fault(name: str, fault: Fault, lines: Sequence[str], paint: Paint = plain) -> str:
-    """The place, what is wrong, the lines with a mark beneath, what was probably meant."""
+def render_fault(
+    name: str, fault: Fault, lines: Sequence[str], paint: Paint = plain, *, width: int = _SHOWN_WIDTH
+) -> str:
+    """The place, what is wrong, the lines with a mark beneath, what was probably meant.
+
+    Of lines longer than ``width`` (in characters, numbers and all) the part around the mark is shown.
+    """
     colour = _COLOURS[fault.severity]
     place = paint(f"{name}:{fault.line}:{fault.column}:", "bold")
     out = [f"{place} {paint(fault.severity, colour)}: {_visible(_headline(fault))}"]
     out += [f"    {_visible(line)}" for line in fault.message.splitlines()[1:] if line.strip()]
     numbers = _shown_lines(fault, len(lines))
-    width = max(4, len(str(numbers[-1]))) if numbers else 4
+    digits = max(4, len(str(numbers[-1]))) if numbers else 4
+    room = max(width - digits - 4, 20)
+    start = _first_shown(fault, lines, room)
     before = 0
     for number in numbers:
         if before and number > before + 1:
-            out.append(paint(f"{'…':>{width + 1}}", "grey"))
-        out.append(f"{paint(f'{number:>{width + 1}} |', 'grey')} {_visible(lines[number - 1])}".rstrip())
+            out.append(paint(f"{'…':>{digits + 1}}", "grey"))
+        line = _visible(_cut_line(lines[number - 1], start, room))
+        out.append(f"{paint(f'{number:>{digits + 1}} |', 'grey')} {line}".rstrip())
         if number == fault.line:
-            out.append(f"{paint(' ' * (width + 1) + ' |', 'grey')} {paint(_mark(fault, lines[number - 1]), colour)}")
+            mark = _mark(fault, lines[number - 1], start, room)
+            out.append(f"{paint(' ' * (digits + 1) + ' |', 'grey')} {paint(mark, colour)}")
         before = number
     if fault.meant:
         out.append(f"  {paint('→', 'green')} {_visible(fault.meant)}")
@@ -59,11 +70,27 @@ def _visible(line: str) -> str:
     return "".join(_TABS if char == "\t" else char if char.isprintable() else "�" for char in line)
 
 
-def _mark(fault: Fault, line: str) -> str:
+def _first_shown(fault: Fault, lines: Sequence[str], room: int) -> int:
+    """The column (from 0) with which the shown part of the lines begins: the marked place must be in it."""
+    line = lines[fault.line - 1] if 0 < fault.line <= len(lines) else ""
+    end = max(fault.column, min(fault.end_column, len(line)))
+    if len(line) <= room or end < room:
+        return 0
+    return max(0, min(fault.column - 1 - min(_SHOWN_BEFORE, room // 3), len(line) - room))
+
+
+def _cut_line(line: str, start: int, room: int) -> str:
+    text = line[start : start + room]
+    if start and text:
+        text = "…" + text[1:]
+    return text[:-1] + "…" if len(line) > start + room else text
+
+
+def _mark(fault: Fault, line: str, first: int, room: int) -> str:
     start = min(fault.column - 1, len(line))
     last = fault.end_column - 1 if fault.end_column else len(line.rstrip()) if fault.end_line else start + 1
-    end = max(start + 1, min(last, len(line)))
-    return " " * _width(line[:start]) + "^" * max(1, _width(line[start:end]))
+    end = max(start + 1, min(last, len(line), first + room))
+    return " " * _width(line[first:start]) + "^" * max(1, _width(line[start:end]))
 
 
 def _width(text: str) -> int:

@@ -266,6 +266,8 @@ def _read_around(lines: list[str], document: Document, faults: list[Fault]) -> _
             known = {line for known in faults for line in range(known.line, (known.end_line or known.line) + 1)}
             if fault.line not in known:
                 faults.append(fault)
+            if error.is_final:
+                break
             lines[fault.line - 1] = _without_value(lines[fault.line - 1])
     return _Reading(None, None, faults, False)
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -285,9 +286,17 @@ def _advice_for_list(node: Node, wanted: Type, name: str) -> str:
     words = [node.text]
     if name in ("command", "args"):
         # A shell is needed for what only a shell understands; else each word is one of the program's arguments.
-        words = ["sh", "-c", node.text] if re.search(r"[|&;<>$`*?~]", node.text) else node.text.split()
+        words = ["sh", "-c", node.text] if re.search(r"[|&;<>$`*?~]", node.text) else _split_words(node.text)
     shown = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
     return f"`{name}: [{shown}]`" if len(shown) <= _SHOWN_MAX else "begin each item with `- `"
+
+
+def _split_words(text: str) -> list[str]:
+    """As a shell splits them; one that is not whole (a quote without its end) at its spaces."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _advice_for_struct(node: Node, owner: Definition, name: str) -> str:

@@ -15,6 +15,9 @@ import yaml
 
 _DEPTH_MAX = 100
 _NODES_MAX = 200_000
+_TOO_DEEP = f"this is nested deeper than {_DEPTH_MAX} levels"
+_TOO_MANY = f"these are more than {_NODES_MAX:,} values, counted with what aliases repeat"
+_CIRCLE = "an alias within this value refers to the value itself"
 _TAGS = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "map", "seq", "binary", "value", "merge"})
 
@@ -31,6 +34,7 @@ class YamlFaultError(Exception):
         context: str = "",
         context_line: int = -1,
         context_column: int = 0,
+        is_final: bool = False,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -39,6 +43,8 @@ class YamlFaultError(Exception):
         self.context = context
         self.context_line = context_line
         self.context_column = context_column
+        self.is_final = is_final
+        """Nothing is gained by reading on without this line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,10 @@ def parse_document(text: str) -> Node | None:
     except yaml.MarkedYAMLError as error:
         raise _fault(error) from error
     except yaml.reader.ReaderError as error:
-        before = text[: error.position if isinstance(error.position, int) else 0]
+        position = error.position if isinstance(error.position, int) else 0
+        # libyaml counts bytes, PyYAML's own reader characters.
+        is_c = isinstance(loader, getattr(yaml, "CSafeLoader", ()))
+        before = text.encode()[:position].decode(errors="ignore") if is_c else text[:position]
         line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
         raise YamlFaultError(f"character #x{_code_of(error):04x} cannot be in YAML", line, column) from error
     except (RecursionError, ValueError) as error:
@@ -120,6 +129,8 @@ def _code_of(error: yaml.reader.ReaderError) -> int:
 def _fault(error: yaml.MarkedYAMLError) -> YamlFaultError:
     mark = error.problem_mark or error.context_mark
     context = error.context_mark
+    if mark is not None and "nesting depth" in (error.problem or ""):
+        return YamlFaultError(_TOO_DEEP, mark.line, mark.column, is_final=True)
     return YamlFaultError(
         error.problem or "not YAML",
         mark.line if mark else 0,
@@ -139,11 +150,11 @@ class _Builder:
         start, end = node.start_mark, node.end_mark
         self._count += 1
         if depth > _DEPTH_MAX or self._count > _NODES_MAX:
-            what = f"nested deeper than {_DEPTH_MAX} levels" if depth > _DEPTH_MAX else "too many values"
-            raise YamlFaultError(what, start.line, start.column)
+            what = _TOO_DEEP if depth > _DEPTH_MAX else _TOO_MANY
+            raise YamlFaultError(what, start.line, start.column, is_final=True)
         place = (start.line, start.column, end.line, end.column)
         if id(node) in self._open:
-            raise YamlFaultError("an alias refers to what it stands in", start.line, start.column)
+            raise YamlFaultError(_CIRCLE, start.line, start.column, is_final=True)
         self._check_tag(node)
         if isinstance(node, yaml.ScalarNode):
             plain = not node.style

@@ -15,6 +15,8 @@ def explain_yaml(error: YamlFaultError, lines: Sequence[str]) -> Fault:
     """The parser's problem at the place where an author looks for it.  Lines of the result count from 1."""
     line, column = _clamp(error.line, error.column, lines)
     problem = error.problem
+    if error.is_final:
+        return _at(line, column, lines, problem, "")
     text = lines[line] if lines else ""
     if "quoted scalar" in error.context and error.context_line >= 0:
         return _at(error.context_line, error.context_column, lines, "the quote that is opened here is never closed",

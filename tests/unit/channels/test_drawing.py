@@ -10,6 +10,7 @@ from podhost.channels.dot import draw_dot
 from podhost.channels.drawing import Style, draw_graph
 from podhost.channels.graph import Channel, ChannelGraph, ContainerNode, End, Listener, Problem, ProcessNode
 from podhost.channels.svg import draw_svg
+from podhost.cli.terminal import count_cells
 
 GRAPH = ChannelGraph(
     namespace="default",
@@ -173,3 +174,37 @@ def test_a_shared_process_namespace_shows_the_tree_of_its_processes() -> None:
     shared = Channel(id="pid-namespace", kind="pid-namespace", name="shared process namespace", ends=ends)
     drawn = draw_graph(ChannelGraph(namespace="n", name="p", containers=containers, channels=(shared,)), 80)
     assert drawn.splitlines()[-3:] == ["7 sh  (a)", "  9 sleep  (a)", "8 nginx  (b)"]
+
+
+def _shared_tree(*processes: ProcessNode) -> ChannelGraph:
+    containers = (ContainerNode(name="a", state="running", pid=1, processes=processes),)
+    shared = Channel(id="p", kind="pid-namespace", name="shared", ends=(End(container="a"),))
+    return ChannelGraph(namespace="n", name="p", containers=containers, channels=(shared,))
+
+
+def test_many_processes_of_a_kind_stand_in_one_line_of_the_tree() -> None:
+    children = [ProcessNode(pid=10 + n, inner_pid=2 + n, parent=1, name="sleep") for n in range(300)]
+    other = ProcessNode(pid=5, inner_pid=400, parent=10, name="nginx")
+    graph = _shared_tree(ProcessNode(pid=1, inner_pid=1, parent=0, name="sh"), *children, other)
+    told = ["1 sh  (a)", "  2 sleep  (a)", "    400 nginx  (a)", "  3 … 301 sleep  x299  (a)"]
+    assert draw_graph(graph, 80).splitlines()[-4:] == told
+    assert "3 … 301 sleep  x299  (a)" in draw_svg(graph)
+
+
+def test_boxes_of_a_pod_without_channels_have_no_loose_ends() -> None:
+    containers = (ContainerNode(name="a", state="exited"),)
+    drawn = draw_graph(ChannelGraph(namespace="n", name="p", containers=containers), 80)
+    assert drawn.splitlines()[-1] == "└────────────────┘"
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_wide_characters_take_two_columns_and_keep_the_boxes_straight(width: int) -> None:
+    def box(name: str, process: str, mount: str) -> list[int]:
+        node = ProcessNode(pid=1, inner_pid=1, name=process)
+        containers = tuple(ContainerNode(name=n, state="running", pid=1, processes=(node,)) for n in (name, "b", "c"))
+        ends = tuple(End(container=n, detail=mount) for n in (name, "c"))
+        channel = Channel(id="v", kind="volume", name="volume v", ends=ends)
+        graph = ChannelGraph(namespace="n", name="p", containers=containers, channels=(channel,))
+        return [count_cells(line) for line in draw_graph(graph, width).splitlines()]
+
+    assert box("a", "进程名字很长", "/数据目录") == box("a", "x" * 12, "/" + "x" * 8)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from podhost.cli.channels import cut_lines
 from podhost.cli.main import main
 from podhost.client import ApiClient, ApiStatusError
 from podhost.errors import PodhostError
@@ -122,3 +123,10 @@ def test_a_pod_that_goes_ends_the_watch(document: dict[str, Any], monkeypatch: p
     assert main(["channels", "mc3", "--watch", "--interval", "2"]) == 1
     assert rounds == [2, 2]
     assert issubclass(ApiStatusError, PodhostError)
+
+
+def test_a_watched_drawing_longer_than_the_screen_keeps_its_beginning() -> None:
+    text = "\n".join(map(str, range(10)))
+    assert cut_lines(text, 10, "p") == text
+    assert cut_lines(text, 4, "p") == "0\n1\n2\n... 7 more lines: podhost channels p"
+    assert cut_lines(text, 0, "p").startswith("0\n...")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from podhost.manifests.render import render_fault
 from podhost.manifests.report import check_text, locate_in_object
 
 GOOD = """\
@@ -222,3 +223,56 @@ def test_server_errors_in_a_later_document_have_the_lines_of_the_file() -> None:
     found = check_text(GOOD + "---\n" + GOOD).objects[1]
     faults = locate_in_object(found.document, found.node, found.first_line, CAUSES)
     assert [fault.line for fault in faults] == [26, 34]
+
+
+def _told(text: str) -> list[str]:
+    return [f"{fault.line}:{fault.column} {fault.message}" for fault in check_text(text).faults]
+
+
+@pytest.mark.parametrize(
+    ("text", "place_and_words"),
+    [
+        (GOOD.replace("metadata:\n  name: web", "metadata: &m\n  name: web\n  labels: {a: *m}"),
+         ["3:11 an alias within this value refers to the value itself"]),
+        ("a: &a [x, x]\n" + "".join(f"{c}: &{c} [{f'*{b},' * 9}*{b}]\n" for b, c in zip("abcdefg", "bcdefgh", strict=True)),
+         ["1:11 these are more than 200,000 values, counted with what aliases repeat"]),
+        (GOOD.replace("image: nginx", "image: *nginx"), ["8:12 found undefined alias: a value that begins with `*` is an alias"]),
+        ("".join(" " * depth + "k:\n" for depth in range(150)), ["102:102 this is nested deeper than 100 levels"]),
+        ("".join(" " * depth + "k:\n" for depth in range(1500)), ["1000:1001 this is nested deeper than 100 levels"]),
+        (GOOD.replace("web", "中文字段\n  标签: 中文\n  a\x1bb: c"), ["6:4 this is not YAML: character #x001b cannot be in YAML"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_once_at_its_place(text: str, place_and_words: list[str]) -> None:
+    assert _told(text) == place_and_words
+
+
+@pytest.mark.parametrize("anchor", ["&m", "&m ", "!!map", "&m !!map"])
+def test_key_with_an_anchor_alone_is_a_key_with_its_value_beneath(anchor: str) -> None:
+    text = GOOD.replace("metadata:", f"metadata: {anchor}").replace("  volumes:", " volumes:")
+    assert [told.partition(" ")[0] for told in _told(text)] == ["16:2"]
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ('sh -c "sleep 5"', '`command: ["sh", "-c", "sleep 5"]`'),
+        ("echo it's", '`command: ["echo", "it\'s"]`'),
+        ("sleep 5", '`command: ["sleep", "5"]`'),
+    ],
+)
+def test_text_for_a_command_is_split_as_a_shell_does(command: str, advice: str) -> None:
+    report = check_text(GOOD.replace("image: nginx", f"image: nginx\n    command: {command}"))
+    assert [fault.meant for fault in report.faults] == [advice]
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_long_lines_are_cut_around_the_mark(width: int) -> None:
+    line = '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "annotations": {"a": "%s"}}, "spec": %s}'
+    report = check_text(line % ("x" * 3000, '{"containers": [{"name": "a", "imagee": "b"}], "x": "%s"}' % ("y" * 3000)))
+    for fault in report.faults:
+        _, shown, mark, *_ = render_fault("f", fault, report.lines, width=width).splitlines()
+        assert len(shown) <= width
+        assert len(mark) <= width
+        assert (
+            shown[mark.index("^") : mark.rindex("^") + 1] in (report.lines[0][fault.column - 1 : fault.end_column - 1])
+        )
