@@ -118,7 +118,7 @@ def _walk_processes(graph: ChannelGraph) -> Iterator[tuple[int, str]]:
 
 def _find_twins(children: Mapping[int, list[tuple[ProcessNode, str]]]) -> dict[int, list[ProcessNode]]:
     """By pid of the first: its siblings of the same command and container, where they are many; none has children."""
-    twins = {}
+    twins: dict[int, list[ProcessNode]] = {}
     for siblings in children.values():
         groups: dict[tuple[str, str], list[ProcessNode]] = {}
         for process, name in siblings:

@@ -24,16 +24,10 @@ def draw_svg(graph: ChannelGraph) -> str:
     head = max((len(lane.lines) for lane in layout.lanes), default=0) * _LINE + 36
     top = 50
     bottom = top + head + len(layout.rows) * _ROW + 10
-    # XML takes spaces at the beginning away, unless they do not break.
-    tree = ["\u00a0\u00a0" * depth + text for depth, text in layout.tree]
-    notes = [
-        *layout.loose,
-        *tree,
-        *graph.gaps,
-        *(f"{problem.severity}: {problem.message}" for problem in graph.problems),
-    ]
+    problems = [f"{problem.severity}: {problem.message}" for problem in graph.problems]
+    notes = [*((0, text) for text in layout.loose), *layout.tree, *((0, text) for text in (*graph.gaps, *problems))]
     lanes_width = len(layout.lanes) * (_LANE + _GAP) - _GAP
-    texts = [layout.title, *notes]
+    texts = [layout.title, *("  " * depth + text for depth, text in notes)]
     width = 2 * _MARGIN + max([lanes_width, *(round(len(text) * _CHARACTER) for text in texts)])
     height = bottom + len(notes) * _LINE + _MARGIN
     parts = [
@@ -48,9 +42,9 @@ def draw_svg(graph: ChannelGraph) -> str:
         parts += _draw_lane(lane, index, top, head, bottom)
     for index, row in enumerate(layout.rows):
         parts += _draw_row(row, top + head + index * _ROW + 30)
-    for index, note in enumerate(notes):
-        bad = index >= len(notes) - len(graph.problems)
-        parts.append(_text(_MARGIN, bottom + (index + 1) * _LINE, note, "bad" if bad else "detail"))
+    for index, (depth, note) in enumerate(notes):
+        kind = "bad" if index >= len(notes) - len(problems) else "detail"
+        parts.append(_text(_MARGIN + 2 * depth * _CHARACTER, bottom + (index + 1) * _LINE, note, kind))
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -6,6 +6,7 @@ Only the module of the command that was asked for is imported; ``podhost version
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -87,6 +88,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _open_missing_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     index = find_command(words)
     if index is None:
@@ -105,6 +107,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leave:
         return int(leave.code or 0)
     return _run(command, args)
+
+
+def _open_missing_streams() -> None:
+    """A caller may close them (``>&-``): a connection that takes their number would get what is printed."""
+    for number, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def find_command(words: Sequence[str]) -> int | None:
@@ -187,7 +200,9 @@ def _run(command: Command, args: argparse.Namespace) -> int:
 
     remember_flags(args)
     try:
-        return command.run(args)
+        code = command.run(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -196,6 +211,12 @@ def _run(command: Command, args: argparse.Namespace) -> int:
         return EXIT_OK
     except PodhostError as error:
         print_failure(error, args)
+        return EXIT_FAILURE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"podhost: cannot write the output: {error.strerror}", file=sys.stderr)
         return EXIT_FAILURE
 
 
