@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "grey": 90, "bold": 1}
+_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PREFIX_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
@@ -40,6 +41,12 @@ def say(text: str, *, mark: str = "", colour: str = "") -> None:
     """One line for the person, on stderr: stdout belongs to what was asked for."""
     shown = paint(mark, colour, enabled=has_colour(sys.stderr)) if colour else mark
     print(f"{shown} {text}" if mark else text, file=sys.stderr, flush=True)
+
+
+def quote_output(text: str) -> str:
+    """What a program wrote, for a place among our own lines: without its colours, titles and cursor movements."""
+    text = _SEQUENCES.sub("", text).replace("\t", "    ").rstrip()
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def clean_text(text: str) -> str:

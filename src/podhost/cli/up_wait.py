@@ -12,7 +12,7 @@ from typing import Protocol
 from podhost.cli.board import BoardStyle, PodRows, compute_rows, draw_board
 from podhost.cli.hints import say_hint
 from podhost.cli.live_region import LiveRegion
-from podhost.cli.terminal import StatusLine, has_colour, has_unicode, paint, say
+from podhost.cli.terminal import StatusLine, has_colour, has_unicode, paint, quote_output, say
 from podhost.cli.up_pods import TrackedPod, TrackedPods
 from podhost.cli.verdict import Verdict
 from podhost.errors import PodhostError
@@ -203,7 +203,7 @@ class Waiting:
         return EXIT_STUCK
 
     def _explain(self, pod: TrackedPod, verdict: Verdict) -> None:
-        say(f"pod/{pod.name} cannot become ready: {verdict.text}", mark="✗", colour="red")
+        say(f"pod/{pod.name} cannot become ready: {quote_output(verdict.text)}", mark="✗", colour="red")
         self._show_log(pod, verdict)
         if verdict.next_step:
             say_hint(verdict.next_step)
@@ -215,7 +215,7 @@ class Waiting:
         if lines:
             say(f"    last lines of {pod.name}/{verdict.container}:")
         for line in lines:
-            say(paint(f"    | {line.decode(errors='replace')}", "grey", enabled=has_colour(sys.stderr)))
+            say(paint(f"    | {quote_output(line.decode(errors='replace'))}", "grey", enabled=has_colour(sys.stderr)))
 
     def _read_tail(self, pod: TrackedPod, verdict: Verdict) -> Sequence[bytes]:
         query = {"tailLines": LOG_TAIL_LINES, "previous": verdict.previous_log}

@@ -98,21 +98,26 @@ def _finished(pod: Mapping[str, Any], status: Mapping[str, Any], *, failed: bool
     code = compute_exit_code(pod)
     if not failed:
         return Verdict(state="completed", text="completed", exit_code=0)
+    deleted = "it was deleted; " if (pod.get("metadata") or {}).get("deletionTimestamp") else ""
     for entry, _ in _container_statuses(status):
         ended = (entry.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode"):
             reason = str(ended.get("reason") or "Error")
+            code_text = f"ended with exit code {ended['exitCode']} ({reason})"
             detail = f": {ended['message'].strip()}" if ended.get("message") else ""
             return Verdict(
                 state="failed",
-                text=f"container {entry.get('name')} ended with exit code {ended['exitCode']} ({reason}){detail}",
+                text=f"{deleted}container {entry.get('name')} {code_text}{detail}",
                 reason=reason,
                 container=str(entry.get("name", "")),
                 exit_code=code,
             )
     reason = str(status.get("reason") or "Failed")
     return Verdict(
-        state="failed", text=f"{reason}: {status.get('message') or 'the pod failed'}", reason=reason, exit_code=code
+        state="failed",
+        text=f"{deleted}{reason}: {status.get('message') or 'the pod failed'}",
+        reason=reason,
+        exit_code=code,
     )
 
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from podhost.cli.terminal import StatusLine, format_age, format_bytes, format_table
+from podhost.cli.terminal import StatusLine, format_age, format_bytes, format_table, quote_output
 
 
 def test_table_has_three_spaces_between_columns_and_none_at_line_ends() -> None:
@@ -51,3 +51,8 @@ def test_status_line_in_a_pipe_prints_each_text_once() -> None:
     line.show("b", plain="")
     line.clear()
     assert out.getvalue() == "a\n"
+
+
+def test_quoted_output_keeps_its_words_and_loses_what_moves_the_cursor() -> None:
+    written = "\x1b[31;1mred\x1b[0m \x1b]0;title\x07done\t\u4e2d\x1b[2J\x1b(B\x00\r"
+    assert quote_output(written) == "red done    \u4e2d?"

@@ -140,6 +140,12 @@ def test_evicted_pod_tells_its_own_reason() -> None:
     assert (verdict.text, verdict.exit_code) == ("Evicted: The node was low on resource: memory.", 1)
 
 
+def test_pod_that_ends_because_it_is_deleted_says_so() -> None:
+    pod = make_pod(phase="Failed", state={"terminated": {"exitCode": 137, "reason": "Error"}})
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert compute_verdict(pod, []).text == "it was deleted; container web ended with exit code 137 (Error)"
+
+
 @pytest.mark.parametrize(
     ("phase", "codes", "expected"),
     [("Succeeded", (0, 0), 0), ("Failed", (0, 7), 7), ("Failed", (3, 7), 3), ("Failed", (0, 0), 1), ("Running", (), 0)],
