@@ -175,7 +175,11 @@ def _find_wrong_restart(pod: PodHistory, container: ContainerStatus, now_ns: int
     earlier = pod.starts_of(container.name)
     index = pod.find_init(container.name)
     sidecar = index is not None and is_sidecar(pod.inits[index])
-    if not earlier or pod.has_changed_since(container.name, earlier[-1].created_at_ns):
+    if not earlier:
+        return []
+    # A start that was under way has the image from before the change.
+    another = container.image_ref != earlier[-1].image_ref
+    if another or pod.has_changed_since(container.name, earlier[-1].created_at_ns):
         return []
     last = pod.exited.get(earlier[-1].id)
     if last is None:

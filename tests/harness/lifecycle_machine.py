@@ -15,7 +15,7 @@ from typing import Any
 
 import looptime
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from harness.cri_fakes import FakeImages, FakeRuntime, FakeVolumes, Script
 from harness.handler_fakes import FakeHandlers, HookScript
@@ -36,7 +36,7 @@ QUIET_S = 3000.0
 """Longer than any back-off and any run of a script that ends."""
 Obj = dict[str, Any]
 
-IMAGES = st.sampled_from(["nginx:1"] * 12 + ["far:1"] * 4 + ["lost:1", "Not:A:Name"])
+IMAGES = st.sampled_from(["nginx:1"] * 24 + ["far:1"] * 4 + ["lost:1", "Not:A:Name"])
 RUN_S = st.sampled_from([None, None, 0.0, 0.02, 3.0, 15.0, 700.0])
 SCRIPT = st.builds(
     Script,
@@ -68,6 +68,8 @@ EXTRAS = st.fixed_dictionaries(
     },
 ).flatmap(lambda extras: st.sampled_from([{}, {}, {}, extras]))
 """Probes and hooks, of one container in four."""
+SIDECAR_EXTRAS = st.one_of(EXTRAS, st.just({"startupProbe": build_probe("startup")}))
+"""A gate, of every other sidecar."""
 
 
 @st.composite
@@ -77,7 +79,7 @@ def pod_plans(draw: st.DrawFn) -> Obj:
 
     def container(name: str, script: st.SearchStrategy[Script], **more: Any) -> Obj:
         scripts[name] = draw(st.lists(script, min_size=1, max_size=3))
-        extras = draw(EXTRAS) if script is SCRIPT else {}
+        extras = draw(SIDECAR_EXTRAS if more else EXTRAS) if script is SCRIPT else {}
         return {"name": name, "image": draw(IMAGES), "imagePullPolicy": "IfNotPresent", **extras, **more}
 
     inits = []
@@ -141,6 +143,14 @@ class PodLives(RuleBasedStateMachine):
         self.loop.run_until_complete(action(*args))
 
     # -- users ------------------------------------------------------------------------------------------------
+
+    @initialize(plan=pod_plans(), startup=st.sampled_from(list(Verdict)))
+    def begin(self, plan: Obj, startup: Verdict) -> None:
+        """No history is spent on an empty node."""
+        self.answer("startup", startup)
+        self.is_disturbed = startup in (Verdict.FAILURE, Verdict.UNKNOWN)
+        self.create("p0", plan)
+        self._do(asyncio.sleep, 1.0)
 
     @rule(name=st.sampled_from(SLOTS), plan=pod_plans())
     def create(self, name: str, plan: Obj) -> None:
@@ -251,19 +261,20 @@ class PodLives(RuleBasedStateMachine):
 
         self._do(act)
 
-    @rule(verb=st.sampled_from(MISHAPS))
-    def fail_next(self, verb: str) -> None:
+    @rule(what=st.sampled_from([*MISHAPS, "mount", "pull"]))
+    def fail(self, what: str) -> None:
+        """The next try of something; one rule, so that lives are not all mishaps."""
+        if what == "mount":
+            self.rig.volumes.errors.append(VolumeError("no such secret"))
+        elif what == "pull":
+            self.rig.images.errors.setdefault("far:1", []).append(ImagePullError("refused"))
+        else:
+            self._fail_next(what)
+
+    def _fail_next(self, verb: str) -> None:
         self.is_disturbed = True
         error = ContainerStartError("lost") if verb == "start_container" else UnavailableError("busy")
         self.rig.runtime.fail[verb].append(error)
-
-    @rule()
-    def fail_mount(self) -> None:
-        self.rig.volumes.errors.append(VolumeError("no such secret"))
-
-    @rule()
-    def fail_pull(self) -> None:
-        self.rig.images.errors.setdefault("far:1", []).append(ImagePullError("refused"))
 
     @rule(word=st.sampled_from(["startup", "liveness", "readiness"]), verdict=st.sampled_from(list(Verdict)))
     def answer(self, word: str, verdict: Verdict) -> None:
@@ -282,6 +293,11 @@ class PodLives(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.0, 0.005, 0.02, 0.3, 1.0, 4.0, 11.0, 200.0]))
     def wait(self, seconds: float) -> None:
+        self._do(asyncio.sleep, seconds)
+
+    @rule(seconds=st.sampled_from([4.0, 16.0, 40.0, 800.0]))
+    def live_on(self, seconds: float) -> None:
+        """Long enough for exits, restarts and probes."""
         self._do(asyncio.sleep, seconds)
 
     # -- what holds -------------------------------------------------------------------------------------------
