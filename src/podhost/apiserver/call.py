@@ -27,6 +27,8 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     """Texts for ``Warning`` headers, collected on the way."""
     body_timeout_s: float = 60.0
+    noted: dict[str, str] = field(default_factory=dict)
+    """What a handler found out, for the audit log: the ``name`` in a new object's body."""
 
     @property
     def kind(self) -> Kind:

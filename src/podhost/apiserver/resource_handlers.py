@@ -63,6 +63,7 @@ class ResourceHandlers:
     async def create(self, call: Call) -> web.StreamResponse:
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, call.kind, options.validation)
+        call.noted["name"] = body["metadata"].get("name", "")
         obj = self._registry.create(
             call.kind,
             call.namespace,

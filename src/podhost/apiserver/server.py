@@ -23,6 +23,7 @@ from podhost.apiserver import routes
 from podhost.apiserver.account_tokens import AccountTokens
 from podhost.apiserver.answers import add_warnings, answer_error, to_api_error
 from podhost.apiserver.applying import APPLY_PATCH
+from podhost.apiserver.audit import Auditor
 from podhost.apiserver.authn import ANONYMOUS, Authenticator, User
 from podhost.apiserver.authz import Authorizer, check_access
 from podhost.apiserver.bodies import media_type
@@ -116,6 +117,7 @@ class ApiServer:
         self._shutting_down = False
         self._metrics = Metrics(store)
         self._admission = Admission(settings.limits)
+        self._auditor = None if settings.audit is None else Auditor(settings.audit, clock)
         health = HealthHandlers(lambda: store.is_writable, lambda: self._shutting_down)
         self.services = ServiceAllocator(
             store,
@@ -155,6 +157,8 @@ class ApiServer:
         """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
         app = web.Application(client_max_size=self._settings.max_body_bytes)
         app.on_shutdown.append(self._end_streams)
+        if self._auditor is not None:
+            app.on_response_prepare.append(self._auditor.on_answer)
         app.on_cleanup.append(self._close_proxy)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
@@ -212,16 +216,23 @@ class ApiServer:
     async def _close_proxy(self, _: web.Application) -> None:
         await self._proxy.close()
 
+    def _audit_end(self, request: web.Request, response: web.StreamResponse | None, failure: ApiError | None) -> None:
+        if self._auditor is not None:
+            self._auditor.end(request, response, failure)
+
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
         warnings: list[str] = []
         route: Route | None = None
+        failure: ApiError | None = None
         begin = time.perf_counter()
         try:
             user = self._authenticator.authenticate(request)
             route, params = self._resolve(request, user)
-            user = impersonate(request.headers, user, self._authorizer)
-            call = Call(request, route, params, user, warnings, self._settings.limits.body_s)
+            acting = impersonate(request.headers, user, self._authorizer)
+            call = Call(request, route, params, acting, warnings, self._settings.limits.body_s)
+            if self._auditor is not None:
+                self._auditor.begin(call, user)
             check_access(self._authorizer, call)
             with self._admission.admitted(call):
                 response = await self._handle(call)
@@ -230,8 +241,13 @@ class ApiServer:
             # and answer 500 into the middle of it.
             response = UpgradedResponse()
         except Exception as error:
-            response = answer_error(to_api_error(error))
+            failure = to_api_error(error)
+            response = answer_error(failure)
             add_warnings(response, warnings)
+        except asyncio.CancelledError:
+            self._audit_end(request, None, None)
+            raise
+        self._audit_end(request, response, failure)
         self._metrics.on_request(route, _verb(request, route), response.status, time.perf_counter() - begin)
         return response
 

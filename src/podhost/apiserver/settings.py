@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from podhost.apiserver.audit import AuditSink
 from podhost.apiserver.authn import User
 from podhost.apiserver.limits import RequestLimits
 
@@ -32,6 +33,8 @@ class ApiServerSettings:
     token_users: Mapping[str, User] = field(default_factory=dict)
     """Bearer tokens that do not change, and whose they are."""
     limits: RequestLimits = field(default_factory=RequestLimits)
+    audit: AuditSink | None = None
+    """Where the audit log's events go; ``None``: there is none."""
     watch_write_timeout_s: float = 60.0
     """A watch whose client takes nothing for so long is ended."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from podhost.aiokit.clock import Clock, SystemClock
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
+from podhost.apiserver.audit_log import AuditLog
 from podhost.apiserver.authn import User, parse_token_file
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.limits import RequestLimits
@@ -78,7 +79,8 @@ async def _serve(
     clock = SystemClock()
     listening = await _open_listeners(settings, plan)
     shutdown = Shutdown()
-    server = _build_server(settings, engine, listening, shutdown, clock)
+    audit = await _open_audit_log(settings, stack)
+    server = _build_server(settings, engine, listening, shutdown, clock, audit)
     ca_pem = listening.pki.ca.certificate.read_text()
     await start_dns(engine, stack, *listening.dns)
     ports = {"api_port": listening.port, "dns_port": listening.dns[0].getsockname()[1]}
@@ -139,7 +141,12 @@ async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan) -> _Liste
 
 
 def _build_server(
-    settings: DaemonSettings, engine: Engine, listening: _Listening, shutdown: Shutdown, clock: Clock
+    settings: DaemonSettings,
+    engine: Engine,
+    listening: _Listening,
+    shutdown: Shutdown,
+    clock: Clock,
+    audit: AuditLog | None,
 ) -> ApiServer:
     plan, address = engine.plan, listening.address
     facts = {"dataDir": str(settings.data_dir), "bridge": plan.bridge, "podCIDR": str(plan.pod_cidr)}
@@ -155,12 +162,28 @@ def _build_server(
         server_addresses=(address,),
         account_key=engine.account_key,
         token_users=_read_token_users(settings.token_auth_file),
+        audit=audit,
         limits=compute_limits(settings, read_descriptor_limit()),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
     node = KubeletNodeApi(engine.kubelet)
     server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)
     return server
+
+
+async def _open_audit_log(settings: DaemonSettings, stack: AsyncExitStack) -> AuditLog | None:
+    """Raises InvalidError: the file cannot be written."""
+    path = settings.audit_log_path
+    if path is None:
+        return None
+    sizes = {"max_bytes": settings.audit_log_max_bytes, "max_backups": settings.audit_log_max_backups}
+    try:
+        log = await asyncio.to_thread(AuditLog.open, path, **sizes)
+    except OSError as error:
+        raise InvalidError(f"cannot write the audit log {path}: {error.strerror}") from error
+    log.start()
+    stack.push_async_callback(asyncio.to_thread, log.close)
+    return log
 
 
 def compute_limits(settings: DaemonSettings, descriptors: int) -> RequestLimits:

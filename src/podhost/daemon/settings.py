@@ -70,6 +70,10 @@ class DaemonSettings:
     """Bearer tokens of users, as of kube-apiserver's flag."""
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
+    audit_log_path: Path | None = None
+    """``None``: no audit log."""
+    audit_log_max_bytes: int = 100 << 20
+    audit_log_max_backups: int = 10
 
     @property
     def data_dir(self) -> Path:
@@ -276,6 +280,16 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             flag, type=_count, default=default, metavar="N", help=f"{what}, served at once; more get 429; {default}"
         )
+    parser.add_argument(
+        "--audit-log-path", type=Path, default=None, metavar="FILE",
+        help="write who asked for what, a line of JSON each, level Metadata; without it nothing is written",
+    )  # fmt: skip
+    parser.add_argument(
+        "--audit-log-maxsize", type=_count, default=100, metavar="MB", help="put a larger audit log aside; 100"
+    )
+    parser.add_argument(
+        "--audit-log-maxbackup", type=int, default=10, metavar="N", help="old audit logs to keep; 10; 0: all"
+    )
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
@@ -337,4 +351,7 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
         max_requests_inflight=args.max_requests_inflight,
         max_mutating_requests_inflight=args.max_mutating_requests_inflight,
+        audit_log_path=args.audit_log_path.absolute() if args.audit_log_path else None,
+        audit_log_max_bytes=args.audit_log_maxsize << 20,
+        audit_log_max_backups=max(0, args.audit_log_maxbackup),
     )
