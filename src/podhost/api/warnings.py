@@ -323,7 +323,8 @@ def service_warnings(service: Object) -> list[str]:
         found.append(f"spec.type: LoadBalancer is {_NOT_YET}the Service answers on its cluster and node ports only")
     unused = [name for name in ("trafficDistribution", "externalIPs") if spec.get(name)]
     found += [f"spec.{name}: {_NOT_YET}traffic is routed without it" for name in unused]
-    if "IPv6" in (spec.get("ipFamilies") or ()):
+    has_own_endpoints = spec.get("clusterIP") == "None" and not spec.get("selector")
+    if "IPv6" in (spec.get("ipFamilies") or ()) and not has_own_endpoints:
         found.append(f"spec.ipFamilies: IPv6 is {_NOT_YET}the Service has an IPv4 address only")
     return found
 

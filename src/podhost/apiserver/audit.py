@@ -54,23 +54,29 @@ class Auditor:
         if audited is not None:
             audited.on_answer(response)
 
-    def end(self, request: web.Request, response: web.StreamResponse | None, error: ApiError | None) -> None:
-        """The request is over; ``error`` is what it was answered with, if it was.  ``None``: its client has gone."""
+    def end(
+        self, request: web.Request, response: web.StreamResponse | None, error: ApiError | None, user: User | None
+    ) -> None:
+        """The request is over.
+
+        ``response`` is ``None`` when its client has gone, ``error`` what it was answered with, ``user`` who it was of
+        when that is known.
+        """
         audited = self._running.pop(id(request), None)
         if audited is not None:
             if response is not None and not response.prepared:
                 audited.on_answer(response)
             audited.end(200 if response is None else response.status, error)
         elif error is not None:
-            self._report_stranger(request, error)
+            self._report_unrouted(request, error, user)
 
-    def _report_stranger(self, request: web.Request, error: ApiError) -> None:
-        """Somebody whose credentials are not good, or who has none where they are needed."""
+    def _report_unrouted(self, request: web.Request, error: ApiError, user: User | None) -> None:
+        """Credentials that are not good (no ``user``), or a path that is not there."""
         now = format_micro_time(self._clock.now())
         verb = request.method.lower()
         status = {"metadata": {}, "status": "Failure", "message": error.message, "reason": error.reason}
-        event = _frame(request, str(uuid4()), verb, {}, now) | {
-            "stage": "ResponseStarted",
+        event = _frame(request, str(uuid4()), verb, {} if user is None else user.to_document(), now) | {
+            "stage": "ResponseStarted" if user is None else "ResponseComplete",
             "responseStatus": status | {"code": error.code},
             "stageTimestamp": now,
         }

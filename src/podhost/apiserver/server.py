@@ -216,15 +216,22 @@ class ApiServer:
     async def _close_proxy(self, _: web.Application) -> None:
         await self._proxy.close()
 
-    def _audit_end(self, request: web.Request, response: web.StreamResponse | None, failure: ApiError | None) -> None:
+    def _audit_end(
+        self,
+        request: web.Request,
+        response: web.StreamResponse | None,
+        failure: ApiError | None,
+        user: User | None,
+    ) -> None:
         if self._auditor is not None:
-            self._auditor.end(request, response, failure)
+            self._auditor.end(request, response, failure, user)
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         """Authenticate, find the route, authorise, handle.  Whatever goes wrong becomes a Status."""
         warnings: list[str] = []
         route: Route | None = None
         failure: ApiError | None = None
+        user: User | None = None
         begin = time.perf_counter()
         try:
             user = self._authenticator.authenticate(request)
@@ -245,9 +252,9 @@ class ApiServer:
             response = answer_error(failure)
             add_warnings(response, warnings)
         except asyncio.CancelledError:
-            self._audit_end(request, None, None)
+            self._audit_end(request, None, None, user)
             raise
-        self._audit_end(request, response, failure)
+        self._audit_end(request, response, failure, user)
         self._metrics.on_request(route, _verb(request, route), response.status, time.perf_counter() - begin)
         return response
 

@@ -56,6 +56,7 @@ class ServiceAllocator:
             _drop_allocations(spec)
             return []
         owner = _owner(service)
+        _complete_families(spec)
         problems = self._allocate_ip(spec, owner)
         if kind in _WITH_NODE_PORTS and spec.get("allocateLoadBalancerNodePorts", True) is not False:
             problems += self._allocate_ports(spec, owner)
@@ -199,6 +200,17 @@ def _node_ports(service: Obj) -> list[PortKey]:
     ports = spec.get("ports") or ()
     keys = [(port.get("protocol", "TCP"), port["nodePort"]) for port in ports if port.get("nodePort")]
     return [*keys, ("TCP", spec["healthCheckNodePort"])] if spec.get("healthCheckNodePort") else keys
+
+
+def _complete_families(spec: Obj) -> None:
+    """As Kubernetes does it on a cluster of one family; a headless Service without selector may have both."""
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or ["IPv4"]
+    anything = spec.get("clusterIP") == "None" and not spec.get("selector")
+    if not policy:
+        policy = "RequireDualStack" if anything else "SingleStack"
+    if anything and policy != "SingleStack" and len(families) == 1:
+        families = [*families, "IPv6" if families[0] == "IPv4" else "IPv4"]
+    spec["ipFamilyPolicy"], spec["ipFamilies"] = policy, families
 
 
 def _owner(service: Obj) -> str:

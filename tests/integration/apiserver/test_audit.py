@@ -82,6 +82,13 @@ async def test_those_who_may_not_and_those_who_are_nobody_are_reported(api: Any,
     assert "token" not in json.dumps(ledger.events)
 
 
+async def test_a_path_that_is_not_there_is_reported_with_who_asked(http: aiohttp.ClientSession, ledger: Ledger) -> None:
+    async with http.get("/apis/none/v1/x/y/z") as response:
+        assert response.status == 404
+    last = ledger.events[-1]
+    assert (last["user"]["username"], last["responseStatus"]["code"]) == ("podhost:socket", 404)
+
+
 async def test_a_watch_is_reported_when_it_begins_and_when_its_client_has_gone(
     http: aiohttp.ClientSession, ledger: Ledger
 ) -> None:

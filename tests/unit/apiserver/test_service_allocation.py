@@ -10,6 +10,7 @@ import pytest
 
 from podhost.aiokit.clock import FakeClock
 from podhost.api.field_errors import FieldError
+from podhost.api.warnings import service_warnings
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.store import ObjectKey, Store
 
@@ -74,6 +75,25 @@ def test_headless_service_gets_none(allocator: ServiceAllocator) -> None:
     obj = service(clusterIP="None")
     assert allocator.allocate(obj) == []
     assert obj["spec"]["clusterIPs"] == ["None"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "policy", "families"),
+    [
+        ({}, "SingleStack", ["IPv4"]),
+        ({"clusterIP": "None", "selector": {"a": "b"}}, "SingleStack", ["IPv4"]),
+        ({"clusterIP": "None"}, "RequireDualStack", ["IPv4", "IPv6"]),
+        ({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"}, "SingleStack", ["IPv4"]),
+        ({"ipFamilyPolicy": "PreferDualStack"}, "PreferDualStack", ["IPv4"]),
+    ],
+)
+def test_families_are_those_of_a_cluster_with_one(
+    allocator: ServiceAllocator, spec: dict[str, Any], policy: str, families: list[str]
+) -> None:
+    obj = service(**spec)
+    assert allocator.allocate(obj) == []
+    assert (obj["spec"]["ipFamilyPolicy"], obj["spec"]["ipFamilies"]) == (policy, families)
+    assert not [text for text in service_warnings(obj) if "IPv6" in text]
 
 
 def test_external_name_has_neither_address_nor_ports(allocator: ServiceAllocator) -> None:
