@@ -34,7 +34,7 @@ def freeze_modules() -> None:
 
 
 class MemoryTidy:
-    """Gives memory back when a burst of deletions is over.  No deletion, no timer."""
+    """Gives memory back after the start, and when a burst of deletions is over.  An idle daemon has no timer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,12 +45,16 @@ class MemoryTidy:
         """Until the stack is closed."""
         stack.callback(self._store.subscribe("pods", self._on_pod))
         stack.push_async_callback(self._stop)
+        self._tidy_soon()
 
     def _on_pod(self, event: WatchEvent) -> None:
         if event.type == "DELETED":
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(_QUIET_S, self._tidy)
+            self._tidy_soon()
+
+    def _tidy_soon(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_QUIET_S, self._tidy)
 
     def _tidy(self) -> None:
         self._timer = None
