@@ -16,6 +16,7 @@ import pytest
 
 from harness.client_pod import build_client_pod
 from harness.daemon import Daemon, kubectl_binary, running_daemon
+from podhost.linux.machine import read_os_name
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,7 @@ def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert "system:masters" in ask(daemon, "auth whoami")
     assert re.search(r"web +\d+m +\d+Mi", ask(daemon, "top pod web"))
     assert "control plane" in ask(daemon, "cluster-info")
+    assert re.search(f"OS Image: +{re.escape(read_os_name())}\n", ask(daemon, "describe node"))
 
 
 def test_proxy_serves_the_api(daemon: Daemon, web: str) -> None:

@@ -47,6 +47,7 @@ from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import BackoffSettings, KubeletSettings
 from podhost.kubelet.usage import UsageObserver
 from podhost.linux import cgroup
+from podhost.linux.machine import read_machine_id, read_os_name, read_system_uuid
 from podhost.linux.netlink import RouteSocket
 from podhost.linux.pidfd import boot_id
 from podhost.network.bridge import BridgeNetwork
@@ -346,6 +347,9 @@ def _kubelet_settings(settings: DaemonSettings, plan: NetworkPlan, host_ips: tup
         host_ips=host_ips,
         cluster_dns=(str(plan.service_cidr[DNS_HOST]),),
         boot_id=boot_id(),
+        os_image=read_os_name(),
+        machine_id=read_machine_id(),
+        system_uuid=read_system_uuid(),
         instance=settings.instance,
         housekeeping_interval_s=settings.housekeeping_interval_s,
         time_scale=settings.time_scale,

@@ -177,5 +177,5 @@ def _build_node_info(context: NodeContext) -> dict[str, str]:
         "machineID": settings.machine_id,
         "operatingSystem": "linux",
         "osImage": settings.os_image,
-        "systemUUID": settings.machine_id,
+        "systemUUID": settings.system_uuid,
     }

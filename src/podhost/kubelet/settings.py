@@ -55,6 +55,7 @@ class KubeletSettings:
     """Version shown as the container runtime's."""
     os_image: str = "Linux"
     machine_id: str = ""
+    system_uuid: str = ""
     time_scale: float = 1.0
     """Delays and periods of probes are multiplied by it; back-offs are given scaled already."""
     container_backoff: BackoffSettings = BackoffSettings()
