@@ -17,6 +17,7 @@ from podhost.kubelet.settings import KubeletSettings
 SHM_SIZE_ANNOTATION = "podhost.dev/shm-size"
 _DEFAULT_SHM_BYTES = 64 << 20
 _MAX_HOSTNAME = 63
+_MAX_FILE_NAME = 255
 _PROTOCOLS: dict[str, Literal["TCP", "UDP", "SCTP"]] = {"TCP": "TCP", "UDP": "UDP", "SCTP": "SCTP"}
 
 
@@ -61,9 +62,10 @@ def build_sandbox_config(
 
 
 def compute_log_directory(pod: models.Pod, settings: KubeletSettings) -> Path:
-    """``<log_dir>/<namespace>_<name>_<uid>``."""
+    """``<log_dir>/<namespace>_<name>_<uid>``; a name that is too long for a file is cut, the uid tells it apart."""
     meta = pod.metadata
-    return settings.log_dir / f"{meta.namespace}_{meta.name}_{meta.uid}"
+    room = _MAX_FILE_NAME - len(f"{meta.namespace}__{meta.uid}")
+    return settings.log_dir / f"{meta.namespace}_{meta.name[:room]}_{meta.uid}"
 
 
 def compute_hostname(pod: models.Pod, settings: KubeletSettings) -> tuple[str, str]:

@@ -17,7 +17,12 @@ from podhost.kubelet.container_config import build_container_config
 from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.node_context import read_host_facts
 from podhost.kubelet.pod_actions import ContainerStart
-from podhost.kubelet.sandbox_config import build_sandbox_config, choose_host_dns, parse_resolv_conf
+from podhost.kubelet.sandbox_config import (
+    build_sandbox_config,
+    choose_host_dns,
+    compute_log_directory,
+    parse_resolv_conf,
+)
 from podhost.kubelet.settings import KubeletSettings
 
 SETTINGS = KubeletSettings(node_name="n1", log_dir=Path("/logs"), state_dir=Path("/state"), cluster_dns=("10.96.0.10",))
@@ -47,6 +52,15 @@ def test_log_and_message_files_belong_to_the_attempt() -> None:
     assert config.log_path == Path("/logs/default_web_uid-web/main/2.log")
     message = config.mounts[-1]
     assert (message.container_path, message.host_path) == ("/dev/termination-log", Path("/state/uid-web/main/2"))
+
+
+def test_a_log_directory_has_a_name_that_a_file_may_have() -> None:
+    pod = _pod()
+    long = msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, name="a" * 253))
+    name = compute_log_directory(long, SETTINGS).name
+    assert len(name) == 255
+    assert name.startswith("default_aaa")
+    assert name.endswith("a_uid-web")
 
 
 def test_command_and_arguments_are_expanded() -> None:
