@@ -1,72 +1,84 @@
-"""``/metrics``: requests, watches, objects, pods, the process, under the names that Kubernetes' dashboards ask for."""
+"""``/metrics``: requests, watches, objects, pods, the process, under the names that Kubernetes' dashboards ask for.
+
+Counting is a few dictionaries; prometheus-client, which writes them down, is imported when somebody asks.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client import Counter as CounterMetric
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
 
-from podhost.api.kinds import STORED_KINDS
 from podhost.apiserver.call import Call
 from podhost.apiserver.routing import Route
 from podhost.store import Store
 
-_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
-_REQUEST_LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
+BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+"""Upper ends in seconds; there is one more bucket for all that took longer."""
+REQUEST_LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
+
+Labels = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Durations:
+    """How long requests of one kind took."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    sum_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.sum_s += seconds
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """What has been counted since the start."""
+
+    requests: Counter[Labels] = field(default_factory=Counter)
+    """By the labels and the code of the answer."""
+    durations: dict[Labels, Durations] = field(default_factory=dict)
+    long_running: Counter[Labels] = field(default_factory=Counter)
+    """Those that go on now."""
 
 
 class Metrics:
     """Counts what the server does; what can be read from the store is read when somebody asks."""
 
     def __init__(self, store: Store) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = CounterMetric(
-            "apiserver_request_total",
-            "Counter of apiserver requests broken out for each verb, resource and HTTP response code.",
-            (*_REQUEST_LABELS, "code"),
-            registry=self._registry,
-        )
-        self._durations = Histogram(
-            "apiserver_request_duration_seconds",
-            "Response latency distribution in seconds for each verb, resource and scope.",
-            _REQUEST_LABELS,
-            registry=self._registry,
-            buckets=_BUCKETS,
-        )
-        self._long_running = Gauge(
-            "apiserver_longrunning_requests",
-            "Gauge of all active long-running apiserver requests broken out by verb, resource and scope.",
-            _REQUEST_LABELS,
-            registry=self._registry,
-        )
-        ProcessCollector(registry=self._registry)
-        self._registry.register(_StoreCollector(store))
+        self._store = store
+        self.counts = RequestCounts()
 
     def on_request(self, route: Route | None, verb: str, code: int, seconds: float) -> None:
         """A request that has ended; ``route`` is ``None`` when no path was found."""
         labels = _labels(route, verb)
-        self._requests.labels(*labels, str(code)).inc()
-        self._durations.labels(*labels).observe(seconds)
+        self.counts.requests[(*labels, str(code))] += 1
+        durations = self.counts.durations.get(labels)
+        if durations is None:
+            durations = self.counts.durations[labels] = Durations()
+        durations.add(seconds)
 
     @contextmanager
     def long_running(self, route: Route, verb: str) -> Iterator[None]:
-        gauge = self._long_running.labels(*_labels(route, verb))
-        gauge.inc()
+        labels = _labels(route, verb)
+        self.counts.long_running[labels] += 1
         try:
             yield
         finally:
-            gauge.dec()
+            self.counts.long_running[labels] -= 1
 
     async def answer(self, call: Call) -> web.StreamResponse:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        exposition = await asyncio.to_thread(importlib.import_module, "podhost.apiserver.metrics_exposition")
+        return web.Response(
+            body=exposition.render(self.counts, self._store), headers={"Content-Type": exposition.CONTENT_TYPE}
+        )
 
 
 def compute_verb(method: str, route: Route | None, *, watching: bool, applying: bool) -> str:
@@ -93,45 +105,3 @@ def _scope(pattern: str) -> str:
     if "{name}" in pattern:
         return "resource"
     return "namespace" if "{namespace}" in pattern else "cluster"
-
-
-class _StoreCollector(Collector):
-    """Objects by resource, pods and containers of the node."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def collect(self) -> Iterable[Metric]:
-        objects = GaugeMetricFamily(
-            "apiserver_resource_objects", "Number of stored objects at the time of last check.", labels=["resource"]
-        )
-        for resource in sorted({kind.resource_key for kind in STORED_KINDS}):
-            objects.add_metric([resource], len(self._store.list(resource)[0]))
-        yield objects
-        pods, _ = self._store.list("pods")
-        running = GaugeMetricFamily("kubelet_running_pods", "Number of pods that have a running pod sandbox")
-        running.add_metric([], sum(_is_running(pod) for pod in pods))
-        yield running
-        containers = GaugeMetricFamily(
-            "kubelet_running_containers", "Number of containers currently running", labels=["container_state"]
-        )
-        for state, count in sorted(_count_states(pods).items()):
-            containers.add_metric([state], count)
-        yield containers
-
-
-def _is_running(pod: dict[str, Any]) -> bool:
-    return (pod.get("status") or {}).get("phase") == "Running"
-
-
-_STATES = {"running": "running", "waiting": "created", "terminated": "exited"}
-
-
-def _count_states(pods: Iterable[dict[str, Any]]) -> Counter[str]:
-    states: Counter[str] = Counter()
-    for pod in pods:
-        status = pod.get("status") or {}
-        for part in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-            for container in status.get(part) or ():
-                states.update(_STATES[name] for name in container.get("state") or () if name in _STATES)
-    return states
