@@ -489,7 +489,8 @@ def reboot(passed: int, failed: int) -> None:
 def after_reboot(started: float) -> None:
     down = time.time() - float(Path("/proc/uptime").read_text().split()[0]) - started
     print(f"     from the command to the next boot: {down:.0f} s")
-    assert down < 45, f"the shutdown took {down:.0f} s"
+    # Half of it is the grace of containers that do not hear SIGTERM; systemd alone would have waited 90 s for them.
+    assert down < 70, f"the shutdown took {down:.0f} s"
     wait_until(lambda: unit("ActiveState") == "active", "the unit's start")
     kubectl("wait", "--for=condition=Ready", "pod/mc1", f"--timeout={SLOW - 20}s")
     counts = {status["restartCount"] for status in pod("mc1")["status"]["containerStatuses"]}
