@@ -41,6 +41,11 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - `mountPropagation` reaches the containers of the pod in its `emptyDir`s. Mounts that a container makes in a
   `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
 - Events are kept for an hour, as on a cluster, but no more than 10,000 of them: the oldest go first.
+- Volumes are mounted while the sandbox is made: `podIP` and `PodReadyToStartContainers` may be there before they are.
+- A container that a reboot of the machine ended shows `ContainerStatusUnknown` (exit code 137) as its last state;
+  containerd says `Unknown` (255).
+- A registry that cannot be reached gives `RegistryUnavailable`, which Kubernetes knows but containerd does not say.
+- A pod that is bound by hand (`nodeName`) runs also where it does not fit; a kubelet would reject it.
 - A postStart hook that a restart of the daemon interrupts is not run again, as with a kubelet.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
 - Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.
