@@ -72,11 +72,6 @@ def ask(daemon: Daemon, name: str, what: str) -> str:
     "VolumeProjection.serviceAccountToken",
 )  # fmt: skip
 @covers(
-    "ServiceAccountTokenProjection.audience", "ServiceAccountTokenProjection.expirationSeconds",
-    "ServiceAccountTokenProjection.path", "ServiceAccountTokenProjection.user",
-    "VolumeProjection.serviceAccountToken",
-)  # fmt: skip
-@covers(
     "PodSpec.serviceAccountName", "ServiceAccountTokenProjection.audience",
     "ServiceAccountTokenProjection.expirationSeconds", "ServiceAccountTokenProjection.path",
     "ServiceAccountTokenProjection.user", "VolumeProjection.serviceAccountToken",

@@ -72,20 +72,6 @@ def phases(daemon: Daemon, kind: str) -> dict[str, str]:
     "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
     "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
 )  # fmt: skip
-@covers(
-    "EphemeralVolumeSource.volumeClaimTemplate", "ObjectMeta.annotations", "ObjectMeta.labels",
-    "PersistentVolumeClaimSpec.accessModes", "PersistentVolumeClaimSpec.resources",
-    "PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimTemplate.metadata",
-    "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
-    "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
-)  # fmt: skip
-@covers(
-    "EphemeralVolumeSource.volumeClaimTemplate", "ObjectMeta.annotations", "ObjectMeta.labels",
-    "PersistentVolumeClaimSpec.accessModes", "PersistentVolumeClaimSpec.resources",
-    "PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimTemplate.metadata",
-    "PersistentVolumeClaimTemplate.spec", "PersistentVolumeClaimVolumeSource.claimName", "Volume.ephemeral",
-    "Volume.persistentVolumeClaim", "VolumeResourceRequirements.requests",
-)  # fmt: skip
 def test_claims_outlive_their_pods_and_the_daemon(daemon: Daemon) -> None:
     daemon.apply(CLAIMS)
     daemon.kubectl("wait", "pvc/soon", "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")

@@ -63,18 +63,6 @@ def _run(daemon: Daemon, namespace: str, pod: str, container: str, script: str) 
     "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
     "SecurityContext.seccompProfile",
 )  # fmt: skip
-@covers(
-    "Capabilities.add", "Capabilities.drop", "Container.securityContext", "PodSecurityContext.seccompProfile",
-    "SeccompProfile.localhostProfile", "SeccompProfile.type", "SecurityContext.allowPrivilegeEscalation",
-    "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
-    "SecurityContext.seccompProfile",
-)  # fmt: skip
-@covers(
-    "Capabilities.add", "Capabilities.drop", "Container.securityContext", "PodSecurityContext.seccompProfile",
-    "SeccompProfile.localhostProfile", "SeccompProfile.type", "SecurityContext.allowPrivilegeEscalation",
-    "SecurityContext.capabilities", "SecurityContext.privileged", "SecurityContext.readOnlyRootFilesystem",
-    "SecurityContext.seccompProfile",
-)  # fmt: skip
 def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str, seccomp_profile: str) -> None:
     _apply(
         daemon, namespace, "p",
@@ -102,14 +90,6 @@ def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str
     assert "Operation not supported" in _run(daemon, namespace, "p", "own", "mkdir /directory")
 
 
-@covers(
-    "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
-    "SecurityContext.runAsUser",
-)  # fmt: skip
-@covers(
-    "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
-    "SecurityContext.runAsUser",
-)  # fmt: skip
 @covers(
     "PodSecurityContext.runAsNonRoot", "SecurityContext.runAsGroup", "SecurityContext.runAsNonRoot",
     "SecurityContext.runAsUser",

@@ -36,11 +36,6 @@ def _wait_phase(daemon: Daemon, namespace: str, name: str, phase: str) -> None:
     "Container.terminationMessagePath", "Container.terminationMessagePolicy", "Container.workingDir",
     "ResourceRequirements.limits",
 )  # fmt: skip
-@covers(
-    "Container.command", "Container.image", "Container.name", "Container.resources",
-    "Container.terminationMessagePath", "Container.terminationMessagePolicy", "Container.workingDir",
-    "ResourceRequirements.limits",
-)  # fmt: skip
 def test_ends_are_told_with_reason_exit_code_and_last_words(daemon: Daemon, namespace: str) -> None:
     eat = "x=$(head -c 300M /dev/zero | tr '\\0' x); echo ${#x}"
     logs = {"terminationMessagePolicy": "FallbackToLogsOnError"}
@@ -83,10 +78,6 @@ def test_ends_are_told_with_reason_exit_code_and_last_words(daemon: Daemon, name
     "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",
     "PodSpec.readinessGates", "PodSpec.volumes", "Probe.successThreshold", "ResourceRequirements.limits",
     "ResourceRequirements.requests",
-)  # fmt: skip
-@covers(
-    "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",
-    "PodSpec.readinessGates", "PodSpec.volumes", "Probe.successThreshold", "ResourceRequirements.requests",
 )  # fmt: skip
 @covers(
     "Container.readinessProbe", "Container.volumeMounts", "PodReadinessGate.conditionType",

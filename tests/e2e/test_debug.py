@@ -44,10 +44,6 @@ def _read_until(fd: int, text: bytes, timeout_s: float = 30) -> bytes:
     "EphemeralContainer.command", "EphemeralContainer.image", "EphemeralContainer.name",
     "EphemeralContainer.targetContainerName", "PodSpec.ephemeralContainers",
 )  # fmt: skip
-@covers(
-    "EphemeralContainer.command", "EphemeralContainer.image", "EphemeralContainer.name",
-    "EphemeralContainer.targetContainerName", "PodSpec.ephemeralContainers",
-)  # fmt: skip
 def test_debug_adds_a_container_that_sees_its_target_and_is_never_started_again(daemon: Daemon, namespace: str) -> None:
     _start(daemon, namespace)
     debug = ("debug", "-n", namespace, "p", "--image=debian", "--profile=general")
@@ -112,13 +108,6 @@ def test_debug_talks_to_its_container_over_a_terminal(daemon: Daemon, namespace:
     "EphemeralContainer.securityContext", "EphemeralContainer.stdinOnce",
     "EphemeralContainer.terminationMessagePath", "EphemeralContainer.terminationMessagePolicy",
     "EphemeralContainer.tty", "EphemeralContainer.volumeMounts", "EphemeralContainer.workingDir",
-)  # fmt: skip
-@covers(
-    "EphemeralContainer.args", "EphemeralContainer.env", "EphemeralContainer.envFrom",
-    "EphemeralContainer.imagePullPolicy", "EphemeralContainer.securityContext", "EphemeralContainer.stdin",
-    "EphemeralContainer.stdinOnce", "EphemeralContainer.terminationMessagePath",
-    "EphemeralContainer.terminationMessagePolicy", "EphemeralContainer.tty", "EphemeralContainer.volumeMounts",
-    "EphemeralContainer.workingDir",
 )  # fmt: skip
 @covers(
     "EphemeralContainer.args", "EphemeralContainer.env", "EphemeralContainer.envFrom",

@@ -70,17 +70,6 @@ SOURCES = {
     "ResourceFieldSelector.resource", "SecretEnvSource.name", "SecretEnvSource.optional", "SecretKeySelector.key",
     "SecretKeySelector.name", "SecretKeySelector.optional",
 )  # fmt: skip
-@covers(
-    "ConfigMapEnvSource.name", "ConfigMapEnvSource.optional", "ConfigMapKeySelector.key",
-    "ConfigMapKeySelector.name", "ConfigMapKeySelector.optional", "Container.env", "Container.envFrom",
-    "EnvFromSource.configMapRef", "EnvFromSource.prefix", "EnvFromSource.secretRef", "EnvVar.name", "EnvVar.value",
-    "EnvVar.valueFrom", "EnvVarSource.configMapKeyRef", "EnvVarSource.fieldRef", "EnvVarSource.fileKeyRef",
-    "EnvVarSource.resourceFieldRef", "EnvVarSource.secretKeyRef", "FileKeySelector.key", "FileKeySelector.optional",
-    "FileKeySelector.path", "FileKeySelector.volumeName", "ObjectFieldSelector.fieldPath",
-    "PodSpec.enableServiceLinks", "ResourceFieldSelector.containerName", "ResourceFieldSelector.divisor",
-    "ResourceFieldSelector.resource", "SecretEnvSource.name", "SecretEnvSource.optional", "SecretKeySelector.key",
-    "SecretKeySelector.name", "SecretKeySelector.optional",
-)  # fmt: skip
 def test_variables_come_from_everywhere(daemon: Daemon, namespace: str) -> None:
     daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=COLOUR=blue")
     daemon.kubectl("create", "-n", namespace, "secret", "generic", "s", "--from-literal=key=hush")

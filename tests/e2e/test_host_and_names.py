@@ -82,18 +82,6 @@ def test_a_shared_process_namespace_has_a_first_process_that_reaps(daemon: Daemo
     "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
     "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
 )  # fmt: skip
-@covers(
-    "HostAlias.hostnames", "HostAlias.ip", "PodDNSConfig.nameservers", "PodDNSConfig.options",
-    "PodDNSConfig.searches", "PodDNSConfigOption.name", "PodDNSConfigOption.value", "PodSpec.dnsConfig",
-    "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
-    "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
-)  # fmt: skip
-@covers(
-    "HostAlias.hostnames", "HostAlias.ip", "PodDNSConfig.nameservers", "PodDNSConfig.options",
-    "PodDNSConfig.searches", "PodDNSConfigOption.name", "PodDNSConfigOption.value", "PodSpec.dnsConfig",
-    "PodSpec.dnsPolicy", "PodSpec.hostAliases", "PodSpec.hostname", "PodSpec.hostnameOverride",
-    "PodSpec.setHostnameAsFQDN", "PodSpec.subdomain",
-)  # fmt: skip
 def test_names_and_resolvers_are_those_of_the_spec(daemon: Daemon, namespace: str) -> None:
     aliases = [{"ip": "10.1.2.3", "hostnames": ["foo.local", "bar.local"]}]
     _apply(daemon, namespace, "plain", hostAliases=aliases, hostname="box", subdomain="sub")

@@ -19,10 +19,6 @@ def find_free_port() -> int:
     "Container.ports", "ContainerPort.containerPort", "ContainerPort.hostIP", "ContainerPort.hostPort",
     "ContainerPort.name",
 )  # fmt: skip
-@covers(
-    "Container.ports", "ContainerPort.containerPort", "ContainerPort.hostIP", "ContainerPort.hostPort",
-    "ContainerPort.name",
-)  # fmt: skip
 def test_conflict_over_a_host_port_names_the_pod_that_has_it(daemon: Daemon, namespace: str) -> None:
     port = find_free_port()
     node = daemon.get("/api/v1/nodes")["items"][0]["metadata"]["name"]

@@ -93,10 +93,6 @@ def answers(address: str, port: int) -> bool:
     "ExecAction.command", "HTTPGetAction.path", "HTTPGetAction.port", "Probe.exec", "Probe.failureThreshold",
     "Probe.httpGet", "Probe.terminationGracePeriodSeconds",
 )  # fmt: skip
-@covers(
-    "ExecAction.command", "HTTPGetAction.path", "HTTPGetAction.port", "Probe.exec", "Probe.failureThreshold",
-    "Probe.httpGet", "Probe.terminationGracePeriodSeconds",
-)  # fmt: skip
 def test_a_service_follows_the_readiness_of_its_pods(daemon: Daemon, namespace: str) -> None:
     server = {
         "name": "main",
@@ -151,14 +147,6 @@ def packages_of_grpc_server() -> list[dict[str, Any]]:
     ]
 
 
-@covers(
-    "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
-    "Probe.tcpSocket", "TCPSocketAction.port",
-)  # fmt: skip
-@covers(
-    "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
-    "Probe.tcpSocket", "TCPSocketAction.port",
-)  # fmt: skip
 @covers(
     "Container.livenessProbe", "GRPCAction.port", "GRPCAction.service", "Probe.grpc", "Probe.initialDelaySeconds",
     "Probe.tcpSocket", "TCPSocketAction.port",
@@ -259,14 +247,6 @@ def append(word: str) -> dict[str, Any]:
     return {"exec": {"command": ["sh", "-c", f"echo {word} >> /log/events"]}}
 
 
-@covers(
-    "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
-    "LifecycleHandler.sleep", "SleepAction.seconds",
-)  # fmt: skip
-@covers(
-    "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
-    "LifecycleHandler.sleep", "SleepAction.seconds",
-)  # fmt: skip
 @covers(
     "Lifecycle.postStart", "Lifecycle.preStop", "LifecycleHandler.exec", "LifecycleHandler.httpGet",
     "LifecycleHandler.sleep", "SleepAction.seconds",

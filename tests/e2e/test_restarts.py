@@ -26,11 +26,6 @@ def _apply(daemon: Daemon, namespace: str, spec: dict[str, Any]) -> None:
     "ContainerRestartRule.exitCodes", "ContainerRestartRuleOnExitCodes.operator",
     "ContainerRestartRuleOnExitCodes.values",
 )  # fmt: skip
-@covers(
-    "Container.restartPolicy", "Container.restartPolicyRules", "ContainerRestartRule.action",
-    "ContainerRestartRule.exitCodes", "ContainerRestartRuleOnExitCodes.operator",
-    "ContainerRestartRuleOnExitCodes.values",
-)  # fmt: skip
 def test_rules_of_a_container_decide_about_its_restart_whatever_the_pod_says(daemon: Daemon, namespace: str) -> None:
     script = "n=$(wc -l < /d/runs 2>/dev/null || echo 0); echo run >> /d/runs; [ $n -lt 1 ] && exit 3; exit 4"
     rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}]

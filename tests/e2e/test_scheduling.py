@@ -52,13 +52,6 @@ def _expression(key: str, operator: str, *values: str) -> dict[str, Any]:
     "PodSchedulingGate.name", "PodSpec.affinity", "PodSpec.containers", "PodSpec.nodeSelector",
     "PodSpec.schedulerName", "PodSpec.schedulingGates",
 )  # fmt: skip
-@covers(
-    "Affinity.nodeAffinity", "NodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
-    "NodeSelector.nodeSelectorTerms", "NodeSelectorRequirement.key", "NodeSelectorRequirement.operator",
-    "NodeSelectorRequirement.values", "NodeSelectorTerm.matchExpressions", "NodeSelectorTerm.matchFields",
-    "PodSchedulingGate.name", "PodSpec.affinity", "PodSpec.containers", "PodSpec.nodeSelector",
-    "PodSpec.schedulerName", "PodSpec.schedulingGates",
-)  # fmt: skip
 def test_gates_selectors_and_affinity_hold_a_pod_until_they_are_met(daemon: Daemon, namespace: str) -> None:
     (node,) = [item["metadata"]["name"] for item in daemon.get("/api/v1/nodes")["items"]]
     label = f"disk-{namespace}"
@@ -90,14 +83,6 @@ def test_gates_selectors_and_affinity_hold_a_pod_until_they_are_met(daemon: Daem
     assert not _scheduled(daemon, namespace, "other")
 
 
-@covers(
-    "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
-    "Toleration.tolerationSeconds", "Toleration.value",
-)  # fmt: skip
-@covers(
-    "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
-    "Toleration.tolerationSeconds", "Toleration.value",
-)  # fmt: skip
 @covers(
     "PodSpec.tolerations", "Toleration.effect", "Toleration.key", "Toleration.operator",
     "Toleration.tolerationSeconds", "Toleration.value",

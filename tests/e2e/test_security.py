@@ -14,16 +14,6 @@ from harness.pods import build_pod, wait_for_event
     "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
     "PodSpec.securityContext",
 )  # fmt: skip
-@covers(
-    "PodSecurityContext.fsGroup", "PodSecurityContext.runAsGroup", "PodSecurityContext.runAsUser",
-    "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
-    "PodSpec.securityContext",
-)  # fmt: skip
-@covers(
-    "PodSecurityContext.fsGroup", "PodSecurityContext.runAsGroup", "PodSecurityContext.runAsUser",
-    "PodSecurityContext.supplementalGroups", "PodSecurityContext.supplementalGroupsPolicy",
-    "PodSpec.securityContext",
-)  # fmt: skip
 def test_who_a_container_runs_as_is_what_was_asked_for_and_shown(daemon: Daemon, namespace: str) -> None:
     context = {
         "runAsUser": 1234,

@@ -52,22 +52,6 @@ def _run(daemon: Daemon, namespace: str, script: str, container: str = "c") -> s
     "VolumeMount.name", "VolumeMount.subPathExpr", "VolumeProjection.configMap", "VolumeProjection.downwardAPI",
     "VolumeProjection.secret",
 )  # fmt: skip
-@covers(
-    "ConfigMapProjection.items", "ConfigMapProjection.name", "ConfigMapProjection.optional",
-    "ConfigMapVolumeSource.defaultMode", "ConfigMapVolumeSource.defaultUser", "ConfigMapVolumeSource.items",
-    "ConfigMapVolumeSource.name", "ConfigMapVolumeSource.optional", "DownwardAPIProjection.items",
-    "DownwardAPIVolumeFile.fieldRef", "DownwardAPIVolumeFile.mode", "DownwardAPIVolumeFile.path",
-    "DownwardAPIVolumeFile.resourceFieldRef", "DownwardAPIVolumeFile.user", "DownwardAPIVolumeSource.defaultMode",
-    "DownwardAPIVolumeSource.defaultUser", "DownwardAPIVolumeSource.items", "EmptyDirVolumeSource.mode",
-    "KeyToPath.key", "KeyToPath.mode", "KeyToPath.path", "KeyToPath.user", "ObjectFieldSelector.apiVersion",
-    "ProjectedVolumeSource.defaultMode", "ProjectedVolumeSource.defaultUser", "ProjectedVolumeSource.sources",
-    "SecretProjection.items", "SecretProjection.name", "SecretProjection.optional",
-    "SecretVolumeSource.defaultMode", "SecretVolumeSource.defaultUser", "SecretVolumeSource.items",
-    "SecretVolumeSource.optional", "SecretVolumeSource.secretName", "Volume.configMap", "Volume.downwardAPI",
-    "Volume.emptyDir", "Volume.name", "Volume.projected", "Volume.secret", "VolumeMount.mountPath",
-    "VolumeMount.name", "VolumeMount.subPathExpr", "VolumeProjection.configMap", "VolumeProjection.downwardAPI",
-    "VolumeProjection.secret",
-)  # fmt: skip
 def test_files_of_one_volume_come_from_the_pod_and_from_several_objects(daemon: Daemon, namespace: str) -> None:
     daemon.kubectl("create", "-n", namespace, "configmap", "cm", "--from-literal=a=1", "--from-literal=b=2")
     daemon.kubectl("create", "-n", namespace, "secret", "generic", "s", "--from-literal=key=hush")

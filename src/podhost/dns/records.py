@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Any, Literal
+
+from podhost.api.addresses import is_ipv4
 
 Doc = Mapping[str, Any]
 RecordType = Literal["A", "CNAME", "PTR", "SRV", "TXT"]
@@ -44,7 +45,7 @@ def compute_service_records(service: Doc, slices: Iterable[Doc], domain: str) ->
     cluster_ip = str(spec.get("clusterIP") or "")
     if cluster_ip == "None":
         return tuple(sorted(set(_headless_records(base, slices))))
-    if not _is_ipv4(cluster_ip):
+    if not is_ipv4(cluster_ip):
         return ()
     return (
         Record(base, "A", cluster_ip),
@@ -58,7 +59,7 @@ def compute_pod_records(pod: Doc, domain: str) -> tuple[Record, ...]:
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
     address = str(status.get("podIP") or "")
     has_ended = status.get("phase") in ("Succeeded", "Failed")
-    if has_ended or spec.get("hostNetwork") or not _is_ipv4(address):
+    if has_ended or spec.get("hostNetwork") or not is_ipv4(address):
         return ()
     return (Record(f"{_dashed(address)}.{pod['metadata']['namespace']}.pod.{domain}".lower(), "A", address),)
 
@@ -76,7 +77,7 @@ def _headless_records(base: str, slices: Iterable[Doc]) -> Iterator[Record]:
         for endpoint in endpoint_slice.get("endpoints") or ():
             address = str(next(iter(endpoint.get("addresses") or ()), ""))
             # The API says: unknown (absent) means ready.
-            if not (endpoint.get("conditions") or {}).get("ready", True) or not _is_ipv4(address):
+            if not (endpoint.get("conditions") or {}).get("ready", True) or not is_ipv4(address):
                 continue
             own = f"{endpoint.get('hostname') or _dashed(address)}.{base}".lower()
             yield Record(base, "A", address)
@@ -94,11 +95,3 @@ def _srv(port: Doc, number: object, base: str, target: str) -> Record:
 
 def _dashed(address: str) -> str:
     return address.replace(".", "-")
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from podhost.linux import syscalls as sys
+from podhost.linux.mount import open_detached
 from podhost.linux.namespaces import run_in_namespace
 
 T = TypeVar("T")
@@ -185,22 +186,9 @@ def parse_segments(text: str) -> list[SysvSegment]:
 
 def _read_posix_queues() -> list[PosixQueue]:
     """Through a mount of mqueue that nobody else sees and that ends with its descriptor."""
-    context_fd = sys.fsopen("mqueue")
-    try:
-        sys.fsconfig_create(context_fd)
-        mount_fd = sys.fsmount(context_fd)
-    finally:
-        os.close(context_fd)
-    try:
-        # That of fsmount only names the place (O_PATH); it cannot be listed.
-        root_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
-    finally:
-        os.close(mount_fd)
-    try:
+    with open_detached("mqueue") as root_fd:
         names = sorted(os.listdir(root_fd))[:_MAX_ENTRIES]
         return _read_each(names, lambda name: _read_posix_queue(root_fd, name))
-    finally:
-        os.close(root_fd)
 
 
 def _read_posix_queue(root_fd: int, name: str) -> PosixQueue:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,30 @@ def mount_huge_pages(target: Path, *, page_bytes: int, mode: int = 0o777, gid: i
 def mount_mqueue(target: Path) -> None:
     """Mount the POSIX message queues of the calling thread's IPC namespace.  Raises OSError."""
     sys.mount("mqueue", target, "mqueue", sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC)
+
+
+@contextmanager
+def open_detached(fstype: str) -> Iterator[int]:
+    """A directory descriptor of a file system; its mount is nowhere in the tree and ends with it.
+
+    Raises:
+        OSError: The kernel has no such file system, or does not let us.
+    """
+    context_fd = sys.fsopen(fstype)
+    try:
+        sys.fsconfig_create(context_fd)
+        mount_fd = sys.fsmount(context_fd)
+    finally:
+        os.close(context_fd)
+    try:
+        # That of fsmount only names the place (O_PATH); it cannot be listed.
+        root_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
+    finally:
+        os.close(mount_fd)
+    try:
+        yield root_fd
+    finally:
+        os.close(root_fd)
 
 
 def mount_overlay(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from podhost.linux import syscalls as sys
+from podhost.linux.mount import open_detached
 
 NameReader = Callable[[int, int], str]
 """(thread, address) → the string there."""
@@ -49,7 +49,7 @@ def observe_missed_lookups(duration_s: float) -> list[MissedLookup]:
     Raises:
         OSError: The kernel has no tracefs or no system call events, or we may not use them.
     """
-    with _one_at_a_time, _open_tracefs() as root_fd, _trace_instance(root_fd) as instance_fd:
+    with _one_at_a_time, open_detached("tracefs") as root_fd, _trace_instance(root_fd) as instance_fd:
         threading.Event().wait(duration_s)
         _write(instance_fd, "tracing_on", "0")
         return count_missed_lookups(_read(instance_fd, "trace"), read_name, read_process)
@@ -57,7 +57,7 @@ def observe_missed_lookups(duration_s: float) -> list[MissedLookup]:
 
 def remove_stale_traces() -> None:
     """What processes that no longer live have left; blocking.  Where there is no tracefs there is nothing."""
-    with suppress(OSError), _open_tracefs() as root_fd:
+    with suppress(OSError), open_detached("tracefs") as root_fd:
         for name in _list(root_fd, "instances"):
             owner = name.removeprefix(_PREFIX)
             if name.startswith(_PREFIX) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
@@ -120,25 +120,6 @@ def read_process(thread: int) -> int:
 def _signed(text: str) -> int:
     value = int(text, 16)
     return value - (1 << 64) if value >> 63 else value
-
-
-@contextmanager
-def _open_tracefs() -> Iterator[int]:
-    """A directory descriptor; the mount is nowhere in the tree and ends with it."""
-    context_fd = sys.fsopen("tracefs")
-    try:
-        sys.fsconfig_create(context_fd)
-        mount_fd = sys.fsmount(context_fd)
-    finally:
-        os.close(context_fd)
-    try:
-        root_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
-    finally:
-        os.close(mount_fd)
-    try:
-        yield root_fd
-    finally:
-        os.close(root_fd)
 
 
 @contextmanager

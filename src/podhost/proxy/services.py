@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from podhost.api.addresses import is_ipv4
+
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _DEFAULT_AFFINITY_S = 10800
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -44,7 +46,7 @@ def compute_service_ports(service: Doc, slices: Iterable[Doc]) -> list[ServicePo
     """The ports of a service; empty for headless services and external names."""
     spec = service.get("spec") or {}
     cluster_ip = spec.get("clusterIP") or ""
-    if spec.get("type") == "ExternalName" or not _is_ipv4(cluster_ip):
+    if spec.get("type") == "ExternalName" or not is_ipv4(cluster_ip):
         return []
     with_node_ports = spec.get("type") in ("NodePort", "LoadBalancer")
     slices = list(slices)
@@ -71,7 +73,7 @@ def is_endpoint_address(text: str) -> bool:
     Slices can be written by users.  One that leads to 127/8 would open the host's loopback to pods, since the
     rule against that (CVE-2020-8558) looks at packets before their translation.
     """
-    if not _is_ipv4(text):
+    if not is_ipv4(text):
         return False
     address = IPv4Address(text)
     return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
@@ -119,11 +121,3 @@ def _affinity_s(spec: Doc) -> int:
 
 def _is_port(number: Any) -> bool:
     return isinstance(number, int) and 1 <= number <= 65535
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True

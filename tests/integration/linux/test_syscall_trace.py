@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from podhost.linux import syscall_trace
+from podhost.linux.mount import open_detached
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="tracing needs root")
 
@@ -24,7 +25,7 @@ threading.Thread(target=ask).start()
 
 
 def list_instances() -> set[str]:
-    with syscall_trace._open_tracefs() as root_fd:
+    with open_detached("tracefs") as root_fd:
         return {name for name in syscall_trace._list(root_fd, "instances") if name.startswith("podhost-")}
 
 
@@ -50,7 +51,7 @@ def test_the_trace_of_a_process_that_was_killed_is_removed_and_that_of_a_living_
         gone = subprocess.Popen(["true"])
         gone.wait()
         names = {f"podhost-{living.pid}", f"podhost-{gone.pid}"}
-        with syscall_trace._open_tracefs() as root_fd:
+        with open_detached("tracefs") as root_fd:
             for name in names:
                 os.mkdir(f"instances/{name}", dir_fd=root_fd)
             try:

@@ -62,16 +62,6 @@ _FITS: list[tuple[Doc, Doc, bool]] = [
     "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
     "PersistentVolumeClaimSpec.volumeMode",
 )  # fmt: skip
-@covers(
-    "LabelSelector.matchExpressions", "LabelSelector.matchLabels", "LabelSelectorRequirement.key",
-    "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
-    "PersistentVolumeClaimSpec.volumeMode",
-)  # fmt: skip
-@covers(
-    "LabelSelector.matchExpressions", "LabelSelector.matchLabels", "LabelSelectorRequirement.key",
-    "LabelSelectorRequirement.operator", "LabelSelectorRequirement.values", "PersistentVolumeClaimSpec.selector",
-    "PersistentVolumeClaimSpec.volumeMode",
-)  # fmt: skip
 def test_what_a_volume_must_have_for_a_claim(of_claim: Doc, of_volume: Doc, fits: bool) -> None:
     assert (find_volume(claim(**of_claim), [volume(**of_volume)]) is not None) == fits
 
