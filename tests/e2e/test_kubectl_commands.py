@@ -144,7 +144,9 @@ def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert "system:masters" in ask(daemon, "auth whoami")
     assert re.search(r"web +\d+m +\d+Mi", ask(daemon, "top pod web"))
     assert "control plane" in ask(daemon, "cluster-info")
-    assert re.search(f"OS Image: +{re.escape(read_os_name())}\n", ask(daemon, "describe node"))
+    described = ask(daemon, "describe node")
+    assert re.search(f"OS Image: +{re.escape(read_os_name())}\n", described)
+    assert re.search(r"Lease:\n +HolderIdentity: +\S+\n +AcquireTime: +<unset>\n +RenewTime: +\w{3}, ", described)
 
 
 def test_proxy_serves_the_api(daemon: Daemon, web: str) -> None:

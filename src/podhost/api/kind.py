@@ -78,6 +78,8 @@ class Kind:
     subresources: tuple[Subresource, ...] = ()
     stored_form: StoredForm | None = None
     """For a second version of objects that are stored in another one."""
+    beats: bool = False
+    """It has times that are computed when it is read (``heartbeats``): one version is not always the same."""
     check_name: names.NameCheck = names.check_dns_subdomain
     default: Callable[[Object], None] = _ignore
     prepare_create: Callable[[Object], None] = _ignore

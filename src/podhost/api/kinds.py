@@ -154,6 +154,7 @@ NODE = Kind(
     columns=tables.NODE_COLUMNS,
     row=tables.node_row,
     selectable_fields=selectors.node_fields,
+    beats=True,
 )
 ENDPOINTS = Kind(
     kind="Endpoints",
@@ -224,6 +225,7 @@ LEASE = Kind(
     row=tables.lease_row,
     unconditional_update=False,
     create_on_update=True,
+    beats=True,
 )
 
 KINDS: tuple[Kind, ...] = (

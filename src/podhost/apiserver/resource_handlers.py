@@ -181,7 +181,8 @@ class ResourceHandlers:
         """``last``: nobody will read them again."""
         match shape.view:
             case View.OBJECT:
-                items = page.items if shape.yaml or last else self._encoded.encode_all(page.items)
+                as_they_are = shape.yaml or last or call.kind.beats
+                items = page.items if as_they_are else self._encoded.encode_all(page.items)
                 return negotiation.build_list(call.kind, items, page.metadata)
             case View.METADATA:
                 return negotiation.build_metadata_list(page.items, page.metadata)

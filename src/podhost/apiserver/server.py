@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from itertools import chain
 
 from aiohttp import web
@@ -15,7 +16,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.api.errors import ApiError
-from podhost.api.kinds import KINDS
+from podhost.api.heartbeats import with_heartbeats, with_renew_time
+from podhost.api.kind import Kind, StoredForm
+from podhost.api.kinds import KINDS, LEASE, NODE
+from podhost.api.objects import Object
 from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
@@ -98,6 +102,18 @@ def _ended_by_hangup(transport: asyncio.Transport | None) -> Iterator[None]:
             timer.cancel()
 
 
+def build_views(node_name: str, clock: Clock) -> dict[str, StoredForm]:
+    """Second versions of stored kinds, and kinds with times that are computed when they are read."""
+
+    def shown_as(kind: Kind, complete: Callable[[Object, str, datetime], Object]) -> StoredForm:
+        return StoredForm(kind.resource, lambda obj: complete(obj, node_name, clock.now()), lambda obj: obj)
+
+    views = {kind.resource_key: kind.stored_form for kind in KINDS if kind.stored_form}
+    views[LEASE.resource_key] = shown_as(LEASE, with_renew_time)
+    views[NODE.resource_key] = shown_as(NODE, with_heartbeats)
+    return views
+
+
 class ApiServer:
     """The Kubernetes API of one instance."""
 
@@ -125,7 +141,7 @@ class ApiServer:
             node_port_range=settings.node_port_range,
             reserved_ips=settings.reserved_cluster_ips,
         )
-        objects = ViewedStore(store, {kind.resource_key: kind.stored_form for kind in KINDS if kind.stored_form})
+        objects = ViewedStore(store, build_views(settings.node_name, clock))
         self.registry = Registry(objects, clock, self.services)
         self._authorizer = Authorizer(store)
         tokens = None if settings.account_key is None else AccountTokens(store, clock, settings.account_key)

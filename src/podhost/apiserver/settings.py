@@ -18,6 +18,8 @@ class ApiServerSettings:
     """Values of one instance that requests depend on."""
 
     instance: str
+    node_name: str = ""
+    """The node whose heartbeats are computed when they are read."""
     service_cidr: str = "10.96.0.0/16"
     node_port_range: tuple[int, int] = (30000, 32767)
     """First and last port, both included."""

@@ -157,6 +157,7 @@ def _build_server(
     )
     api_settings = ApiServerSettings(
         instance=settings.instance,
+        node_name=settings.node_name,
         service_cidr=str(plan.service_cidr),
         node_port_range=plan.node_ports,
         server_addresses=(address,),

@@ -20,6 +20,7 @@ from podhost.kubelet.log_rotation import rotate_logs
 from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
+from podhost.kubelet.node_lease import lease_key, renew_lease
 from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.pressure import NodePressure
@@ -87,11 +88,13 @@ class Kubelet:
         context = self.context
         context.host = await asyncio.to_thread(read_host_facts, context.settings)
         register_node(context)
+        renew_lease(context)
         documents = [d for d in context.store.list("pods")[0] if self._is_ours(d)]
         self._undo = [
             context.runtime.subscribe(self._on_container_event),
             context.store.subscribe("pods", self._on_pod),
             context.store.subscribe("nodes", self._on_node),
+            context.store.subscribe(lease_key("").resource, self._on_lease),
             context.store.subscribe("configmaps", lambda e: self._on_object("ConfigMap", e)),
             context.store.subscribe("secrets", lambda e: self._on_object("Secret", e)),
         ]
@@ -170,7 +173,17 @@ class Kubelet:
         """There is only this one; without its object no pod would be bound any more."""
         if event.type == "DELETED" and event.object["metadata"]["name"] == self.context.settings.node_name:
             # Not now: the deletion is still being told to the others.
-            asyncio.get_running_loop().call_soon(register_node, self.context)
+            asyncio.get_running_loop().call_soon(self._register)
+
+    def _on_lease(self, event: WatchEvent) -> None:
+        """A node without a Lease counts as dead for those who look at it."""
+        metadata = event.object["metadata"]
+        if event.type == "DELETED" and lease_key(metadata["name"]) == lease_key(self.context.settings.node_name):
+            asyncio.get_running_loop().call_soon(renew_lease, self.context)
+
+    def _register(self) -> None:
+        register_node(self.context)
+        renew_lease(self.context)
 
     def release_static_pods(self) -> None:
         """End them as if their files had gone: nobody shall bring them back while everything is removed."""

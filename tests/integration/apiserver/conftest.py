@@ -367,6 +367,7 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
     hooks = DaemonHooks(kubeconfig=lambda: "kind: Config\n", info=lambda: {"version": "9"}, stop=stop)
     settings = ApiServerSettings(
         instance="test",
+        node_name="n1",
         service_cidr="10.96.0.0/24",
         watch_write_timeout_s=1.0,
         account_key=ec.generate_private_key(ec.SECP256R1()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -122,3 +123,34 @@ async def test_a_watcher_that_reads_nothing_is_dropped_and_harms_nobody(api: Any
             while len(watches) > 1:
                 await asyncio.sleep(0.05)
     writer.close()
+
+
+async def test_the_lease_of_the_node_is_renewed_when_it_is_read(api: Any, http: aiohttp.ClientSession) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "n1", "namespace": "kube-node-lease", "uid": "u"},
+        "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 40, "renewTime": "2020-01-01T00:00:01.000000Z"},
+    }
+    stored = api.store.create(ObjectKey("leases.coordination.k8s.io", "kube-node-lease", "n1"), lease)
+    api.server.registry.ensure_namespace("kube-node-lease")
+    _, shown = await get(http, f"{path}/n1")
+    now = datetime.now(UTC)
+    beat = datetime.fromisoformat(shown["spec"]["renewTime"])
+    assert (now - beat).total_seconds() < 15
+    assert beat.second % 10 == 1
+    assert shown["metadata"] == stored["metadata"]
+    _, listed = await get(http, path)
+    assert listed["items"][0]["spec"]["renewTime"] >= shown["spec"]["renewTime"]
+    async with http.get(f"{path}?watch=1") as response:
+        event = json.loads(await response.content.readline())
+    assert event["object"]["spec"]["renewTime"] >= shown["spec"]["renewTime"]
+    patch = {"metadata": {"labels": {"a": "b"}}}
+    async with http.patch(
+        f"{path}/n1", json=patch, headers={"Content-Type": "application/merge-patch+json"}
+    ) as response:
+        patched = await response.json()
+    assert patched["metadata"]["labels"] == {"a": "b"}
+    fields = [entry["fieldsV1"] for entry in patched["metadata"].get("managedFields", ())]
+    assert "f:spec" not in str(fields), "who labels a lease has not renewed it"

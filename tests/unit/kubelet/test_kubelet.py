@@ -395,6 +395,30 @@ async def test_deleted_node_registers_again_at_once(rig: Rig) -> None:
     assert rig.store.get(key)["metadata"]["uid"] != old["metadata"]["uid"]
 
 
+async def test_the_node_always_has_a_lease_that_goes_with_it(rig: Rig) -> None:
+    node, lease = ObjectKey("nodes", "", "n1"), ObjectKey("leases.coordination.k8s.io", "kube-node-lease", "n1")
+
+    def owner_and_holder() -> tuple[str, str]:
+        found = rig.store.get(lease)
+        return found["metadata"]["ownerReferences"][0]["uid"], found["spec"]["holderIdentity"]
+
+    first = rig.store.get(node)["metadata"]["uid"]
+    assert owner_and_holder() == (first, "n1")
+    rig.store.delete(lease)
+    await asyncio.sleep(0.1)
+    assert owner_and_holder() == (first, "n1")
+    rig.store.delete(node)
+    await asyncio.sleep(0.1)
+    second = rig.store.get(node)["metadata"]["uid"]
+    assert owner_and_holder() == (second, "n1")
+    before = rig.store.get(lease)["spec"]["renewTime"]
+    version = rig.store.current_rv()
+    await asyncio.sleep(120)
+    assert rig.store.current_rv() == version, "an idle node writes nothing"
+    await rig.restart()
+    assert rig.store.get(lease)["spec"]["renewTime"] > before
+
+
 async def test_opening_a_readiness_gate_makes_the_pod_ready(rig: Rig) -> None:
     rig.create(make_pod(readinessGates=[{"conditionType": "example.com/open"}]))
     await asyncio.sleep(1)
