@@ -13,6 +13,7 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import laden_pod
 from bench.measure import machine_cpu_s, median_ms
 from harness.daemon import Daemon, running_daemon
 from harness.images import ensure_example_images, list_sources
@@ -126,17 +128,40 @@ def sample(one: Callable[[int], float], settle: Callable[[int], object]) -> tupl
     return walls, statistics.mean(cpus)
 
 
+@dataclass(frozen=True)
+class Floor:
+    """``crun run`` of the two containers, in a mount namespace of its own."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    @contextmanager
+    def prepare(cls, work: Path, load: dict[str, Any] | None = None) -> Iterator[Floor]:
+        """``load``: what the containers carry (see ``crun_floor.py``)."""
+        work.mkdir(exist_ok=True)
+        script = Path(__file__).with_name("crun_floor.py")
+        command = ["unshare", "-m", sys.executable, str(script), str(work)]
+        if load:
+            (work / "load.json").write_text(json.dumps(load))
+            command.append(str(work / "load.json"))
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            yield cls(process)
+            assert process.stdin is not None
+            process.stdin.close()
+
+    def run(self) -> float:
+        """Seconds of one run."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
 def floor_sample(work: Path) -> tuple[list[float], float]:
-    """``crun run`` of the two containers, in a mount namespace of its own (see :func:`prepare_floor`)."""
-    script = Path(__file__).with_name("crun_floor.py")
-    out = subprocess.run(
-        ["unshare", "-m", "python3", str(script), str(work), str(RUNS)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    document = json.loads(out)
-    return document["walls"], document["cpu"]
+    """Wall seconds of each run, and CPU seconds of the machine a run."""
+    with Floor.prepare(work) as floor:
+        return sample(lambda _: floor.run(), lambda _: None)
 
 
 @dataclass(frozen=True)
@@ -199,6 +224,34 @@ def podman_sample(work: Path) -> tuple[list[float], float] | None:
             return None
 
 
+def measure_laden(daemon: Daemon, floor: Path) -> None:
+    """The pod with volumes, limits and a profile; runs of both, the plain pod and the floor take turns."""
+    laden_pod.create_objects(daemon)
+    walls: dict[str, list[float]] = {"plain": [], "laden": [], "floor": []}
+    load = {
+        "files": {each["name"]: {} if each["name"] == "data" else laden_pod.CONFIG for each in laden_pod.VOLUMES},
+        "in_memory": ["secret", "all", "pod"],
+        "linux": {
+            "seccomp": laden_pod.build_profile(),
+            "resources": {"cpu": {"quota": 50_000, "period": 100_000}, "memory": {"limit": 128 << 20}},
+        },
+    }
+    with laden_pod.seccomp_file() as profile, Floor.prepare(floor, load) as crun:
+        for index in range(RUNS + 2):
+            walls["plain"].append(start_one(daemon, f"plain{index}"))
+            pod = laden_pod.load(manifest(f"laden{index}"), profile)
+            walls["laden"].append(start_one(daemon, f"laden{index}", pod))
+            walls["floor"].append(crun.run())
+            for kind in ("plain", "laden"):
+                delete_one(daemon, f"{kind}{index}")
+    plain, laden, least = (walls[kind][2:] for kind in ("plain", "laden", "floor"))
+    print("pod_start: the same with 5 volumes, limits and a seccomp profile in each container")
+    print(f"  podhost create → both Running  {median_ms(laden)}")
+    print(f"  floor: crun run of the same    {median_ms(least)}")
+    print(f"  ratio podhost / floor          {statistics.median(laden) / statistics.median(least):7.2f}   (budget ≤ 4)")
+    print(f"  ratio to the plain pod         {statistics.median(laden) / statistics.median(plain):7.2f}")
+
+
 def main() -> None:
     ensure_example_images(STORE)
     deletes: list[float] = []
@@ -209,6 +262,7 @@ def main() -> None:
                 lambda i: start_one(daemon, f"bench{i}"),
                 lambda i: deletes.append(delete_one(daemon, f"bench{i}")),
             )
+            measure_laden(daemon, work / "laden")
         floor, floor_cpu = floor_sample(work)
         peer = podman_sample(work)
     print(f"pod_start: 2 containers, local image, {RUNS} runs, medians; CPU is the whole machine's, mean a run")
