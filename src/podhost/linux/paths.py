@@ -1,7 +1,7 @@
 """Paths given by users or containers, resolved beneath a root by the kernel.
 
-Absolute paths and ``..`` stay within the root, as after a chroot; magic links (``/proc/self/fd/…``) are
-refused.
+Either absolute paths and ``..`` stay within the root, as after a chroot, and magic links
+(``/proc/self/fd/…``) are refused; or no link is followed at all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from podhost.linux import syscalls as sys
 
 _RESOLVE = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+_NO_LINKS = sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS
 _ATTEMPTS = 128
 
 
@@ -32,42 +33,42 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     raise BlockingIOError(errno.EAGAIN, "the path keeps changing while it is resolved", path)
 
 
-def mkdir_beneath(root_fd: int, path: str, mode: int) -> int:
+def open_without_links(root_fd: int, path: str, flags: int) -> int:
+    """Open ``path`` beneath ``root_fd``; no component may be a symlink (ELOOP) or lead upwards (EXDEV)."""
+    return sys.openat2(root_fd, path or ".", flags, 0, _NO_LINKS)
+
+
+def mkdir_without_links(root_fd: int, path: str, mode: int) -> int:
     """Make ``path`` and what is missing of its parents; returns an O_PATH descriptor of the directory.
 
     ``mode`` is set exactly, whatever the umask, on what is made here; existing directories stay as they are.
-    Raises OSError (ENOTDIR when a component is a file).
+    Raises OSError (ENOTDIR when a component is a file or a symlink, EXDEV when one leads upwards).
     """
-    walked = "."
-    fd = open_beneath(root_fd, walked, os.O_PATH | os.O_DIRECTORY)
+    fd = open_without_links(root_fd, ".", os.O_PATH | os.O_DIRECTORY)
     for part in Path(path).parts:
-        if part in ("/", "."):
-            continue
-        walked = f"{walked}/{part}"
         try:
-            next_fd = _open_or_make(root_fd, fd, walked, part, mode)
+            next_fd = _open_or_make(fd, part, mode)
         finally:
             os.close(fd)
         fd = next_fd
     return fd
 
 
-def _open_or_make(root_fd: int, parent_fd: int, walked: str, name: str, mode: int) -> int:
+def _open_or_make(parent_fd: int, name: str, mode: int) -> int:
     flags = os.O_PATH | os.O_DIRECTORY
     try:
-        return open_beneath(root_fd, walked, flags)
+        return open_without_links(parent_fd, name, flags)
     except FileNotFoundError:
         pass
     try:
         os.mkdir(name, 0o700, dir_fd=parent_fd)
     except FileExistsError:
-        # Made by somebody else meanwhile, or a dangling symlink, which then fails here.
-        return open_beneath(root_fd, walked, flags)
-    made_flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    fd = sys.openat2(parent_fd, name, made_flags, 0, sys.RESOLVE_NO_SYMLINKS)
+        # Made by somebody else meanwhile.
+        return open_without_links(parent_fd, name, flags)
+    fd = open_without_links(parent_fd, name, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fchmod(fd, mode)
-        return sys.openat2(fd, ".", flags)
+        return open_without_links(fd, ".", flags)
     finally:
         os.close(fd)
 

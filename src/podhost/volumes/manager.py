@@ -230,7 +230,7 @@ def _mount_sub_paths(container: str, pending: list[tuple[Path, models.VolumeMoun
     for root, wanted, target in pending:
         try:
             sub_path.mount_sub_path(root, wanted.sub_path or "", target)
-        except OSError as error:
+        except (VolumeError, OSError) as error:
             raise VolumeError(
                 f'failed to prepare subPath for volumeMount "{wanted.name}" of container "{container}": {error}'
             ) from error

@@ -1,8 +1,9 @@
 """subPath: a part of a volume, held by a mount so that nobody can exchange it afterwards.
 
-The path is resolved by the kernel beneath the volume's root, and what was found is mounted by its descriptor on
-a place that containers cannot reach.  The container is given that mount.  A symlink put in the way, before or
-after, can at most lead elsewhere within the same volume (CVE-2021-25741 and its kin).
+As in the kubelet, symlinks are followed as the host sees them, and must end within the volume.  What they led to
+is then opened by a path in which the kernel follows none, and mounted by its descriptor on a place that containers
+cannot reach; the container is given that mount.  A symlink put in the way meanwhile is an error, one put there
+later changes nothing (CVE-2021-25741 and its kin).
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ def mount_sub_path(root: Path, path: str, target: Path) -> None:
     an updated configMap; a running one keeps its own).
 
     Raises:
-        OSError: The path cannot be resolved within the volume, or not be mounted.
+        VolumeError: The path leads out of the volume.
+        OSError: The path cannot be opened or made, or not be mounted.
     """
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        source_fd = _open_or_make(root_fd, path)
+        source_fd = _open_or_make(root_fd, _resolve(root, path))
     finally:
         os.close(root_fd)
     try:
@@ -56,12 +58,20 @@ def mount_sub_path(root: Path, path: str, target: Path) -> None:
         os.close(source_fd)
 
 
+def _resolve(root: Path, path: str) -> str:
+    """``path`` without symlinks, relative to ``root``; what is missing of it stays as it is."""
+    real_root, real = os.path.realpath(root), os.path.realpath(root / path)
+    if os.path.commonpath([real_root, real]) != real_root:
+        raise VolumeError(f'subpath "{real}" not within volume path "{real_root}"')
+    return os.path.relpath(real, real_root)
+
+
 def _open_or_make(root_fd: int, path: str) -> int:
     try:
-        return paths.open_beneath(root_fd, path, os.O_PATH)
+        return paths.open_without_links(root_fd, path, os.O_PATH)
     except FileNotFoundError:
         mode = stat.S_IMODE(os.fstat(root_fd).st_mode) & 0o777
-        return paths.mkdir_beneath(root_fd, path, mode)
+        return paths.mkdir_without_links(root_fd, path, mode)
 
 
 def _is_same_file(target: Path, info: os.stat_result) -> bool:

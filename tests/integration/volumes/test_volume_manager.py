@@ -352,21 +352,31 @@ async def test_mount_of_an_unknown_volume_and_unexpanded_expression_are_refused(
         )
 
 
-@pytest.mark.parametrize("link", ["/", "/etc", "../../../../../../../../etc", "/proc/self/root"])
-async def test_sub_path_symlink_to_the_host_stays_within_the_volume(host: Host, link: str) -> None:
+@pytest.mark.parametrize("link", ["/", "/etc", "../../../../../../../../etc", "/proc/self/root", "../e-more"])
+@pytest.mark.parametrize("beyond", ["", "/a/b"])
+async def test_sub_path_symlink_out_of_the_volume_is_refused(host: Host, link: str, beyond: str) -> None:
     pod = host.pod(EMPTY)
     mounted = await host.manager.mount_volumes(pod)
     volume = mounted["e"].host_path
-    (volume / "etc").mkdir()
     (volume / "link").symlink_to(link)
-    wanted = container({"name": "e", "mountPath": "/x", "subPath": "link"})
-    try:
-        (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
-    except VolumeError:
-        assert host.mounts() == []
-    else:
-        assert not (bind.host_path / "passwd").exists()
-        assert bind.host_path.stat().st_dev == volume.stat().st_dev
+    wanted = container({"name": "e", "mountPath": "/x", "subPath": f"link{beyond}"})
+    with pytest.raises(VolumeError, match=r'subPath for volumeMount "e" .* "/.*" not within volume path "/.*/e"'):
+        await host.manager.container_mounts(pod, wanted, mounted)
+    assert host.mounts() == []
+    assert os.listdir(volume) == ["link"]
+
+
+@pytest.mark.parametrize("link", ["real", "./real", "../e/real", "{volume}/real"])
+@pytest.mark.parametrize("beyond", ["", "/there", "/new/deep"])
+async def test_sub_path_symlink_within_the_volume_is_followed(host: Host, link: str, beyond: str) -> None:
+    pod = host.pod(EMPTY)
+    mounted = await host.manager.mount_volumes(pod)
+    volume = mounted["e"].host_path
+    (volume / "real" / "there").mkdir(parents=True)
+    (volume / "link").symlink_to(link.format(volume=volume))
+    wanted = container({"name": "e", "mountPath": "/x", "subPath": f"link{beyond}"})
+    (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
+    assert bind.host_path.samefile(volume / f"real{beyond}")
 
 
 async def test_cve_2021_25741_exchanging_the_sub_path_for_a_symlink_never_shows_the_host(host: Host) -> None:

@@ -63,33 +63,38 @@ def test_fifo_and_directory_are_no_files(root: Path) -> None:
 def test_missing_directories_are_made_with_the_exact_mode(root: Path, root_fd: int) -> None:
     old = os.umask(0o077)
     try:
-        os.close(paths.mkdir_beneath(root_fd, "etc/a/../b//c/.", 0o777))
+        os.close(paths.mkdir_without_links(root_fd, "etc/b//c/.", 0o777))
     finally:
         os.umask(old)
     assert (root / "etc" / "b" / "c").stat().st_mode & 0o777 == 0o777
-    assert (root / "etc" / "a").is_dir()
 
 
-def test_directories_are_made_through_symlinks_but_never_outside(root: Path, root_fd: int) -> None:
-    (root / "up").symlink_to("../..")
-    os.close(paths.mkdir_beneath(root_fd, "up/made", 0o755))
-    assert (root / "made").is_dir()
+@pytest.mark.parametrize(("target", "path"), [("..", "up/made"), ("etc", "up/made"), ("nowhere", "up"), ("/", "up")])
+def test_nothing_is_made_or_opened_through_a_symlink(root: Path, root_fd: int, target: str, path: str) -> None:
+    (root / "up").symlink_to(target)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        paths.mkdir_without_links(root_fd, path, 0o755)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        paths.open_without_links(root_fd, path, os.O_PATH)
+    assert sorted(os.listdir(root)) == ["etc", "secret", "up"]
     assert sorted(os.listdir(root.parent)) == ["root", "secret"]
 
 
-def test_dangling_symlink_is_not_made_real(root: Path, root_fd: int) -> None:
-    (root / "dangling").symlink_to("nowhere")
-    with pytest.raises(FileNotFoundError):
-        paths.mkdir_beneath(root_fd, "dangling/x", 0o755)
-    assert not (root / "nowhere").exists()
+@pytest.mark.parametrize("path", ["../made", "etc/../../made", "/made"])
+def test_nothing_is_made_or_opened_above_the_root(root: Path, root_fd: int, path: str) -> None:
+    with pytest.raises(OSError, match="Invalid cross-device link"):
+        paths.mkdir_without_links(root_fd, path, 0o755)
+    with pytest.raises(OSError, match="Invalid cross-device link"):
+        paths.open_without_links(root_fd, path, os.O_PATH)
+    assert sorted(os.listdir(root.parent)) == ["root", "secret"]
 
 
 def test_file_in_the_way_is_an_error(root: Path, root_fd: int) -> None:
     with pytest.raises(NotADirectoryError):
-        paths.mkdir_beneath(root_fd, "secret/x", 0o755)
+        paths.mkdir_without_links(root_fd, "secret/x", 0o755)
 
 
 def test_existing_directory_keeps_its_mode(root: Path, root_fd: int) -> None:
     (root / "etc").chmod(0o700)
-    os.close(paths.mkdir_beneath(root_fd, "etc", 0o777))
+    os.close(paths.mkdir_without_links(root_fd, "etc", 0o777))
     assert (root / "etc").stat().st_mode & 0o777 == 0o700
