@@ -66,6 +66,8 @@ class FakeRuntime:
         self.layers: dict[str, int] = {}
         """Bytes that a container has written, by name."""
         self.unlimited: set[str] = set()
+        self.dying: set[str] = set()
+        """Containers, by name, that the kernel is ending while their exit is not recorded."""
         self.stats: Callable[[], list[ContainerStats]] = list
         self.sandbox_delay_s = 0.0
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
@@ -225,6 +227,10 @@ class FakeRuntime:
         if container_id not in self.containers:
             raise NotFoundError(f"cannot find container {container_id}")
         return self.containers[container_id]
+
+    async def is_container_ending(self, container_id: ContainerId) -> bool:
+        status = self.containers.get(container_id)
+        return status is None or status.state is not ContainerState.RUNNING or status.name in self.dying
 
     async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
         self._call(f"update_container_resources {self.containers[container_id].name}")

@@ -343,6 +343,9 @@ class RuntimeService(Protocol):
     def container_status(self, container_id: ContainerId) -> ContainerStatus:
         """Facts of one container, from memory.  Raises NotFoundError."""
 
+    async def is_container_ending(self, container_id: ContainerId) -> bool:
+        """Whether it has ended, was killed or is gone: asked of the kernel, which knows before the exit is recorded."""
+
     async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
         """Change the limits of a running container; processes and ``oom_score_adj`` stay as they are.
 

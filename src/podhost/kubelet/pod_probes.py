@@ -29,8 +29,10 @@ from podhost.kubelet.probe_state import (
     ProbeKind,
     ProbeState,
     Result,
+    Verdict,
     build_initial_state,
     build_settings,
+    compute_outcome,
     describe_outcome,
 )
 from podhost.kubelet.runtime_status import PodRuntimeStatus
@@ -81,7 +83,10 @@ class ContainerProbes:
         async def run() -> Outcome:
             for _ in range(_MAX_TRIES):
                 outcome = await self._context.handlers.probe(self._target, probe, timeout_s)
-                if outcome.verdict is not outcome.verdict.UNKNOWN:
+                if outcome.verdict not in (Verdict.SUCCESS, Verdict.WARNING):
+                    is_ending = await self._context.runtime.is_container_ending(self._target.container_id)
+                    outcome = compute_outcome(outcome, is_ending=is_ending)
+                if outcome.verdict is not Verdict.UNKNOWN:
                     break
             return outcome
 

@@ -31,6 +31,8 @@ class Verdict(Enum):
     FAILURE = "failure"
     UNKNOWN = "unknown"
     """It could not be run: says nothing about the container."""
+    MOOT = "moot"
+    """It failed because the container was ending: neither counted nor told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,18 @@ def build_initial_state(kind: ProbeKind) -> ProbeState:
     return ProbeState(_INITIAL[kind])
 
 
+def compute_outcome(outcome: Outcome, *, is_ending: bool) -> Outcome:
+    """What a run is worth, given whether its container had ended or was being killed when it ended.
+
+    Then a command was killed along with it, or there was nothing left to run it in.  What a container does
+    during its grace period counts: readiness is asked until the end.
+    """
+    return Outcome(Verdict.MOOT) if is_ending else outcome
+
+
 def compute_next_state(state: ProbeState, settings: ProbeSettings, verdict: Verdict) -> ProbeState:
     """What is believed after one more result."""
-    if verdict is Verdict.UNKNOWN or state.on_hold:
+    if verdict in (Verdict.UNKNOWN, Verdict.MOOT) or state.on_hold:
         return state
     result = Result.FAILURE if verdict is Verdict.FAILURE else Result.SUCCESS
     run = state.run + 1 if state.last is result else 1

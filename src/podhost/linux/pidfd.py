@@ -9,8 +9,13 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+_FLAGS_FIELD = 6
 _STARTTIME_FIELD = 19
-"""Index of ``starttime`` (22nd field of proc_pid_stat(5)) behind the command's closing parenthesis."""
+_PENDING_FIELD = 28
+"""Indices of ``flags``, ``starttime`` and ``signal`` (9th, 22nd and 31st field of proc_pid_stat(5)) behind the
+command's closing parenthesis."""
+_PF_EXITING = 0x4
+_SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,28 @@ def boot_id() -> str:
 
 def identify(pid: int) -> ProcessId | None:
     """Identity of a running (or not yet reaped) process, or ``None``."""
+    fields = _read_stat(pid)
+    return None if fields is None else ProcessId(pid, int(fields[_STARTTIME_FIELD]), boot_id())
+
+
+def _read_stat(pid: int) -> list[bytes] | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command, in parentheses, may itself hold spaces and parentheses.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return ProcessId(pid, int(fields[_STARTTIME_FIELD]), boot_id())
+    return stat[stat.rindex(b")") + 2 :].split()
+
+
+def is_ending(pid: ProcessId) -> bool:
+    """Whether it has ended or is about to: SIGKILL waits for it, or the kernel is taking it apart.
+
+    The first process of a PID namespace is seen to end only after all others in it have; they die before.
+    """
+    fields = _read_stat(pid.pid)
+    if fields is None or pid.boot_id != boot_id() or int(fields[_STARTTIME_FIELD]) != pid.start_time:
+        return True
+    return bool(int(fields[_FLAGS_FIELD]) & _PF_EXITING or int(fields[_PENDING_FIELD]) & _SIGKILL_BIT)
 
 
 def open_pidfd(pid: ProcessId) -> int | None:

@@ -35,7 +35,13 @@ from podhost.runtime.context import RuntimeContext
 from podhost.runtime.descriptors import Descriptors, wait_readable
 from podhost.runtime.exec_command import find_command_problem
 from podhost.runtime.exec_streams import InputWriter, OutputReader, StreamName
-from podhost.runtime.oci_runtime import build_argv, clean_message, describe_command_failure, remove_cgroup
+from podhost.runtime.oci_runtime import (
+    build_argv,
+    clean_message,
+    describe_command_failure,
+    drop_warnings,
+    remove_cgroup,
+)
 from podhost.runtime.records import compute_container_state
 from podhost.runtime.registry import ContainerEntry
 from podhost.runtime.settings import OciRuntime
@@ -43,7 +49,8 @@ from podhost.runtime.settings import OciRuntime
 _log = logging.getLogger(__name__)
 
 _MAX_OUTPUT_BYTES = 64 << 10
-_RUNTIME_FAILED = 255
+_RUNTIME_FAILED = (1, 255)
+"""Exit codes of crun and runc when they, not the command, have failed; their log then says why."""
 _numbers = itertools.count(1)
 
 
@@ -161,7 +168,7 @@ class ContainerExec:
         self._output.finish()
         code = returncode if returncode >= 0 else 128 - returncode
         failure = await asyncio.to_thread(_read_failure, self._prepared, self._command)
-        if failure is not None and code == _RUNTIME_FAILED:
+        if failure is not None and code in _RUNTIME_FAILED:
             message, code = failure
             self.failure = message
             self._output.push("stdout" if self._terminal_fd is not None else "stderr", message.encode() + b"\n")
@@ -365,9 +372,9 @@ def _read_failure(prepared: _Prepared, command: str) -> tuple[str, int] | None:
         text = prepared.log_file.read_text(errors="replace")
     except OSError:
         return None
-    if not text.strip():
+    text = clean_message(drop_warnings(text))
+    if not text:
         return None
-    text = clean_message(text)
     known = describe_command_failure(text, command)
     message, code = known or (text, 126)
     return build_failure_text(message), code

@@ -17,7 +17,7 @@ _NOT_FOUND = re.compile(
     r"|open executable: No such file or directory",
 )
 _NOT_EXECUTABLE = re.compile(r"open executable|permission denied|is a directory|exec format error", re.I)
-_LOGRUS = re.compile(r'^time="[^"]*" level=\w+ msg=(?P<quoted>"(?:[^"\\]|\\.)*")\s*$')
+_LOGRUS = re.compile(r'^time="[^"]*" level=(?P<level>\w+) msg=(?P<quoted>"(?:[^"\\]|\\.)*")\s*$')
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?:?\s*")
 
 
@@ -38,6 +38,16 @@ def clean_message(text: str) -> str:
     """The runtime's own words, without its log format."""
     lines = [_clean_line(line.strip()) for line in text.strip().splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith("[conmon"))
+
+
+def drop_warnings(text: str) -> str:
+    """Only the errors: runc logs warnings also of what has succeeded, crun does not."""
+    return "\n".join(line for line in text.splitlines() if not _is_warning(line.strip()))
+
+
+def _is_warning(line: str) -> bool:
+    logged = _LOGRUS.match(line)
+    return logged is not None and logged["level"] not in ("error", "fatal", "panic")
 
 
 def _clean_line(line: str) -> str:

@@ -29,7 +29,7 @@ from podhost.cri.stats import ContainerStats
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
-from podhost.linux.pidfd import boot_id
+from podhost.linux.pidfd import boot_id, is_ending
 from podhost.runtime.attach import attach
 from podhost.runtime.conmon import REOPEN_LOG, write_control
 from podhost.runtime.container_create import create_container
@@ -151,6 +151,14 @@ class OciRuntimeService:
         if status is None:
             raise UnavailableError(f'cannot tell the status of container "{container_id}": its sandbox is gone')
         return status
+
+    async def is_container_ending(self, container_id: ContainerId) -> bool:
+        entry = self._ctx.registry.find_container(container_id)
+        if entry is None or entry.record.process is None:
+            return True
+        if compute_container_state(entry.record) is not ContainerState.RUNNING:
+            return True
+        return await asyncio.to_thread(is_ending, entry.record.process)
 
     async def update_container_resources(self, container_id: ContainerId, resources: LinuxResources) -> None:
         await update_container_resources(self._ctx, container_id, resources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -167,6 +168,12 @@ class Machine:
         container_id = await self.service.create_container(sandbox.id, self.container_config(*command, **changes))
         await self.service.start_container(container_id)
         return container_id
+
+    def kill(self, container_id: ContainerId) -> None:
+        """SIGKILL to its first process, from outside."""
+        pid = self.service.container_status(container_id).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
     async def wait_exited(self, container_id: ContainerId) -> ContainerStatus:
         changed = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Any
 
@@ -151,6 +152,42 @@ async def test_exec_of_a_user_without_rights_is_refused_by_the_kernel(machine: M
 async def test_exit_code_of_a_signal_reaches_the_caller_under_runc(machine: Machine, container: ContainerId) -> None:
     result = await machine.service.exec_sync(container, ("sh", "-c", "kill -9 $$"), 5)
     assert result.exit_code == 137
+
+
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
+async def test_command_that_dies_with_its_container_is_known_for_that(machine: Machine, container: ContainerId) -> None:
+    session = await machine.service.exec(container, ("sh", "-c", "echo up; sleep 1000"), tty=False, stdin=False)
+    assert await session.read() == ("stdout", b"up\n")
+    assert not await machine.service.is_container_ending(container)
+    machine.kill(container)
+    assert await session.wait() == 137
+    assert await machine.service.is_container_ending(container)
+    await machine.wait_exited(container)
+    assert await machine.service.is_container_ending(container)
+    await session.close()
+
+
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
+async def test_whatever_an_exec_meets_in_a_dying_container_is_no_answer_of_the_command(machine: Machine) -> None:
+    """The OCI runtime fails in many ways then, some with an exit code that a command might have."""
+    sandbox = await machine.sandbox()
+
+    async def look(container: ContainerId, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        code = -1
+        with contextlib.suppress(PodhostError):
+            result = await machine.service.exec_sync(container, ("true",), 30)
+            code = result.exit_code
+            assert result.stderr == b""
+        assert code == 0 or await machine.service.is_container_ending(container)
+
+    for number in range(12):
+        container = await machine.start(sandbox, "sleep", "1000")
+        looks = [asyncio.create_task(look(container, each * 0.004)) for each in range(5)]
+        await asyncio.sleep(number * 0.002)
+        machine.kill(container)
+        await asyncio.gather(*looks)
+        await machine.wait_exited(container)
 
 
 async def test_exec_needs_a_running_container(machine: Machine) -> None:

@@ -11,6 +11,7 @@ import pytest
 from harness.cri_fakes import Script
 from harness.handler_fakes import BAD, BROKEN, OK
 from harness.kubelet_rig import Rig, make_pod
+from podhost.kubelet.probe_state import Outcome
 
 pytestmark = pytest.mark.looptime
 
@@ -174,6 +175,24 @@ async def test_result_that_comes_after_the_end_of_its_container_is_dropped(rig: 
     await asyncio.sleep(6)
     assert rig.handlers.cancelled == ["live"]
     assert rig.container()["restartCount"] == 1
+
+
+@pytest.mark.parametrize("answer", [BAD, BROKEN])
+async def test_failure_of_a_container_that_is_being_killed_is_neither_told_nor_counted(
+    rig: Rig, answer: Outcome
+) -> None:
+    rig.runtime.scripts["main"] = [Script(run_s=9, code=137), Script()]
+    rig.handlers.answers["ready"] = [OK, answer, OK]
+    fields = {"failureThreshold": 1, "periodSeconds": 4, "initialDelaySeconds": 2}
+    rig.create(make_pod("web", {"name": "main", "readinessProbe": probe("ready", **fields)}))
+    await asyncio.sleep(5)
+    rig.runtime.dying.add("main")  # The kernel knows; its exit comes 4 s later.
+    await asyncio.sleep(3)
+    assert len(rig.handlers.times("ready")) == 2  # and it is not tried again
+    assert rig.container()["ready"] is True
+    await asyncio.sleep(2)
+    assert rig.container()["restartCount"] == 1
+    assert "Unhealthy" not in [reason for reason, _ in rig.events()]
 
 
 async def test_probe_that_cannot_be_run_is_tried_three_times_and_says_nothing_about_the_container(rig: Rig) -> None:

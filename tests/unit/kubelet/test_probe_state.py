@@ -15,10 +15,11 @@ from podhost.kubelet.probe_state import (
     build_initial_state,
     build_settings,
     compute_next_state,
+    compute_outcome,
     describe_outcome,
 )
 
-VERDICTS = {"s": Verdict.SUCCESS, "w": Verdict.WARNING, "f": Verdict.FAILURE, "u": Verdict.UNKNOWN}
+VERDICTS = {"s": Verdict.SUCCESS, "w": Verdict.WARNING, "f": Verdict.FAILURE, "u": Verdict.UNKNOWN, "m": Verdict.MOOT}
 LETTERS = {Result.SUCCESS: "S", Result.FAILURE: "F", Result.UNKNOWN: "?"}
 
 # kind, success threshold, failure threshold, results of the runs, what is believed at first and after each ("!": on hold)
@@ -31,11 +32,14 @@ TABLE: list[tuple[ProbeKind, int, int, str, str]] = [
     ("readiness", 1, 3, "ww", "FSS"),
     ("readiness", 1, 3, "sffuf", "FSSSSF"),
     ("readiness", 1, 3, "u", "FF"),
+    ("readiness", 1, 1, "sm", "FSS"),
+    ("readiness", 1, 3, "sffmf", "FSSSSF"),
     ("liveness", 1, 3, "", "S"),
     ("liveness", 1, 3, "ffs", "SSSS"),
     ("liveness", 1, 3, "fff", "SSSF!"),
     ("liveness", 1, 3, "ffuuf", "SSSSSF!"),
     ("liveness", 1, 1, "fs", "SF!F!"),
+    ("liveness", 1, 1, "m", "SS"),
     ("startup", 1, 3, "", "?"),
     ("startup", 1, 3, "ffs", "???S"),
     ("startup", 1, 3, "fff", "???F!"),
@@ -71,7 +75,15 @@ def test_delays_are_scaled_and_timeouts_are_not() -> None:
         ("readiness", Verdict.WARNING, ("ProbeWarning", "Readiness probe warning: x")),
         ("readiness", Verdict.UNKNOWN, ("Unhealthy", "Readiness probe errored and resulted in unknown state: x")),
         ("readiness", Verdict.SUCCESS, None),
+        ("readiness", Verdict.MOOT, None),
     ],
 )
 def test_events_read_as_in_kubernetes(kind: ProbeKind, verdict: Verdict, expected: tuple[str, str] | None) -> None:
     assert describe_outcome(kind, Outcome(verdict, "x")) == expected
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILURE, Verdict.UNKNOWN])
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_failure_counts_only_while_the_container_lives(verdict: Verdict, is_ending: bool) -> None:
+    outcome = Outcome(verdict, "write to sync socket: Broken pipe")
+    assert compute_outcome(outcome, is_ending=is_ending) == (Outcome(Verdict.MOOT) if is_ending else outcome)

@@ -34,6 +34,19 @@ def test_same_number_with_another_start_or_boot_is_another_process() -> None:
     assert pidfd.open_pidfd(replace(identity, boot_id="another")) is None
 
 
+async def test_process_is_ending_when_it_is_killed_and_before_it_has_ended() -> None:
+    process = await spawn.start(["sleep", "100"])
+    identity = pidfd.identify(process.pid)
+    assert identity is not None
+    assert not pidfd.is_ending(identity)
+    assert pidfd.is_ending(replace(identity, start_time=identity.start_time - 1))
+    assert pidfd.is_ending(replace(identity, boot_id="another"))
+    os.kill(process.pid, signal.SIGKILL)
+    assert pidfd.is_ending(identity)
+    await process.wait()
+    assert pidfd.is_ending(identity)
+
+
 async def test_command_name_with_parentheses_does_not_confuse() -> None:
     process = await spawn.start(
         ["sh", "-c", "printf 'a) R 1 (b' > /proc/self/comm 2>/dev/null || true; echo ok; exec cat"],

@@ -13,7 +13,7 @@ from podhost.cri.runtime import DnsConfig, HostAlias, PodSandboxConfig
 from podhost.errors import UnavailableError
 from podhost.runtime.conmon import build_resize_message
 from podhost.runtime.container_stop import parse_signal
-from podhost.runtime.oci_runtime import build_argv, build_start_error, clean_message
+from podhost.runtime.oci_runtime import build_argv, build_start_error, clean_message, drop_warnings
 from podhost.runtime.sandbox_files import build_hosts, build_resolv_conf
 from podhost.runtime.settings import RuntimePaths, RuntimeSettings, pod_cgroup_name
 
@@ -63,6 +63,14 @@ def test_refusal_is_told_in_the_fields_words(text: str, command: str, wanted: st
 
 def test_log_format_is_taken_from_messages() -> None:
     assert clean_message("2026-11-23T17:12:36.931198Z: one\n[conmon:e]: noise\ntwo\n") == "one; two"
+
+
+def test_warnings_are_no_failure() -> None:
+    warning = 'time="2026-11-23T17:50:52Z" level=warning msg="cannot find a cpuset"'
+    error = 'time="2026-11-23T17:50:52Z" level=error msg="exec failed: no"'
+    assert drop_warnings(f"{warning}\n{error}\nwrite to sync socket: Broken pipe\n") == (
+        f"{error}\nwrite to sync socket: Broken pipe"
+    )
 
 
 def test_missing_runtime_is_told() -> None:
