@@ -41,6 +41,9 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - `mountPropagation` reaches the containers of the pod in its `emptyDir`s. Mounts that a container makes in a
   `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
 - Events are kept for an hour, as on a cluster, but no more than 10,000 of them: the oldest go first.
+  Those that podhost writes have no `managedFields`, which would take a fifth more memory and are of no use to anybody.
+- The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch
+  gets no event for a renewal (decision 12).
 - Volumes are mounted while the sandbox is made: `podIP` and `PodReadyToStartContainers` may be there before they are.
 - A container that a reboot of the machine ended shows `ContainerStatusUnknown` (exit code 137) as its last state;
   containerd says `Unknown` (255).

@@ -55,6 +55,59 @@ def test_a_pod_is_applied_by_the_server_and_its_fields_have_managers(daemon: Dae
     assert 'kubelet_running_containers{container_state="running"}' in metrics
 
 
+COMPONENTS = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: c}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: waits, labels: {app: web}}
+spec: {nodeSelector: {nowhere: "true"}, containers: [{name: c, image: debian}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+"""
+API_SERVER, CONTROLLERS, SCHEDULER, KUBELET = "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"
+CREATED = ("kubectl-create", "Update", "")
+
+
+def test_what_components_write_is_theirs(daemon: Daemon, namespace: str) -> None:
+    def writers(*what: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+        shown = daemon.kubectl("get", "-n", namespace, *what, "-o", "json", "--show-managed-fields").stdout
+        entries = json.loads(shown)["metadata"]["managedFields"]
+        return {(each["manager"], each["operation"], each.get("subresource", "")): each["fieldsV1"] for each in entries}
+
+    daemon.kubectl("create", "-n", namespace, "-f", "-", stdin=COMPONENTS)
+    daemon.kubectl("wait", "-n", namespace, "--for=jsonpath={.status.phase}=Bound", "pvc/c", "--timeout=30s")
+    unscheduled = "--for=jsonpath={.status.conditions[?(@.type=='PodScheduled')].reason}=Unschedulable"
+    daemon.kubectl("wait", "-n", namespace, unscheduled, "pod/waits", "--timeout=30s")
+    node = daemon.kubectl("get", "node", "-o", "name").stdout.strip()
+    assert set(writers(node)) >= {(KUBELET, "Update", ""), (KUBELET, "Update", "status")}
+    assert set(writers("lease", "-n", "kube-node-lease", node.removeprefix("node/"))) == {(KUBELET, "Update", "")}
+    assert set(writers("ns", "kube-system")) == {(API_SERVER, "Update", "")}
+    aggregated = writers("clusterrole", "view")
+    assert set(aggregated) == {(API_SERVER, "Update", ""), ("clusterrole-aggregation-controller", "Apply", "")}
+    assert aggregated["clusterrole-aggregation-controller", "Apply", ""] == {"f:rules": {}}
+    claim = writers("pvc", "c")
+    assert set(claim) == {CREATED, (CONTROLLERS, "Update", ""), (CONTROLLERS, "Update", "status")}
+    assert claim[CONTROLLERS, "Update", ""]["f:spec"] == {"f:volumeName": {}}
+    assert "f:finalizers" not in str(claim), "nobody asked for it"
+    waits = writers("pod", "waits")
+    assert set(waits) == {CREATED, (SCHEDULER, "Update", "status")}
+    (conditions,) = waits[SCHEDULER, "Update", "status"]["f:status"].values()
+    assert set(conditions) == {".", 'k:{"type":"PodScheduled"}'}
+    wait_until(lambda: "web" in daemon.kubectl("get", "ep", "-n", namespace).stdout, what="its endpoints")
+    assert set(writers("ep", "web")) == {(CONTROLLERS, "Update", "")}
+    metadata = {"name": node.removeprefix("node/"), "labels": {"kubernetes.io/os": "mine"}}
+    config = json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    refused = daemon.kubectl("apply", "--server-side", "-f", "-", stdin=config, check=False)
+    assert 'conflict with "kubelet" using v1: .metadata.labels.kubernetes.io/os' in refused.stderr
+
+
 def test_dependents_follow_their_owner_as_the_client_asks(daemon: Daemon, namespace: str) -> None:
     def config(name: str, owner: dict[str, Any] | None = None) -> dict[str, Any]:
         references = [] if owner is None else [_reference(owner)]

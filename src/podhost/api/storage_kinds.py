@@ -20,20 +20,12 @@ _NAME = Column("Name", format="name", description="Name of the object.")
 _AGE = Column("Age", description="Time since it was made.")
 
 
-def _protect(obj: Object, finalizer: str) -> None:
-    finalizers = ensure_section(obj, "metadata").setdefault("finalizers", [])
-    if finalizer not in finalizers:
-        finalizers.append(finalizer)
-
-
 def prepare_claim_create(claim: Object) -> None:
     claim["status"] = {"phase": "Pending"}
-    _protect(claim, PVC_FINALIZER)
 
 
 def prepare_volume_create(volume: Object) -> None:
     volume["status"] = {"phase": "Pending"}
-    _protect(volume, PV_FINALIZER)
 
 
 def default_claim(claim: Object) -> None:

@@ -1,13 +1,21 @@
-"""What admission adds to a new PersistentVolumeClaim: the default storage class."""
+"""What admission adds to a new PersistentVolumeClaim or PersistentVolume.  Nobody manages it: nobody asked for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podhost.api.storage_kinds import is_default_class
+from podhost.api.storage_kinds import PV_FINALIZER, PVC_FINALIZER, is_default_class
 
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+
+
+def protect_storage(obj: dict[str, Any]) -> None:
+    """What is deleted stays while it is used."""
+    finalizer = PVC_FINALIZER if obj["kind"] == "PersistentVolumeClaim" else PV_FINALIZER
+    finalizers = obj["metadata"].setdefault("finalizers", [])
+    if finalizer not in finalizers:
+        finalizers.append(finalizer)
 
 
 def admit_claim(claim: dict[str, Any], classes: Iterable[Mapping[str, Any]]) -> None:

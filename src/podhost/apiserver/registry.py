@@ -16,12 +16,12 @@ from podhost.api.apply import Writer, apply_config, keep_times, record_update
 from podhost.api.field_errors import FieldError
 from podhost.api.kind import Kind, validate, validate_status_update, validate_update
 from podhost.api.priority_classes import PRIORITY_CLASS, find_global_default
-from podhost.api.storage_kinds import PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
+from podhost.api.storage_kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from podhost.api.time import format_time
 from podhost.api.validation import pods
 from podhost.api.validation.pod_resize import validate_pod_resize
 from podhost.apiserver import deletion, identity
-from podhost.apiserver.claim_admission import admit_claim
+from podhost.apiserver.claim_admission import admit_claim, protect_storage
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
 from podhost.apiserver.runtime_class_admission import admit_runtime_class
@@ -237,6 +237,8 @@ class Registry:
             self._check_global_default(obj)
         if kind is PERSISTENT_VOLUME_CLAIM:
             admit_claim(obj, self._store.list(STORAGE_CLASS.resource_key)[0])
+        if kind in (PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME):
+            protect_storage(obj)
         problems = validate(kind, obj)
         if kind is kinds.SERVICE and not problems:
             problems = self._services.allocate(obj)

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from podhost.aiokit.clock import Clock
+from podhost.api.access_kinds import CLUSTER_ROLE
+from podhost.api.apply import Writer, apply_config
 from podhost.api.rbac import GROUP, compute_aggregated_rules, find_uncovered
 from podhost.api.rbac_defaults import build_default_cluster_role_bindings, build_default_cluster_roles
+from podhost.api.time import format_time
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import ensure_created
+from podhost.controllers.objects import API_SERVER, ensure_created, update_managed
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
 
 CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS = f"clusterroles.{GROUP}", f"clusterrolebindings.{GROUP}"
+_AGGREGATOR = Writer("clusterrole-aggregation-controller")
 _AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 Obj = dict[str, Any]
@@ -54,7 +58,11 @@ class AccessController:
         rules = compute_aggregated_rules(role, self._store.list(CLUSTER_ROLES)[0])
         if rules is None or rules == (role.get("rules") or []):
             return False
-        self._store.update(ObjectKey(CLUSTER_ROLES, "", role["metadata"]["name"]), {**role, "rules": rules})
+        name = role["metadata"]["name"]
+        config = {"apiVersion": f"{GROUP}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+        now = format_time(self._clock.now_ns())
+        applied = apply_config(role, config, _AGGREGATOR, CLUSTER_ROLE.schema, now, force=True)
+        self._store.update(ObjectKey(CLUSTER_ROLES, "", name), applied)
         return True
 
     def _on_role(self, event: WatchEvent) -> None:
@@ -64,11 +72,11 @@ class AccessController:
 
     def _ensure(self, resource: str, wanted: Obj, complete: Callable[[Obj, Obj], Obj]) -> None:
         key = ObjectKey(resource, "", wanted["metadata"]["name"])
-        found = ensure_created(self._store, self._clock, key, wanted)
+        found = ensure_created(self._store, self._clock, key, wanted, API_SERVER)
         if (found["metadata"].get("annotations") or {}).get(_AUTO_UPDATE, "true") != "false":
             completed = complete(found, wanted)
             if completed != found:
-                self._store.update(key, completed)
+                update_managed(self._store, self._clock, key, completed, API_SERVER)
 
 
 def compute_completed_role(found: Obj, wanted: Obj) -> Obj:

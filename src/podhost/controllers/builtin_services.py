@@ -8,7 +8,7 @@ from typing import Any
 
 from podhost.aiokit.clock import Clock
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import compute_merged, ensure_content, ensure_created
+from podhost.controllers.objects import API_SERVER, compute_merged, ensure_content, ensure_created, update_managed
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
@@ -149,17 +149,17 @@ class BuiltinServiceController:
         wanted = self._services[place]
         self._ensure_service(wanted)
         for resource, obj in (("endpoints", build_endpoints(wanted)), (_SLICES, build_slice(wanted))):
-            ensure_content(self._store, self._clock, ObjectKey(resource, *place), obj)
+            ensure_content(self._store, self._clock, ObjectKey(resource, *place), obj, API_SERVER)
 
     def _ensure_service(self, wanted: BuiltinService) -> None:
         key = ObjectKey("services", *wanted.place)
         document = build_service(wanted)
-        found = ensure_created(self._store, self._clock, key, document)
+        found = ensure_created(self._store, self._clock, key, document, API_SERVER)
         # Only where it leads is ours; labels and the like may be a user's.
         spec = {**found["spec"], **{part: document["spec"][part] for part in ("clusterIP", "clusterIPs", "ports")}}
         changed = compute_merged(found, {"metadata": {}, "spec": spec})
         if changed is not None:
-            self._store.update(key, changed)
+            update_managed(self._store, self._clock, key, changed, API_SERVER)
 
     def _on_event(self, event: WatchEvent) -> None:
         metadata = event.object["metadata"]

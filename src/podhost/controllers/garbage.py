@@ -8,6 +8,7 @@ from typing import Any
 from podhost.aiokit.clock import Clock
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
+from podhost.controllers.objects import mutate_managed
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
@@ -82,11 +83,11 @@ class GarbageCollector:
         uid = owner["metadata"]["uid"]
         for dependent in sorted(self._dependents.get(uid, ())):
             if self._store.find(dependent) is not None:
-                self._store.mutate(dependent, lambda obj: _without_owner(obj, uid))
+                mutate_managed(self._store, self._clock, dependent, lambda obj: _without_owner(obj, uid))
         self._release(key, _ORPHAN)
 
     def _release(self, key: ObjectKey, finalizer: str) -> None:
-        released = self._store.mutate(key, lambda obj: _without_finalizer(obj, finalizer))
+        released = mutate_managed(self._store, self._clock, key, lambda obj: _without_finalizer(obj, finalizer))
         if not released["metadata"].get("finalizers"):
             request_deletion(self._store, self._clock, key)
 

@@ -13,7 +13,7 @@ from typing import Any
 from podhost.aiokit.clock import Clock
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import delete_if_there, ensure_created
+from podhost.controllers.objects import API_SERVER, delete_if_there, ensure_created, mutate_managed
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
@@ -48,7 +48,7 @@ class NamespaceController:
     async def start(self) -> None:
         """The system's namespaces exist when this returns."""
         for name in SYSTEM_NAMESPACES:
-            ensure_created(self._store, self._clock, ObjectKey(NAMESPACES, "", name), build_namespace(name))
+            ensure_created(self._store, self._clock, ObjectKey(NAMESPACES, "", name), build_namespace(name), API_SERVER)
         self._loop.watch(NAMESPACES, self._on_namespace)
         for resource in self._resources:
             self._loop.watch(resource, self._on_content)
@@ -64,13 +64,13 @@ class NamespaceController:
         if namespace is None:
             self._terminating.discard(name)
             if name in SYSTEM_NAMESPACES:
-                ensure_created(self._store, self._clock, key, build_namespace(name))
+                ensure_created(self._store, self._clock, key, build_namespace(name), API_SERVER)
             return
         if "deletionTimestamp" not in namespace["metadata"]:
             return
         self._terminating.add(name)
         if (namespace.get("status") or {}).get("phase") != "Terminating":
-            self._store.mutate(key, _terminate)
+            mutate_managed(self._store, self._clock, key, _terminate)
         if self._empty(name):
             self._finalise(key)
 
@@ -88,7 +88,7 @@ class NamespaceController:
         return tuple(resource for resource in self._resources if resource != "events")
 
     def _finalise(self, key: ObjectKey) -> None:
-        namespace = self._store.mutate(key, _drop_finalizer)
+        namespace = mutate_managed(self._store, self._clock, key, _drop_finalizer)
         if not namespace["spec"].get("finalizers") and not namespace["metadata"].get("finalizers"):
             delete_if_there(self._store, key, uid=namespace["metadata"].get("uid"))
             self._terminating.discard(key.name)

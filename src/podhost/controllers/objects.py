@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
-from podhost.api.apply import Writer, record_update
+from podhost.api.apply import Writer, record_update, record_write
 from podhost.api.kinds import kind_by_resource_key
 from podhost.api.time import format_time
 from podhost.errors import ConflictError, ExistsError, NotFoundError
@@ -21,7 +21,8 @@ Doc = Mapping[str, Any]
 # Kubernetes' alphabet for generated names: no vowels, so no words, and nothing that looks like another.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED_BASE = 58
-_WRITER = Writer("kube-controller-manager")
+API_SERVER, CONTROLLER_MANAGER, SCHEDULER = "kube-apiserver", "kube-controller-manager", "kube-scheduler"
+"""Whom a cluster's ``managedFields`` name as the writer of what controllers write."""
 
 
 def generate_name(base: str) -> str:
@@ -35,14 +36,40 @@ def with_server_fields(obj: Obj, clock: Clock) -> Obj:
     return {**obj, "metadata": metadata}
 
 
-def with_managers(key: ObjectKey, live: Obj | None, obj: Obj, clock: Clock) -> Obj:
+def with_managers(key: ObjectKey, live: Obj | None, obj: Obj, clock: Clock, manager: str = CONTROLLER_MANAGER) -> Obj:
     """The object with what this write makes of its ``managedFields``."""
     kind = kind_by_resource_key(key.resource)
     if kind is None:
         return obj
     recorded = {**obj, "metadata": dict(obj["metadata"])}
-    record_update(live, recorded, _WRITER, kind.schema, format_time(clock.now_ns()))
+    if live is None:
+        # What an object is made with is no write to its status.
+        record_update(None, recorded, Writer(manager), kind.schema, format_time(clock.now_ns()))
+    else:
+        record_write(live, recorded, manager, kind.schema, format_time(clock.now_ns()))
     return recorded
+
+
+def update_managed(store: Store, clock: Clock, key: ObjectKey, changed: Obj, manager: str = CONTROLLER_MANAGER) -> Obj:
+    """Write the object; its changes are the manager's.  Raises NotFoundError."""
+    return store.update(key, with_managers(key, store.get(key), changed, clock, manager))
+
+
+def mutate_managed(
+    store: Store,
+    clock: Clock,
+    key: ObjectKey,
+    change: Callable[[Obj], Obj | None],
+    manager: str = CONTROLLER_MANAGER,
+) -> Obj:
+    """As ``store.mutate``; the changes are the manager's.  Raises NotFoundError."""
+    live = store.get(key)
+
+    def recorded(obj: Obj) -> Obj | None:
+        changed = change(obj)
+        return None if changed is None or changed == live else with_managers(key, live, changed, clock, manager)
+
+    return store.mutate(key, recorded)
 
 
 def build_owner_reference(owner: Doc, api_version: str, kind: str) -> Obj:
@@ -57,26 +84,26 @@ def build_owner_reference(owner: Doc, api_version: str, kind: str) -> Obj:
     }
 
 
-def ensure_created(store: Store, clock: Clock, key: ObjectKey, obj: Obj) -> Obj:
+def ensure_created(store: Store, clock: Clock, key: ObjectKey, obj: Obj, manager: str = CONTROLLER_MANAGER) -> Obj:
     """The object as stored; created when it is not there, left alone when it is."""
     found = store.find(key)
     if found is not None:
         return found
     try:
-        return store.create(key, with_managers(key, None, with_server_fields(obj, clock), clock))
+        return store.create(key, with_managers(key, None, with_server_fields(obj, clock), clock, manager))
     except ExistsError:
         return store.get(key)
 
 
-def ensure_content(store: Store, clock: Clock, key: ObjectKey, wanted: Obj) -> None:
+def ensure_content(store: Store, clock: Clock, key: ObjectKey, wanted: Obj, manager: str = CONTROLLER_MANAGER) -> None:
     """The stored object has these labels and top-level fields; no write when it has them already."""
     found = store.find(key)
     if found is None:
-        ensure_created(store, clock, key, wanted)
+        ensure_created(store, clock, key, wanted, manager)
         return
     changed = compute_merged(found, wanted)
     if changed is not None:
-        store.update(key, with_managers(key, found, changed, clock))
+        store.update(key, with_managers(key, found, changed, clock, manager))
 
 
 def compute_merged(found: Doc, wanted: Doc) -> Obj | None:

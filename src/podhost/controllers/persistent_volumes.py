@@ -13,7 +13,7 @@ from podhost.aiokit.tasks import Tasks
 from podhost.controllers import volume_binding
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import build_owner_reference, ensure_created
+from podhost.controllers.objects import build_owner_reference, ensure_created, update_managed
 from podhost.controllers.scheduling import is_terminal
 from podhost.controllers.volume_binding import PROVISIONER, Bind, Provision, Wait
 from podhost.store.events import EventRecorder
@@ -152,8 +152,8 @@ class PersistentVolumeController:
     def _bind(self, claim: dict[str, Any], volume: dict[str, Any]) -> None:
         """The volume first: a claim is never bound to one that may still be another's."""
         key = ObjectKey(VOLUMES, "", volume["metadata"]["name"])
-        bound = self._store.update(key, volume_binding.with_claim(volume, claim))
-        self._store.update(_key_of(claim), volume_binding.with_volume(claim, bound))
+        bound = self._update(key, volume_binding.with_claim(volume, claim))
+        self._update(_key_of(claim), volume_binding.with_volume(claim, bound))
 
     def _provision(self, claim: dict[str, Any], storage_class: dict[str, Any]) -> dict[str, Any]:
         meta = claim["metadata"]
@@ -172,7 +172,7 @@ class PersistentVolumeController:
             return
         text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
         self._recorder.event(claim, "Warning", "ClaimLost", text)
-        self._store.update(_key_of(claim), {**claim, "status": {**claim["status"], "phase": "Lost"}})
+        self._update(_key_of(claim), {**claim, "status": {**claim["status"], "phase": "Lost"}})
 
     def _release_claim(self, claim: dict[str, Any]) -> None:
         """Let a deleted claim go once no pod uses it any more."""
@@ -235,7 +235,10 @@ class PersistentVolumeController:
             return
         changed = {**status, "phase": phase} | ({"message": message} if message else {})
         key = ObjectKey(VOLUMES, "", volume["metadata"]["name"])
-        self._store.mutate(key, lambda now: {**now, "status": changed})
+        self._update(key, {**self._store.get(key), "status": changed})
+
+    def _update(self, key: ObjectKey, changed: dict[str, Any]) -> dict[str, Any]:
+        return update_managed(self._store, self._clock, key, changed)
 
     def _drop_finalizer(self, key: ObjectKey, name: str) -> None:
         found = self._store.get(key)
@@ -243,7 +246,7 @@ class PersistentVolumeController:
         if not kept and "deletionTimestamp" in found["metadata"]:
             self._store.delete(key, expected_uid=found["metadata"]["uid"])
             return
-        self._store.update(key, {**found, "metadata": {**found["metadata"], "finalizers": kept}})
+        self._update(key, {**found, "metadata": {**found["metadata"], "finalizers": kept}})
 
     def _make_ephemeral_claims(self, pod: dict[str, Any]) -> None:
         """The claims of a pod's generic ephemeral volumes, which the pod owns."""

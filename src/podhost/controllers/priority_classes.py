@@ -5,7 +5,7 @@ from __future__ import annotations
 from podhost.aiokit.clock import Clock
 from podhost.api.priority_classes import PRIORITY_CLASS, SYSTEM_CLASSES, build_system_classes
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import ensure_created
+from podhost.controllers.objects import API_SERVER, ensure_created
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
@@ -31,7 +31,8 @@ class PriorityClassController:
         await self._loop.stop()
 
     def reconcile(self, name: str) -> None:
-        ensure_created(self._store, self._clock, ObjectKey(PRIORITY_CLASS.resource_key, "", name), self._classes[name])
+        key = ObjectKey(PRIORITY_CLASS.resource_key, "", name)
+        ensure_created(self._store, self._clock, key, self._classes[name], API_SERVER)
 
     def _on_event(self, event: WatchEvent) -> None:
         name = event.object["metadata"]["name"]

@@ -8,6 +8,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api.time import format_time
 from podhost.controllers import claim_checks, scheduling
 from podhost.controllers.loop import ReconcileLoop
+from podhost.controllers.objects import SCHEDULER, mutate_managed
 from podhost.controllers.volume_binding import SELECTED_NODE
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
@@ -89,7 +90,9 @@ class Scheduler:
             return claim
 
         for name in names:
-            self._store.mutate(ObjectKey("persistentvolumeclaims", namespace, name), select)
+            mutate_managed(
+                self._store, self._clock, ObjectKey("persistentvolumeclaims", namespace, name), select, SCHEDULER
+            )
 
     def _pods_on_node(self) -> list[dict[str, Any]]:
         pods = self._store.list("pods")[0]
@@ -103,6 +106,7 @@ class Scheduler:
             _put_condition(pod, {"type": "PodScheduled", "status": "True"}, now)
             return pod
 
+        # Whoever binds manages nothing by it, on a cluster either: the binding is a request of its own.
         bound = self._store.mutate(ObjectKey("pods", *key), bind)
         self._waiting.discard(key)
         message = f"Successfully assigned {key[0]}/{key[1]} to {self._node_name}"
@@ -121,7 +125,7 @@ class Scheduler:
         def change(pod: dict[str, Any]) -> dict[str, Any] | None:
             return pod if _put_condition(pod, condition, now) else None
 
-        return self._store.mutate(place, change) is not before
+        return mutate_managed(self._store, self._clock, place, change, SCHEDULER) is not before
 
     def _on_pod(self, event: WatchEvent) -> None:
         pod, previous = event.object, event.previous

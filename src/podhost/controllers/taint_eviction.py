@@ -13,6 +13,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api.time import format_time
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
+from podhost.controllers.objects import mutate_managed
 from podhost.controllers.scheduling import compute_toleration_s, is_terminal
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
@@ -91,7 +92,7 @@ class TaintEvictionController:
             stored["status"]["conditions"] = [*kept, target]
             return stored
 
-        self._store.mutate(place, note)
+        mutate_managed(self._store, self._clock, place, note)
         request_deletion(self._store, self._clock, place)
 
     def _tell(self, pod: dict[str, Any], message: str) -> None:

@@ -8,6 +8,8 @@ import re
 from typing import Any
 from uuid import uuid4
 
+from podhost.api.apply import record_write
+from podhost.api.kinds import NODE
 from podhost.api.quantity import format_quantity
 from podhost.api.time import format_time
 from podhost.kubelet.node_context import NodeContext
@@ -24,6 +26,7 @@ _UNDER_PRESSURE = {
     MEMORY_PRESSURE: ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
     DISK_PRESSURE: ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
 }
+_KUBELET, _CONTROLLER = "kubelet", "kube-controller-manager"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -32,13 +35,22 @@ def register_node(context: NodeContext) -> None:
     key = ObjectKey("nodes", "", context.settings.node_name)
     current = context.store.find(key)
     if current is None:
-        context.store.create(key, build_node(context))
+        context.store.create(key, _managed(context, None, build_node(context), _KUBELET))
         return
     status = build_node_status(context, current.get("status") or {})
     labels = {**build_labels(context), **(current["metadata"].get("labels") or {})}
     metadata = {**current["metadata"], "labels": labels}
-    spec = _with_taints(context, current.get("spec") or {})
-    context.store.update(key, {**current, "metadata": metadata, "spec": spec, "status": status})
+    node = _managed(context, current, {**current, "metadata": metadata, "status": status}, _KUBELET)
+    tainted = {**node, "spec": _with_taints(context, node.get("spec") or {})}
+    # On a cluster the node lifecycle controller sees to the taints.
+    context.store.update(key, _managed(context, node, tainted, _CONTROLLER))
+
+
+def _managed(context: NodeContext, live: dict[str, Any] | None, node: dict[str, Any], by: str) -> dict[str, Any]:
+    """The Node with what this write makes of its ``managedFields``."""
+    recorded = {**node, "metadata": dict(node["metadata"])}
+    record_write(live, recorded, by, NODE.schema, format_time(context.clock.now_ns()))
+    return recorded
 
 
 def build_node_reference(context: NodeContext) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from podhost.aiokit.tasks import Tasks
+from podhost.api.apply import Writer, record_update
+from podhost.api.kinds import POD
 from podhost.api.objects import MIRROR_ANNOTATION, is_mirror_pod, read_pod_uid
 from podhost.api.time import format_micro_time, format_time
 from podhost.cri.ids import PodUID
@@ -37,6 +39,7 @@ _log = logging.getLogger(__name__)
 _EVENTS = inotify.IN_CLOSE_WRITE | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_DELETE | inotify.IN_ONLYDIR
 _MAX_FILE_BYTES = 10 << 20
 _DEFAULT_GRACE_S = 30
+_WRITER = Writer("kubelet")
 
 Admit = Callable[[Document], PodWorker | None]
 
@@ -220,6 +223,7 @@ class StaticPods:
             owner = {"apiVersion": "v1", "kind": "Node", "controller": True}
             meta["ownerReferences"] = [{**owner, "name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}]
         try:
+            record_update(None, mirror, _WRITER, POD.schema, meta["creationTimestamp"])
             store.create(key, mirror)
         except ExistsError as error:
             _log.debug("cannot create the mirror %s: %s", key, error)

@@ -138,6 +138,18 @@ def record_update(live: Obj | None, new: Obj, writer: Writer, definition_name: s
     _store_managers(metadata, managers)
 
 
+def record_write(live: Obj | None, new: Obj, manager: str, definition_name: str, now: str) -> None:
+    """As :func:`record_update`, for a component that writes an object and its status at once.
+
+    On a cluster these are two requests, the second to the ``status`` subresource, and so they are recorded.
+    """
+    record_update(live, new, Writer(manager), definition_name, now)
+    before = (live or {}).get("status") or {}
+    if (new.get("status") or {}) != before:
+        between = {**new, "metadata": dict(new["metadata"]), "status": before}
+        record_update(between, new, Writer(manager, "status"), definition_name, now)
+
+
 def keep_times(old: Obj, new: Obj) -> None:
     """A write that changes nothing but the times of ``managedFields`` changes nothing at all."""
     metadata, old_metadata = new["metadata"], old["metadata"]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podhost.api.apply import ApplyConflict, Writer, apply_config, field_sets, keep_times, record_update
+from podhost.api.apply import ApplyConflict, Writer, apply_config, field_sets, keep_times, record_update, record_write
 from podhost.api.apply.field_managers import LAST_APPLIED
 
 Obj = dict[str, Any]
-POD, CONFIG_MAP = "io.k8s.api.core.v1.Pod", "io.k8s.api.core.v1.ConfigMap"
+POD, CONFIG_MAP, NODE = (f"io.k8s.api.core.v1.{kind}" for kind in ("Pod", "ConfigMap", "Node"))
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z"
 
 
@@ -40,7 +40,7 @@ def update(live: Obj | None, new: Obj, manager: str = "edit", subresource: str =
 
 def managed(obj: Obj) -> dict[str, list[str]]:
     return {
-        f"{entry['manager']} {entry['operation']}": [
+        f"{entry['manager']} {entry['operation']} {entry.get('subresource', '')}".rstrip(): [
             field_sets.format_path(path) for path in field_sets.paths(entry["fieldsV1"])
         ]
         for entry in obj["metadata"].get("managedFields", ())
@@ -167,6 +167,27 @@ def test_the_status_belongs_to_its_subresource() -> None:
     new = {**live, "spec": {"hostname": "ignored"}, "status": {"phase": "Running"}}
     entry = update(live, new, "kubelet", "status", POD)["metadata"]["managedFields"][-1]
     assert (entry["subresource"], entry["fieldsV1"]) == ("status", {"f:status": {"f:phase": {}}})
+
+
+def test_a_component_that_writes_object_and_status_at_once_has_two_entries() -> None:
+    node: Obj = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {}}
+    made = {**node, "metadata": dict(node["metadata"]), "status": {"capacity": {"cpu": "1"}}}
+    record_write(None, made, "kubelet", NODE, NOW)
+    assert managed(made) == {
+        "kubelet Update": [".metadata.labels", ".metadata.labels.a"],
+        "kubelet Update status": [".status.capacity", ".status.capacity.cpu"],
+    }
+    changed = copy.deepcopy(made) | {"spec": {"unschedulable": True}, "status": {"capacity": {"cpu": "2"}}}
+    record_write(made, changed, "other", NODE, LATER)
+    assert managed(changed) == {
+        "kubelet Update": [".metadata.labels", ".metadata.labels.a"],
+        "kubelet Update status": [".status.capacity"],
+        "other Update": [".spec.unschedulable"],
+        "other Update status": [".status.capacity.cpu"],
+    }
+    same = copy.deepcopy(changed)
+    record_write(changed, same, "third", NODE, LATER)
+    assert same == changed
 
 
 def test_ten_updaters_are_kept_and_older_ones_become_ancient() -> None:
