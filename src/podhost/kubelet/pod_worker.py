@@ -9,12 +9,13 @@ task asks for another pass.  So a slow pull in one container never delays the re
     running ──all is over──▶ finished (what it holds is released)
     any     ──deletionTimestamp, or the object is gone──▶ terminating (all is removed) ──▶ the worker's end
 
-docs/state-machines.md has all transitions.
+docs/state-machines.md has all transitions.  The parts of a worker share :class:`podhost.kubelet.pod_facts.PodFacts`:
+:mod:`podhost.kubelet.pod_preparer` (sandbox and volumes), :mod:`podhost.kubelet.status_reporter` (what is told),
+:mod:`podhost.kubelet.pod_end` (finishing and removal), :mod:`podhost.kubelet.pod_probes`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,39 +24,38 @@ from typing import Any, Literal
 import msgspec
 
 from podhost.api import models
-from podhost.api.objects import is_static_pod
 from podhost.api.reasons import EVICTED
 from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.errors import PodhostError, describe_cause
-from podhost.kubelet.container_gc import Garbage, compute_garbage, remove_garbage
-from podhost.kubelet.container_status import StatusContext
-from podhost.kubelet.field_events import record_field_events
+from podhost.kubelet.container_gc import GarbageCollector
 from podhost.kubelet.handlers import HookError
 from podhost.kubelet.hooks import has_post_start, run_post_start
 from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
 from podhost.kubelet.in_flight import InFlight
-from podhost.kubelet.node_context import Document, NodeContext, format_field_path
+from podhost.kubelet.node_context import Document, NodeContext
 from podhost.kubelet.pod_actions import (
     SYSCTL_FORBIDDEN,
     ContainerKill,
     ContainerStart,
-    LifecycleView,
     PodActions,
     PodFailure,
     compute_pod_actions,
 )
+from podhost.kubelet.pod_end import PodEnd
+from podhost.kubelet.pod_facts import PodFacts
+from podhost.kubelet.pod_preparer import RETRY_FIRST_S, RETRY_MAX_S, PodPreparer
 from podhost.kubelet.pod_probes import PodProbes
 from podhost.kubelet.pod_resizer import PodResizer
-from podhost.kubelet.pod_start import PodStarter, PreparedPod, PrepareError
-from podhost.kubelet.pod_status import generate_pod_status, has_exited_only, is_terminal
+from podhost.kubelet.pod_start import PodStarter, PrepareError
+from podhost.kubelet.pod_status import is_terminal
 from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
 from podhost.kubelet.resize import ContainerUpdate
-from podhost.kubelet.runtime_status import PodRuntimeStatus, build_runtime_status
+from podhost.kubelet.runtime_status import PodRuntimeStatus
 from podhost.kubelet.start_failures import StartFailures
-from podhost.kubelet.status_writer import write_disruption, write_status
-from podhost.kubelet.termination_message import read_termination_message
+from podhost.kubelet.status_reporter import StatusReporter
+from podhost.kubelet.status_writer import write_disruption
 from podhost.kubelet.timers import Timers
 from podhost.store.keys import ObjectKey
 
@@ -63,16 +63,7 @@ _log = logging.getLogger(__name__)
 
 WorkerMode = Literal["running", "finished", "terminating"]
 
-_PROGRESS_DELAY_S = 0.05
-"""While containers are being started, intermediate states are written at most this often."""
-_PREPARE_FIRST_S = 0.5
-_PREPARE_MAX_S = 122.0
-_STOP_FIRST_S = 1.0
-_STOP_MAX_S = 60.0
-_FORCED_GRACE_S = 1.0
 _UNEXPECTED_RETRY_S = 10.0
-_EVICTION_GRACE_S = 1.0
-"""Of a pod that is over a limit (the kubelet's immediateEvictionGracePeriodSeconds)."""
 
 
 class PodWorker:
@@ -91,33 +82,43 @@ class PodWorker:
         on_end: Callable[[str], None],
     ) -> None:
         self._context = context
-        self._starter = PodStarter(context, puller)
-        self._stopper = PodStopper(context)
-        self._resizer = PodResizer(context)
         self._request_sync = request_sync
         self._on_end = on_end
-        self._in_flight = InFlight(self.request_sync)
-        self._prepared: asyncio.Future[PreparedPod] | None = None
-        self._messages: dict[ContainerId, str] = {}
-        self._told_backoff: set[ContainerId] = set()
-        self._timers = Timers(self.request_sync)
-        self._failures = StartFailures(self._timers, self._on_backing_off)
-        self._failure: PodFailure | None = None
+        self._in_flight = in_flight = InFlight(self.request_sync)
+        self._timers = timers = Timers(self.request_sync)
+        self._failures = StartFailures(timers, self._on_backing_off)
         self._probes = PodProbes(context, self.request_sync)
-        self._view = LifecycleView()
+        self._resizer = PodResizer(context)
+        self._facts = facts = PodFacts(context, document, self._allocate(document))
+        self._starter = PodStarter(context, puller)
+        self._stopper = stopper = PodStopper(context)
+        self._preparer = PodPreparer(context, facts, self._starter, stopper, in_flight, timers)
+        self._reporter = reporter = StatusReporter(context, facts, self._failures, self._resizer, timers)
+        self._garbage = GarbageCollector(str(facts.key), context.runtime, in_flight, timers, reporter.forget)
+        self._end = PodEnd(facts, stopper, reporter, in_flight, timers, self._on_released, self._on_removed)
         self._killed_to_restart: frozenset[ContainerId] = frozenset()
-        self._object_gone = False
-        self._released = False
-        self._updates: tuple[ContainerUpdate, ...] = ()
-        self._grace_s: float | None = None
-        self._last_write_s = float("-inf")
-        self._set_document(document)
 
-    def _set_document(self, document: Document) -> None:
-        self.document = document
-        self.pod = self._resizer.allocate(document, msgspec.convert(document, models.Pod))
-        self.uid = PodUID(self.pod.metadata.uid)
-        self.key = ObjectKey("pods", self.pod.metadata.namespace, self.pod.metadata.name)
+    def _allocate(self, document: Document) -> models.Pod:
+        """The pod as it is to run.  Raises ValueError for a document that is none."""
+        return self._resizer.allocate(document, msgspec.convert(document, models.Pod))
+
+    @property
+    def document(self) -> Document:
+        """The API object as it was seen last."""
+        return self._facts.document
+
+    @property
+    def pod(self) -> models.Pod:
+        """The pod as it is to run."""
+        return self._facts.pod
+
+    @property
+    def uid(self) -> PodUID:
+        return self._facts.uid
+
+    @property
+    def key(self) -> ObjectKey:
+        return self._facts.key
 
     # -- events ---------------------------------------------------------------------------------------------
 
@@ -129,19 +130,19 @@ class PodWorker:
         """The API object has changed."""
         old = self.document
         if old.get("spec") == document.get("spec") and _stable_meta(old) == _stable_meta(document):
-            self.document = document  # Our own status write, most likely.
+            self._facts.document = document  # Our own status write, most likely.
             if self._read_gates(old) != self._read_gates(document):
                 self.request_sync()
             return
-        self._set_document(document)
+        self._facts.set_document(document, self._allocate(document))
         self._failures.clear_where(lambda failure: failure.retry.retry_after_s is None)
-        self._shorten_grace()
+        self._end.on_document()
         self.request_sync()
 
     def on_room(self) -> None:
         """Another pod needs less than before: what was deferred may fit."""
         if self._resizer.pending is not None and not self.pod.metadata.deletion_timestamp:
-            self._set_document(self.document)
+            self._facts.set_document(self.document, self._allocate(self.document))
             self.request_sync()
 
     def _read_gates(self, document: Document) -> list[tuple[str, str]]:
@@ -152,7 +153,7 @@ class PodWorker:
 
     def on_object_gone(self) -> None:
         """The API object was removed without waiting for us (forced deletion)."""
-        self._object_gone = True
+        self._facts.is_object_gone = True
         self.request_sync()
 
     def on_dependency(self) -> None:
@@ -171,14 +172,13 @@ class PodWorker:
     @property
     def may_be_evicted(self) -> bool:
         """Whether it lives and is to go on living."""
-        over = self._failure or self._object_gone or self.pod.metadata.deletion_timestamp
-        return not over and not is_terminal(self._status())
+        return not self._facts.failure and not self._facts.is_deleted and not is_terminal(self._facts.status)
 
     def evict(self, message: str, *, is_disruption: bool = False) -> None:
         """The kubelet ends the pod: it uses more than it may, or (a disruption) more than the node has."""
         if self.may_be_evicted:
-            self._failure = PodFailure(EVICTED, message)
-            self._event("Warning", EVICTED, message)
+            self._facts.failure = PodFailure(EVICTED, message)
+            self._facts.event("Warning", EVICTED, message)
             if is_disruption:
                 write_disruption(self._context.store, self.key, self.uid, message, self._context.clock.now_ns())
             self.request_sync()
@@ -186,12 +186,12 @@ class PodWorker:
     @property
     def is_new(self) -> bool:
         """Whether no kubelet has taken it up yet."""
-        return not self._status().get("startTime") and not self.observe().sandboxes
+        return not self._facts.status.get("startTime") and not self.observe().sandboxes
 
     def reject(self, message: str) -> None:
         """The node does not take the pod now."""
-        self._failure = PodFailure(EVICTED, f"Pod was rejected: {message}")
-        self._event("Warning", EVICTED, message)
+        self._facts.failure = PodFailure(EVICTED, f"Pod was rejected: {message}")
+        self._facts.event("Warning", EVICTED, message)
 
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""
@@ -208,14 +208,15 @@ class PodWorker:
 
     def observe(self) -> PodRuntimeStatus:
         """The runtime's facts, from memory."""
-        runtime = self._context.runtime
-        return build_runtime_status(
-            (s for s in runtime.list_pod_sandboxes() if s.uid == self.uid), runtime.list_containers(self.uid)
-        )
+        return self._facts.observe()
+
+    def generate_status(self, observed: PodRuntimeStatus, *, is_ending: bool = False) -> dict[str, Any]:
+        """The status as it is now."""
+        return self._reporter.generate(observed, is_ending=is_ending)
 
     async def sync_pod(self) -> None:
         """One pass."""
-        observed = await self._observe_with_messages()
+        observed = await self._facts.observe_with_messages()
         self._look_after_probes(observed)
         match self.mode:
             case "terminating":
@@ -228,12 +229,12 @@ class PodWorker:
     @property
     def mode(self) -> WorkerMode:
         """What a pass does; read from the object, so that a new daemon goes on in the same mode."""
-        if self._object_gone or self.pod.metadata.deletion_timestamp:
+        if self._facts.is_deleted:
             return "terminating"
-        return "finished" if is_terminal(self._status()) else "running"
+        return "finished" if is_terminal(self._facts.status) else "running"
 
     def _look_after_probes(self, observed: PodRuntimeStatus) -> None:
-        if self._object_gone or is_terminal(self._status()):
+        if self._facts.is_object_gone or is_terminal(self._facts.status):
             self._probes.end()
             return
         in_post_start = frozenset(
@@ -244,64 +245,56 @@ class PodWorker:
         )
         view = self._probes.sync(self.document, self.pod, observed, in_post_start=in_post_start)
         self._killed_to_restart &= frozenset(c.id for c in observed.containers if self._has_died_or_will(c))
-        self._view = replace(view, killed_to_restart=self._killed_to_restart)
+        self._facts.view = replace(view, killed_to_restart=self._killed_to_restart)
 
     def _has_died_or_will(self, container: ContainerStatus) -> bool:
         """Of a container that was to be killed: it still is."""
         return container.state is ContainerState.EXITED or f"kill:{container.id}" in self._in_flight
 
-    def _status(self) -> dict[str, Any]:
-        return self.document.get("status") or {}
-
-    async def _observe_with_messages(self) -> PodRuntimeStatus:
-        """Facts, after the messages of all that has ended were read.  Nothing is awaited after the last look."""
-        while True:
-            observed = self.observe()
-            fresh = [c for c in observed.containers if c.state is ContainerState.EXITED and c.id not in self._messages]
-            if not fresh:
-                return observed
-            for container in fresh:
-                self._messages[container.id] = await asyncio.to_thread(read_termination_message, container)
-
     def _sync_running(self, observed: PodRuntimeStatus) -> None:
         self._sync_resize(observed)
+        facts = self._facts
         actions = compute_pod_actions(
-            self.pod,
+            facts.pod,
             observed,
             self._context.clock.now_ns(),
             self._context.settings.container_backoff,
-            view=replace(self._view, resized=self._resizer.restarts(self._updates)),
-            started_at_ns=_time_ns(self._status().get("startTime")),
+            view=replace(facts.view, resized=self._resizer.restarts(facts.updates)),
+            started_at_ns=_time_ns(facts.status.get("startTime")),
             unsafe_sysctls=self._context.settings.allowed_unsafe_sysctls,
         )
-        if actions.failure is not None and self._failure is None:
-            self._failure = actions.failure
+        if actions.failure is not None and facts.failure is None:
+            facts.failure = actions.failure
             rejected = actions.failure.reason == SYSCTL_FORBIDDEN
-            self._event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
-        if self._failure is not None or (actions.kill_pod and not actions.create_sandbox):
-            self._write(observed, is_ending=True)
-            self._finish()
+            facts.event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
+        if facts.failure is not None or (actions.kill_pod and not actions.create_sandbox):
+            self._reporter.write(observed, is_ending=True)
+            self._end.finish()
             return
         self._carry_out(actions, observed)
         self._timers.set("requeue", self._delay_until(actions.requeue_at_ns))
-        self._tell_backoffs(actions, observed)
+        self._reporter.tell_backoffs(actions, observed)
         self._write_progress(observed)
-        self._collect_garbage(observed)
+        self._garbage.collect(observed)
+
+    def _write_progress(self, observed: PodRuntimeStatus) -> None:
+        is_busy = self._in_flight.any("start:") or self._in_flight.any("terminate")
+        self._reporter.write_progress(observed, is_busy=is_busy)
 
     def _sync_resize(self, observed: PodRuntimeStatus) -> None:
         """Write limits that were changed; containers that must restart for theirs are left to the actions."""
-        self._updates = self._resizer.compute_updates(self.pod, observed)
-        due = self._resizer.is_pod_due(self.pod, observed) or any(not update.restart for update in self._updates)
-        self._resizer.on_pass(self.document, self.pod, observed, self._updates, is_due=due)
+        self._facts.updates = self._resizer.compute_updates(self.pod, observed)
+        due = self._resizer.is_pod_due(self.pod, observed) or any(not update.restart for update in self._facts.updates)
+        self._resizer.on_pass(self.document, self.pod, observed, self._facts.updates, is_due=due)
         if due and "resize" not in self._in_flight and not self._timers.is_held("resize"):
-            self._in_flight.spawn("resize", self._resize(observed, self._updates))
+            self._in_flight.spawn("resize", self._resize(observed, self._facts.updates))
 
     async def _resize(self, observed: PodRuntimeStatus, updates: tuple[ContainerUpdate, ...]) -> None:
         try:
             await self._resizer.apply(self.document, self.pod, observed, updates)
         except PodhostError as error:
             _log.info("cannot resize %s: %s", self.key, error)
-            self._timers.retry_later("resize", _PREPARE_FIRST_S, _PREPARE_MAX_S)
+            self._timers.retry_later("resize", RETRY_FIRST_S, RETRY_MAX_S)
         else:
             self._timers.forget_retry("resize")
 
@@ -316,7 +309,7 @@ class PodWorker:
         wanted = [s for s in actions.start if s.name not in killed and self._may_start(s)]
         if not wanted and not actions.create_sandbox:
             return
-        if not self._ensure_prepared(actions, observed):
+        if not self._preparer.ensure(actions, observed):
             return
         for start in wanted:
             self._in_flight.spawn(f"start:{start.name}", self._start(start))
@@ -325,53 +318,10 @@ class PodWorker:
         name = f"start:{start.name}"
         return name not in self._in_flight and not self._timers.is_held(name)
 
-    def _ensure_prepared(self, actions: PodActions, observed: PodRuntimeStatus) -> bool:
-        """Sandbox and volumes are there, or on their way."""
-        if "prepare" in self._in_flight:
-            return True
-        if self._timers.is_held("prepare"):
-            return False
-        done = self._prepared
-        if not actions.create_sandbox and done is not None and _has_result(done, actions):
-            return True
-        if done is None and not observed.sandboxes:
-            unlimited = self._context.runtime.list_unlimited_resources()
-            record_field_events(self._context.recorder, self.document, unlimited)
-        self._prepared = asyncio.get_running_loop().create_future()
-        self._in_flight.spawn("prepare", self._prepare(self._prepared, actions, observed))
-        return True
-
-    async def _prepare(
-        self, result: asyncio.Future[PreparedPod], actions: PodActions, observed: PodRuntimeStatus
-    ) -> None:
-        try:
-            if actions.create_sandbox and observed.sandboxes:
-                text = "Pod sandbox changed, it will be killed and re-created."
-                self._event("Normal", "SandboxChanged", text)
-                await self._stopper.stop_sandboxes(observed)
-            prepared = await self._starter.prepare_pod(
-                self.document,
-                self.pod,
-                observed,
-                create=actions.create_sandbox,
-                attempt=actions.sandbox_attempt,
-            )
-        except Exception as error:
-            self._timers.retry_later("prepare", _PREPARE_FIRST_S, _PREPARE_MAX_S)
-            _log.info("%s", error, exc_info=None if isinstance(error, PodhostError) else error)
-            result.set_exception(PrepareError(str(error)))
-            result.exception()  # Seen, even if no container waits for it.
-            return
-        except BaseException:
-            result.cancel()
-            raise
-        self._timers.forget_retry("prepare")
-        result.set_result(prepared)
-
     async def _start(self, start: ContainerStart) -> None:
-        assert self._prepared is not None
         try:
-            container_id = await self._starter.start_container(self.document, self.pod, start, self._prepared)
+            prepared = self._preparer.prepared
+            container_id = await self._starter.start_container(self.document, self.pod, start, prepared)
             await self._run_post_start(start.name, container_id)
         except PrepareError:
             return  # Reported by the task that prepares; the next pass comes with its retry.
@@ -395,184 +345,40 @@ class PodWorker:
 
     def _on_backing_off(self, name: str, becomes: StartFailure) -> None:
         """ErrImagePull turns into ImagePullBackOff."""
-        where = format_field_path(self.pod, name)
-        self._event("Normal", "BackOff", becomes.message.partition(": ")[0], where)
-        self._event("Warning", "Failed", f"Error: {becomes.reason}", where)
+        self._facts.event("Normal", "BackOff", becomes.message.partition(": ")[0], name)
+        self._facts.event("Warning", "Failed", f"Error: {becomes.reason}", name)
         self.request_sync()
 
     # -- the end --------------------------------------------------------------------------------------------
 
     def _sync_finished(self, observed: PodRuntimeStatus) -> None:
         """The phase is final: nothing starts any more; what is held is given back."""
-        if not has_exited_only(observed) or not self._released:
-            self._finish()
-        self._write(observed, is_ending=True)
-        self._collect_garbage(observed)
+        self._end.finish()
+        self._reporter.write(observed, is_ending=True)
+        self._garbage.collect(observed)
 
-    def _finish(self) -> None:
-        if not self._released and "finish" not in self._in_flight and not self._timers.is_held("finish"):
-            self._in_flight.spawn("finish", self._run_finish())
-
-    async def _run_finish(self) -> None:
-        await self._in_flight.cancel("start:", "prepare", "kill:")
-        self._prepared = None
-        try:
-            evicted = self._failure is not None and self._failure.reason == EVICTED
-            grace_s = _EVICTION_GRACE_S if evicted else compute_grace_s(self.pod)
-            await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
-            await self._stopper.release(self.observe(), self.uid)
-        except (PodhostError, OSError) as error:
-            self._on_stop_failed("finish", error)
-            return
-        self._released = True
+    def _on_released(self) -> None:
+        self._preparer.forget()
         self._resizer.forget(self.uid)
 
     def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
-        if "terminate" not in self._in_flight and not self._timers.is_held("terminate"):
-            self._grace_s = _FORCED_GRACE_S if self._object_gone else compute_grace_s(self.pod)
-            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
-        elif self._object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
-            self._shorten_to(_FORCED_GRACE_S)
-        if not self._object_gone:
+        self._end.terminate()
+        if not self._facts.is_object_gone:
             self._write_progress(observed)
 
-    async def _run_terminate(self, grace_s: float) -> None:
-        await self._in_flight.cancel("start:", "prepare", "kill:", "finish")
-        await self._in_flight.wait("gc")  # It removes log files, as we are about to.
-        try:
-            await self._stopper.stop_containers(self.document, self.pod, self.observe(), grace_s)
-            observed = await self._observe_with_messages()
-            if not self._object_gone:
-                self._write(observed, is_ending=True)
-            await self._stopper.remove(self.pod, observed)
-            if not self._object_gone:
-                self._stopper.delete_object(self.pod)
-        except (PodhostError, OSError) as error:
-            self._on_stop_failed("terminate", error)
-            return
+    def _on_removed(self) -> None:
         self._timers.cancel_all()
         self._probes.end()
         self._resizer.forget(self.uid)
         self._on_end(self.uid)
 
-    def _on_stop_failed(self, name: str, error: Exception) -> None:
-        _log.warning("cannot stop pod %s/%s: %s", self.key.namespace, self.key.name, error)
-        self._event("Warning", "FailedKillPod", f"error killing pod: {error}")
-        self._timers.retry_later(name, _STOP_FIRST_S, _STOP_MAX_S)
-
-    def _shorten_grace(self) -> None:
-        if self.pod.metadata.deletion_timestamp and "terminate" in self._in_flight:
-            self._shorten_to(compute_grace_s(self.pod))
-
-    def _shorten_to(self, grace_s: float) -> None:
-        if self._grace_s is not None and grace_s < self._grace_s:
-            self._grace_s = grace_s
-            self._in_flight.spawn(f"shorten:{grace_s:g}", self._stopper.shorten_grace(self.observe(), grace_s))
-
-    # -- status ---------------------------------------------------------------------------------------------
-
-    def generate_status(self, observed: PodRuntimeStatus, *, is_ending: bool = False) -> dict[str, Any]:
-        """The status as it is now."""
-        return generate_pod_status(
-            self.pod,
-            observed,
-            self._status(),
-            self._status_context(observed, is_ending=is_ending),
-            self._resizer.view(self._updates).conditions,
-        )
-
-    def _status_context(self, observed: PodRuntimeStatus, *, is_ending: bool) -> StatusContext:
-        context = self._context
-        return StatusContext(
-            now_ns=context.clock.now_ns(),
-            host_ips=context.settings.host_ips,
-            backoff=context.settings.container_backoff,
-            waiting=self._failures.build_waiting(),
-            messages=self._messages,
-            view=self._view,
-            image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},
-            unresized=self._resizer.view(self._updates).unapplied,
-            failure=self._failure,
-            is_ending=is_ending,
-        )
-
-    def _image_name(self, image_id: str) -> str:
-        image = self._context.images.image_status(image_id)
-        return image.repo_digests[0] if image is not None and image.repo_digests else str(image_id)
-
-    def _write_progress(self, observed: PodRuntimeStatus) -> None:
-        """Write now, or in a moment while more is about to change."""
-        loop = asyncio.get_running_loop()
-        busy = self._in_flight.any("start:") or self._in_flight.any("terminate")
-        wait = self._last_write_s + _PROGRESS_DELAY_S - loop.time()
-        if busy and wait > 0:
-            if "progress" not in self._timers:
-                self._timers.set("progress", wait)
-            return
-        self._timers.set("progress", None)
-        is_ending = bool(self.pod.metadata.deletion_timestamp) and has_exited_only(observed)
-        self._write(observed, is_ending=is_ending)
-
-    def _write(self, observed: PodRuntimeStatus, *, is_ending: bool) -> None:
-        status = self.generate_status(observed, is_ending=is_ending)
-        self._last_write_s = asyncio.get_running_loop().time()
-        written = write_status(self._context.store, self.key, self.uid, status, self._context.clock.now_ns())
-        if not written and is_static_pod(self.document):
-            # Its mirror is gone for a moment: what was said last is in memory only.
-            self.document = {**self.document, "status": status}
-
-    def _tell_backoffs(self, actions: PodActions, observed: PodRuntimeStatus) -> None:
-        """One BackOff event for each exit that has to wait."""
-        for start in actions.backing_off:
-            latest = observed.latest(start.name)
-            if latest is None or latest.id in self._told_backoff:
-                continue
-            self._told_backoff.add(latest.id)
-            meta = self.pod.metadata
-            text = f"Back-off restarting failed container {start.name} in pod {meta.name}_{meta.namespace}({meta.uid})"
-            self._event("Warning", "BackOff", text, format_field_path(self.pod, start.name))
-
-    def _collect_garbage(self, observed: PodRuntimeStatus) -> None:
-        garbage = compute_garbage(observed)
-        may_run = "gc" not in self._in_flight and not self._timers.is_held("gc")
-        if garbage and may_run and not self._in_flight.any("start:"):
-            self._in_flight.spawn("gc", self._remove_garbage(garbage))
-
-    async def _remove_garbage(self, garbage: Garbage) -> None:
-        try:
-            await remove_garbage(self._context.runtime, garbage)
-        except (PodhostError, OSError) as error:
-            _log.warning("cannot remove dead containers of %s: %s", self.key, error)
-            self._timers.retry_later("gc", _STOP_FIRST_S, _STOP_MAX_S)
-            return
-        self._timers.forget_retry("gc")
-        for container_id in garbage.containers:
-            self._messages.pop(container_id, None)
-            self._told_backoff.discard(container_id)
-
     async def remove_dead_containers(self) -> None:
         """The node needs the disk: what is left of a finished pod goes, with its logs; the status stays."""
-        if self.mode != "finished" or not self._released or "gc" in self._in_flight:
-            return
-        observed = self.observe()
-        garbage = Garbage(tuple(c.id for c in observed.containers), tuple(s.id for s in observed.sandboxes))
-        if garbage:
-            self._in_flight.spawn("gc", self._remove_garbage(garbage))
-            await self._in_flight.wait("gc")
-
-    # -- small things ---------------------------------------------------------------------------------------
-
-    def _event(self, type_: Any, reason: str, message: str, where: str = "") -> None:
-        self._context.recorder.event(self.document, type_, reason, message, field_path=where)
+        if self.mode == "finished" and self._end.is_released:
+            await self._garbage.remove_all(self.observe())
 
     def _delay_until(self, at_ns: int | None) -> float | None:
         return None if at_ns is None else max(0.0, (at_ns - self._context.clock.now_ns()) / 1e9)
-
-
-def _has_result(task: asyncio.Future[PreparedPod], actions: PodActions) -> bool:
-    if not task.done() or task.cancelled() or task.exception() is not None:
-        return False
-    return task.result().sandbox_id == actions.sandbox_id
 
 
 def _stable_meta(document: Document) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""The end of one pod: a finished one gives back what it holds, a deleted one leaves nothing.
+
+::
+
+    finish     stop what still runs ──▶ network and volumes given back; dead containers and logs stay
+    terminate  stop all ──▶ last status ──▶ everything removed ──▶ the API object
+
+Both are effects of the worker.  One that fails is tried again, each time after twice as long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from podhost.api.reasons import EVICTED
+from podhost.errors import PodhostError
+from podhost.kubelet.in_flight import InFlight
+from podhost.kubelet.pod_facts import PodFacts
+from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
+from podhost.kubelet.status_reporter import StatusReporter
+from podhost.kubelet.timers import Timers
+
+_log = logging.getLogger(__name__)
+
+_STOP_FIRST_S = 1.0
+_STOP_MAX_S = 60.0
+_FORCED_GRACE_S = 1.0
+_EVICTION_GRACE_S = 1.0
+"""Of a pod that is over a limit (the kubelet's immediateEvictionGracePeriodSeconds)."""
+
+
+class PodEnd:
+    """Ends one pod.
+
+    Args:
+        on_released: Told when a finished pod holds nothing any more.
+        on_removed: Told when nothing of a deleted pod is left.
+    """
+
+    def __init__(
+        self,
+        facts: PodFacts,
+        stopper: PodStopper,
+        reporter: StatusReporter,
+        in_flight: InFlight,
+        timers: Timers,
+        on_released: Callable[[], None],
+        on_removed: Callable[[], None],
+    ) -> None:
+        self._facts = facts
+        self._stopper = stopper
+        self._reporter = reporter
+        self._in_flight = in_flight
+        self._timers = timers
+        self._on_released = on_released
+        self._on_removed = on_removed
+        self._grace_s: float | None = None
+        self.is_released = False
+        """Whether it has finished and given back what it held."""
+
+    def _may_begin(self, name: str) -> bool:
+        return name not in self._in_flight and not self._timers.is_held(name)
+
+    def finish(self) -> None:
+        """Have what it holds given back.  Idempotent."""
+        if not self.is_released and self._may_begin("finish"):
+            self._in_flight.spawn("finish", self._run_finish())
+
+    async def _run_finish(self) -> None:
+        await self._in_flight.cancel("start:", "prepare", "kill:")
+        facts = self._facts
+        try:
+            evicted = facts.failure is not None and facts.failure.reason == EVICTED
+            grace_s = _EVICTION_GRACE_S if evicted else compute_grace_s(facts.pod)
+            await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
+            await self._stopper.release(facts.observe(), facts.uid)
+        except (PodhostError, OSError) as error:
+            self._on_stop_failed("finish", error)
+            return
+        self.is_released = True
+        self._on_released()
+
+    def terminate(self) -> None:
+        """Have it removed.  Idempotent."""
+        if self._may_begin("terminate"):
+            self._grace_s = _FORCED_GRACE_S if self._facts.is_object_gone else compute_grace_s(self._facts.pod)
+            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
+        elif self._facts.is_object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
+            self._shorten_to(_FORCED_GRACE_S)
+
+    async def _run_terminate(self, grace_s: float) -> None:
+        await self._in_flight.cancel("start:", "prepare", "kill:", "finish")
+        await self._in_flight.wait("gc")  # It removes log files, as we are about to.
+        facts = self._facts
+        try:
+            await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
+            observed = await facts.observe_with_messages()
+            if not facts.is_object_gone:
+                self._reporter.write(observed, is_ending=True)
+            await self._stopper.remove(facts.pod, observed)
+            if not facts.is_object_gone:
+                self._stopper.delete_object(facts.pod)
+        except (PodhostError, OSError) as error:
+            self._on_stop_failed("terminate", error)
+            return
+        self._on_removed()
+
+    def _on_stop_failed(self, name: str, error: Exception) -> None:
+        key = self._facts.key
+        _log.warning("cannot stop pod %s/%s: %s", key.namespace, key.name, error)
+        self._facts.event("Warning", "FailedKillPod", f"error killing pod: {error}")
+        self._timers.retry_later(name, _STOP_FIRST_S, _STOP_MAX_S)
+
+    def on_document(self) -> None:
+        """The object has changed: a second deletion may have less patience."""
+        if self._facts.pod.metadata.deletion_timestamp and "terminate" in self._in_flight:
+            self._shorten_to(compute_grace_s(self._facts.pod))
+
+    def _shorten_to(self, grace_s: float) -> None:
+        if self._grace_s is not None and grace_s < self._grace_s:
+            self._grace_s = grace_s
+            shortening = self._stopper.shorten_grace(self._facts.observe(), grace_s)
+            self._in_flight.spawn(f"shorten:{grace_s:g}", shortening)
