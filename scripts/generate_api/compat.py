@@ -32,7 +32,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - Pods are evicted for `memory.available` and `nodefs.available` by hard thresholds; there are no soft ones, and no
   signals for inodes, process ids or a separate image file system. The look comes once a minute and when the kernel
   tells of tasks that wait for memory, not every ten seconds. Images that were loaded or built on this host are never
-  collected. cgroup v2's `memory.high` and `memory.min` are not set, as with the feature MemoryQoS off.
+  collected.
 - Huge pages are limited by cgroup for each container where the host had set some aside when the daemon started;
   the pod's own cgroup has no such limit.
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod

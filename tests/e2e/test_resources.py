@@ -19,9 +19,23 @@ def container(name: str, cpu: str, memory: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "image": "debian", "command": ["sleep", "inf"], "resources": resources, **more}
 
 
+def pod_cgroup(daemon: Daemon, pod: dict[str, Any]) -> str:
+    places = {"Guaranteed": "", "Burstable": "burstable/", "BestEffort": "besteffort/"}
+    return f"/podhost/{daemon.instance}/{places[pod['status']['qosClass']]}pod{pod['metadata']['uid']}"
+
+
+def has_shares(path: str, shares: int) -> bool:
+    layout = cgroup.detect()
+    directory = layout.directory("cpu", path)
+    assert directory is not None
+    if layout.version == 2:
+        return (directory / "cpu.weight").read_text() == f"{cgroup.cpu_weight(shares)}\n"
+    return (directory / "cpu.shares").read_text() == f"{shares}\n"
+
+
 def read_limits(daemon: Daemon, pod: dict[str, Any], name: str) -> tuple[int, int]:
     """(quota in microseconds of 100 ms, memory in bytes) of a container; of the pod for an empty name."""
-    path = f"/podhost/{daemon.instance}/pod{pod['metadata']['uid']}"
+    path = pod_cgroup(daemon, pod)
     if name:
         (status,) = [s for s in pod["status"]["containerStatuses"] if s["name"] == name]
         path += "/" + status["containerID"].removeprefix("podhost://")
@@ -98,3 +112,33 @@ def test_resources_of_the_whole_pod_bound_its_containers_together(daemon: Daemon
     assert pod["status"]["qosClass"] == "Burstable"
     assert pod["status"]["resources"] == whole
     assert read_limits(daemon, pod, "") == (30_000, 96 << 20)
+
+
+def test_pods_share_the_processors_by_their_class(daemon: Daemon, namespace: str) -> None:
+    """As a kubelet lays the cgroups: Guaranteed pods, and beside them all the others of a class together."""
+    top = f"/podhost/{daemon.instance}"
+    same = {"cpu": "100m", "memory": "32Mi"}
+    resources = {"sure": {"requests": same, "limits": same}, "some": {"requests": {"cpu": "250m"}}, "none": {}}
+    for name, amounts in resources.items():
+        container = {"name": "c", "image": "debian", "command": ["sleep", "inf"], "resources": amounts}
+        spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(document))
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    pids = {}
+    for name, shares in (("sure", 102), ("some", 256), ("none", 2)):
+        pod = daemon.pod(name, namespace)
+        path = pod_cgroup(daemon, pod)
+        identity = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("podhost://")
+        (pids[identity],) = cgroup.pids(f"{path}/{identity}")
+        assert has_shares(path, shares)
+        assert has_shares(f"{path}/{identity}", shares)
+    assert has_shares(f"{top}/besteffort", 2)
+    wait_until(lambda: has_shares(f"{top}/burstable", 256), what="the shares of all burstable pods")
+
+    patch = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}}
+    daemon.kubectl("patch", "pod", "some", "-n", namespace, "--subresource", "resize", "-p", json.dumps(patch))
+    wait_until(lambda: has_shares(f"{top}/burstable", 512), what="the shares after a resize")
+    assert pids.items() <= daemon.container_pids().items(), "nothing moves or starts again"
+    daemon.kubectl("delete", "pod", "some", "-n", namespace)
+    wait_until(lambda: has_shares(f"{top}/burstable", 2), what="the shares of no pod")

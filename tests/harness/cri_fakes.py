@@ -11,6 +11,7 @@ from pathlib import Path
 from podhost.aiokit.clock import Clock
 from podhost.api import models
 from podhost.api.image_refs import normalize
+from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback
 from podhost.cri.runtime import (
@@ -68,6 +69,7 @@ class FakeRuntime:
         self.unlimited: set[str] = set()
         self.dying: set[str] = set()
         """Containers, by name, that the kernel is ending while their exit is not recorded."""
+        self.qos_resources: dict[QosClass, LinuxResources] = {}
         self.stats: Callable[[], list[ContainerStats]] = list
         self.sandbox_delay_s = 0.0
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
@@ -239,6 +241,12 @@ class FakeRuntime:
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         self._call(f"update_pod_sandbox_resources {sandbox_id}")
         self.sandboxes[sandbox_id] = replace(self.sandboxes[sandbox_id], resources=resources)
+
+    async def update_qos_resources(self, qos_class: QosClass, resources: LinuxResources) -> None:
+        # Not among the calls: it is about no pod.
+        if self.fail["update_qos_resources"]:
+            raise self.fail["update_qos_resources"].pop(0)
+        self.qos_resources[qos_class] = resources
 
     async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
         return {each.id: self.layers.get(each.name, 0) for each in self.list_containers(pod_uid)}

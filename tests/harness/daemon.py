@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -216,6 +217,7 @@ class Daemon:
 
         It is the one whose parent (the monitor) is not in the container's cgroup.
         """
+        pattern = rf"/podhost/{re.escape(self.instance)}/(burstable/|besteffort/)?pod"
         groups: dict[int, str] = {}
         parents: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
@@ -226,7 +228,7 @@ class Daemon:
                 stat = (entry / "stat").read_text()
             except OSError:
                 continue
-            inside = next((line for line in lines if f"/podhost/{self.instance}/pod" in line), None)
+            inside = next((line for line in lines if re.search(pattern, line)), None)
             if inside is not None:
                 groups[int(entry.name)] = inside.rsplit("/", 1)[1]
                 parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])

@@ -27,6 +27,8 @@ EXAMPLES = HERE / "examples"
 UNIT = Path("/etc/systemd/system/podhost.service")
 CGROUPS = Path("/sys/fs/cgroup")
 PODS = CGROUPS / "podhost" / "default"
+CLASSES = {"Guaranteed": "", "Burstable": "burstable", "BestEffort": "besteffort"}
+"""Where their pods are below ``PODS``."""
 SLOW = 180
 """Seconds for one step: the guest's processor is emulated."""
 
@@ -93,9 +95,9 @@ def container_status(name: str, index: int = 0) -> dict[str, Any]:
 
 def container_cgroup(name: str, index: int = 0) -> Path:
     """Of a version 2 guest."""
-    identity: str = container_status(name, index)["containerID"].removeprefix("podhost://")
-    uid: str = pod(name)["metadata"]["uid"]
-    return PODS / f"pod{uid}" / identity
+    found = pod(name)
+    identity: str = found["status"]["containerStatuses"][index]["containerID"].removeprefix("podhost://")
+    return PODS / CLASSES[found["status"]["qosClass"]] / f"pod{found['metadata']['uid']}" / identity
 
 
 def build_pod(name: str, script: str, *, resources: dict[str, Any] | None = None, **spec: Any) -> str:

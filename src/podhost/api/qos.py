@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from podhost.api.objects import all_containers
 from podhost.api.quantity import parse_quantity
 
+QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
+QOS_CLASSES: tuple[QosClass, ...] = ("Guaranteed", "Burstable", "BestEffort")
 _COUNTED = ("cpu", "memory")
 
 
@@ -26,8 +28,8 @@ def _amounts(resources: Mapping[str, Any], key: str) -> dict[str, Fraction]:
     return amounts
 
 
-def compute_qos_class(pod_spec: Mapping[str, Any]) -> str:
-    """``Guaranteed``, ``Burstable`` or ``BestEffort``."""
+def compute_qos_class(pod_spec: Mapping[str, Any]) -> QosClass:
+    """By what the containers request, and how far they are limited."""
     whole = pod_spec.get("resources") or {}
     if whole.get("limits") or whole.get("requests"):
         # Resources of the whole pod leave those of its containers out of account.
@@ -36,7 +38,7 @@ def compute_qos_class(pod_spec: Mapping[str, Any]) -> str:
     return _classify([container.get("resources") or {} for container in containers])
 
 
-def _classify(sections: Iterable[Mapping[str, Any]]) -> str:
+def _classify(sections: Iterable[Mapping[str, Any]]) -> QosClass:
     any_set = False
     guaranteed = True
     for resources in sections:

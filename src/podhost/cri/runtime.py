@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
 
+from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
 from podhost.cri.stats import ContainerStats
 from podhost.errors import PodhostError
@@ -101,6 +102,8 @@ class PodSandboxConfig:
     shm_size_bytes: int = 64 << 20
     resources: LinuxResources = LinuxResources()
     """Of the pod's cgroup, above those of its containers."""
+    qos_class: QosClass = "Guaranteed"
+    """Where the pod's cgroup is.  Records of before there were classes have none: there all were in one place."""
     runtime_handler: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -356,6 +359,9 @@ class RuntimeService(Protocol):
 
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         """Change the limits of the pod's cgroup.  Raises PodhostError."""
+
+    async def update_qos_resources(self, qos_class: QosClass, resources: LinuxResources) -> None:
+        """Change the limits of the cgroup above all pods of a class.  Raises PodhostError."""
 
     async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
         """Bytes on disk of what the pod's containers have written into their root file systems."""

@@ -105,6 +105,7 @@ class Kubelet:
         if self._static is not None:
             await self._static.start()
         self._sweep()
+        context.qos.start(context.host.cpu_millis)
         self.pressure.start()
         self._arm("relist", context.settings.relist_interval_s, self._relist)
         self._arm("logs", context.settings.housekeeping_interval_s, self._check_logs)
@@ -122,6 +123,7 @@ class Kubelet:
             await self._static.stop()
         await self._limits.stop()
         await self.pressure.stop()
+        await self.context.qos.stop()
         await self._workers.stop()
         await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
         await self._tasks.cancel_all()

@@ -18,6 +18,7 @@ from podhost.cri.volumes import PodVolumes
 from podhost.errors import NotFoundError
 from podhost.kubelet.handlers import Handlers
 from podhost.kubelet.pod_actions import AnyContainer
+from podhost.kubelet.qos_cgroups import QosCgroups
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.user_ids import choose_first_id
@@ -80,6 +81,11 @@ class NodeContext:
 
     user_namespaces: dict[PodUID, int] = field(default_factory=dict)
     """First ids of pods that have a user namespace of their own."""
+
+    qos: QosCgroups = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.qos = QosCgroups(self.runtime)
 
     def claim_ids(self, pod: models.Pod) -> int:
         """The first id of the pod's own user namespace on the host; 0 for a pod that is in the host's."""

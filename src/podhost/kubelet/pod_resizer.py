@@ -44,6 +44,7 @@ class PodResizer:
     def __init__(self, context: NodeContext) -> None:
         self._context = context
         self._allocation: Allocation | None = None
+        self._is_forgotten = False
         self._generation = 0
         self._in_progress = False
         self._error = ""
@@ -54,6 +55,7 @@ class PodResizer:
     def allocate(self, document: Document, desired: models.Pod) -> models.Pod:
         """The pod with what it is given of what it wants."""
         wanted = allocation_of(desired)
+        before = self._allocation
         if self._allocation is None:
             self._allocation = read_allocation(desired, document.get("status") or {})
         if not is_same(wanted, self._allocation):
@@ -61,13 +63,18 @@ class PodResizer:
         else:
             self._allocation, self.pending = wanted, None
         allocated = with_allocation(desired, self._allocation)
-        self._context.allocated[PodUID(desired.metadata.uid)] = allocated
+        if not self._is_forgotten:
+            self._context.allocated[PodUID(desired.metadata.uid)] = allocated
+        if before is None or not is_same(before, self._allocation):
+            self._context.qos.on_allocated(allocated)
         return allocated
 
     def forget(self, uid: PodUID) -> None:
-        """The pod uses nothing any more."""
+        """The pod uses nothing any more, and never will."""
+        self._is_forgotten = True
         self._context.allocated.pop(uid, None)
         self._context.user_namespaces.pop(uid, None)
+        self._context.qos.on_gone(uid)
 
     def _on_change(self, document: Document, desired: models.Pod, wanted: Allocation) -> None:
         uid, host = PodUID(desired.metadata.uid), self._context.host

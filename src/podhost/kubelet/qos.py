@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from podhost.api import models
+from podhost.api.qos import QosClass
 from podhost.api.qos import compute_qos_class as _compute_qos_class
 from podhost.api.quantity import quantity_to_int
 from podhost.kubelet.pod_actions import AnyContainer
 
 
-def compute_qos_class(pod: models.Pod) -> str:
-    """``Guaranteed``, ``Burstable`` or ``BestEffort``."""
+def compute_qos_class(pod: models.Pod) -> QosClass:
+    """By what the containers request, and how far they are limited."""
     return _compute_qos_class(msgspec.to_builtins(pod.spec))
 
 

@@ -12,6 +12,7 @@ from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import DnsConfig, HostAlias, PodSandboxConfig, PortMapping
 from podhost.kubelet.pod_resources import build_pod_resources
+from podhost.kubelet.qos import compute_qos_class
 from podhost.kubelet.settings import KubeletSettings
 
 SHM_SIZE_ANNOTATION = "podhost.dev/shm-size"
@@ -56,6 +57,7 @@ def build_sandbox_config(
         sysctls={s.name: s.value for s in security.sysctls} if security else {},
         shm_size_bytes=compute_shm_size_bytes(pod),
         resources=replace(build_pod_resources(pod), pids_limit=settings.pod_max_pids or None),
+        qos_class=compute_qos_class(pod),
         runtime_handler=runtime_handler,
         labels=dict(pod.metadata.labels),
     )

@@ -126,20 +126,29 @@ def create(path: str) -> None:
     """
     layout = detect()
     for directory in layout.directories(path):
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            directory.mkdir(parents=True, exist_ok=True)
     if layout.version == 2:
         _enable_controllers(layout, Path(_relative(path)).parent)
     elif "cpuset" in layout.hierarchies:
-        _fill_cpuset(layout.hierarchies["cpuset"], _relative(path))
+        root = layout.hierarchies["cpuset"]
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            _ensure_cpuset(root, root / _relative(path), name)
 
 
 def _enable_controllers(layout: CgroupLayout, relative: Path) -> None:
-    wanted = [name for name in _V2_WANTED if name in layout.controllers]
+    wanted = {name for name in _V2_WANTED if name in layout.controllers}
+    if wanted <= _read_enabled(layout.root / relative):
+        # What is enabled here is enabled in all above.
+        return
     for ancestor in [*reversed(relative.parents), relative]:
         directory = layout.root / ancestor
         control = directory / "cgroup.subtree_control"
-        enabled = control.read_text().split()
-        missing = [name for name in wanted if name not in enabled]
+        missing = sorted(wanted - _read_enabled(directory))
         if missing and _is_populated_itself(directory):
             # Memory cannot be given to its children; cpu and pids could, but would make it a root of threads,
             # whose children take no processes: an exec's cgroup below a container's.
@@ -152,19 +161,22 @@ def _enable_controllers(layout: CgroupLayout, relative: Path) -> None:
                 continue
 
 
+def _read_enabled(directory: Path) -> set[str]:
+    return set((directory / "cgroup.subtree_control").read_text().split())
+
+
 def _is_populated_itself(directory: Path) -> bool:
     """Processes in the cgroup; those in the machine's real root do not count, for the kernel neither."""
     return (directory / "cgroup.type").exists() and bool((directory / "cgroup.procs").read_text())
 
 
-def _fill_cpuset(root: Path, relative: str) -> None:
-    """A new version 1 cpuset is empty, and no process may enter it until it is filled."""
-    current = root
-    for part in relative.split("/"):
-        parent, current = current, current / part
-        for name in ("cpuset.cpus", "cpuset.mems"):
-            if not (current / name).read_text().strip():
-                (current / name).write_text((parent / name).read_text().strip())
+def _ensure_cpuset(root: Path, directory: Path, name: str) -> str:
+    """A new version 1 cpuset is empty, and no process may enter it until it is filled.  Returns its content."""
+    content = (directory / name).read_text().strip()
+    if not content and directory != root:
+        content = _ensure_cpuset(root, directory.parent, name)
+        (directory / name).write_text(content)
+    return content
 
 
 UNLIMITED = -1

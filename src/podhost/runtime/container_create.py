@@ -82,7 +82,7 @@ async def create_container(
         if isinstance(error, OSError):
             raise build_os_error(f'cannot create container "{config.name}"', error) from error
         raise
-    entry = ctx.registry.add_container(record, sandbox.config.uid)
+    entry = ctx.registry.add_container(record, sandbox.config.uid, ctx.paths.pod_cgroup(sandbox.config))
     ctx.registry.emit(ContainerEventType.CREATED, entry)
     return entry
 
@@ -189,7 +189,7 @@ def _collect_input(
         image=image.config,
         user=user,
         rootfs=bundle.rootfs,
-        cgroup_path=ctx.paths.container_cgroup(sandbox.config.uid, record.id),
+        cgroup_path=f"{ctx.paths.pod_cgroup(sandbox.config)}/{record.id}",
         sandbox=view,
         host=ctx.host,
         capabilities=seccomp.capabilities,

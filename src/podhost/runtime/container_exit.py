@@ -75,7 +75,7 @@ def _was_oom_killed(ctx: RuntimeContext, entry: ContainerEntry) -> bool:
     bundle = ctx.paths.bundle(entry.record.id)
     if bundle.oom_file.exists() or (bundle.persist / "oom").exists():
         return True
-    return cgroup.oom_kill_count(ctx.paths.container_cgroup(entry.pod_uid, entry.record.id)) > 0
+    return cgroup.oom_kill_count(entry.cgroup) > 0
 
 
 def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry, *, keep_exit_file: bool = False) -> None:
@@ -85,7 +85,7 @@ def clean_up_runtime(ctx: RuntimeContext, entry: ContainerEntry, *, keep_exit_fi
     """
     container_id = entry.record.id
     try:
-        remove_runtime_traces(ctx.paths, container_id, ctx.paths.container_cgroup(entry.pod_uid, container_id))
+        remove_runtime_traces(ctx.paths, container_id, entry.cgroup)
         if not keep_exit_file:
             remove_tree(ctx.paths.exit_file(container_id))
     except OSError as error:

@@ -17,19 +17,16 @@ from podhost.runtime.records import ContainerRecord, compute_container_state
 async def list_container_stats(ctx: RuntimeContext, pod_uids: Iterable[PodUID]) -> list[ContainerStats]:
     """Of the running containers of these pods, in no order."""
     wanted = [
-        (entry.pod_uid, entry.record)
+        (entry.pod_uid, entry.record, entry.cgroup)
         for uid in pod_uids
         for entry in ctx.registry.containers(uid)
         if compute_container_state(entry.record) is ContainerState.RUNNING
     ]
-    return await asyncio.to_thread(_read_all, ctx, wanted)
+    return await asyncio.to_thread(_read_all, wanted)
 
 
-def _read_all(ctx: RuntimeContext, wanted: Iterable[tuple[PodUID, ContainerRecord]]) -> list[ContainerStats]:
-    return [
-        build_stats(uid, record, read_cgroup_use(ctx.paths.container_cgroup(uid, record.id)), time.monotonic_ns())
-        for uid, record in wanted
-    ]
+def _read_all(wanted: Iterable[tuple[PodUID, ContainerRecord, str]]) -> list[ContainerStats]:
+    return [build_stats(uid, record, read_cgroup_use(path), time.monotonic_ns()) for uid, record, path in wanted]
 
 
 def build_stats(uid: PodUID, record: ContainerRecord, use: CgroupUse, now_ns: int) -> ContainerStats:

@@ -112,7 +112,7 @@ def kill_container(ctx: RuntimeContext, entry: ContainerEntry) -> None:
     sandbox = ctx.registry.find_sandbox(entry.record.sandbox_id)
     config = None if sandbox is None else sandbox.record.config
     if config is not None and (config.host_pid or config.share_process_namespace):
-        cgroup.kill(ctx.paths.container_cgroup(entry.pod_uid, entry.record.id))
+        cgroup.kill(entry.cgroup)
 
 
 async def remove_container(ctx: RuntimeContext, container_id: ContainerId) -> None:

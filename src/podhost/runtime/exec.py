@@ -348,7 +348,7 @@ def _prepare(ctx: RuntimeContext, entry: ContainerEntry, command: tuple[str, ...
     if tty and not any(item.startswith("TERM=") for item in process["env"]):
         process["env"] = [*process["env"], "TERM=xterm"]
     pid = entry.record.process.pid if entry.record.process else 0
-    cgroup_path = f"{ctx.paths.container_cgroup(entry.pod_uid, container_id)}/{name}"
+    cgroup_path = f"{entry.cgroup}/{name}"
     prepared = _Prepared(
         ctx.paths.execs / f"{container_id[:16]}-{name}",
         cgroup_path,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from podhost.cri.ids import PodUID, SandboxId
+from podhost.cri.ids import SandboxId
+from podhost.cri.runtime import PodSandboxConfig
 from podhost.errors import UnavailableError
 from podhost.linux import mount, spawn
 from podhost.linux.pidfd import ProcessId, identify
@@ -22,7 +23,7 @@ from podhost.runtime.oci_spec import SandboxView, build_holder_spec
 
 
 async def start_holder(
-    ctx: RuntimeContext, sandbox_id: SandboxId, uid: PodUID, view: SandboxView, handler: str
+    ctx: RuntimeContext, sandbox_id: SandboxId, config: PodSandboxConfig, view: SandboxView
 ) -> ProcessId:
     """Start it and pin its PID namespace at the sandbox's ``pidns``.
 
@@ -38,13 +39,13 @@ async def start_holder(
         rootfs=paths.holder / "rootfs",
         binary=binary,
         view=replace(view, pid_path=None),
-        cgroup_path=ctx.paths.container_cgroup(uid, sandbox_id),
+        cgroup_path=f"{ctx.paths.pod_cgroup(config)}/{sandbox_id}",
         cgroup_version=ctx.host.cgroup_version,
     )
     pid_file = paths.holder / "pid"
     await asyncio.to_thread(_write_bundle, paths.holder, spec)
     argv = build_argv(
-        ctx.settings.runtime(handler),
+        ctx.settings.runtime(config.runtime_handler),
         ctx.paths,
         "run",
         "--detach",
@@ -66,9 +67,9 @@ async def start_holder(
     return await asyncio.to_thread(_pin, pid_file, paths.pid_namespace)
 
 
-async def stop_holder(ctx: RuntimeContext, sandbox_id: SandboxId, uid: PodUID) -> None:
+async def stop_holder(ctx: RuntimeContext, sandbox_id: SandboxId, config: PodSandboxConfig) -> None:
     """End it and, with it, all processes of the namespace.  Idempotent."""
-    cgroup_path = ctx.paths.container_cgroup(uid, sandbox_id)
+    cgroup_path = f"{ctx.paths.pod_cgroup(config)}/{sandbox_id}"
     await asyncio.to_thread(remove_runtime_traces, ctx.paths, sandbox_id, cgroup_path)
     await asyncio.to_thread(mount.unmount, ctx.paths.sandbox(sandbox_id).pid_namespace)
 

@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from podhost.api.qos import QOS_CLASSES
 from podhost.cri.ids import ContainerId, SandboxId
 from podhost.cri.runtime import ContainerState
 from podhost.linux import cgroup, mount
@@ -40,7 +41,6 @@ from podhost.runtime.oci_runtime import remove_cgroup, remove_runtime_traces
 from podhost.runtime.records import ContainerRecord, SandboxRecord, compute_container_state
 from podhost.runtime.registry import ContainerEntry
 from podhost.runtime.sandbox_stop import stop_pod_sandbox
-from podhost.runtime.settings import pod_cgroup_name
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ async def _recover_container(ctx: RuntimeContext, record: ContainerRecord) -> No
         # Its sandbox cannot be read: nobody can own it, so it goes with the sweep.
         await asyncio.to_thread(ctx.registry.files.delete_container, record.id)
         return
-    entry = ctx.registry.add_container(record, sandbox.record.config.uid)
+    pod = sandbox.record.config
+    entry = ctx.registry.add_container(record, pod.uid, ctx.paths.pod_cgroup(pod))
     state = compute_container_state(record)
     if state is ContainerState.CREATED:
         await _recover_created(ctx, entry)
@@ -129,15 +130,15 @@ def _find_started(ctx: RuntimeContext, entry: ContainerEntry) -> ContainerRecord
         started_at_ns = state.stat().st_mtime_ns
     except (OSError, ValueError):
         return None
-    process = identify(pid) if _is_in_container(ctx, entry, pid) else None
+    process = identify(pid) if _is_in_container(entry, pid) else None
     if process is None and read_exit_file(ctx.paths.exit_file(entry.record.id)) is None:
         return None
     monitor = read_monitor(ctx, entry.record.id)
     return replace(entry.record, started_at_ns=started_at_ns, process=process, monitor=monitor)
 
 
-def _is_in_container(ctx: RuntimeContext, entry: ContainerEntry, pid: int) -> bool:
-    return pid in cgroup.pids(ctx.paths.container_cgroup(entry.pod_uid, entry.record.id))
+def _is_in_container(entry: ContainerEntry, pid: int) -> bool:
+    return pid in cgroup.pids(entry.cgroup)
 
 
 async def _recover_running(ctx: RuntimeContext, entry: ContainerEntry) -> None:
@@ -179,16 +180,18 @@ def sweep(ctx: RuntimeContext) -> None:
 
 
 def _sweep_cgroups(ctx: RuntimeContext, containers: set[ContainerId], sandboxes: set[SandboxId]) -> None:
-    pods = {pod_cgroup_name(entry.record.config.uid) for entry in ctx.registry.sandboxes()}
-    for pod in _child_cgroups(ctx.paths.cgroup_parent):
-        path = f"{ctx.paths.cgroup_parent}/{pod}"
-        if not pod.startswith("pod"):
-            continue
+    pods = {ctx.paths.pod_cgroup(entry.record.config) for entry in ctx.registry.sandboxes()}
+    for path in _pod_cgroups(ctx):
         for child in _child_cgroups(path):
             if child not in containers and child not in sandboxes:
                 _try(f"{path}/{child}", partial(remove_runtime_traces, ctx.paths, child, f"{path}/{child}"))
-        if pod not in pods:
+        if path not in pods:
             _try(path, partial(remove_cgroup, path))
+
+
+def _pod_cgroups(ctx: RuntimeContext) -> list[str]:
+    parents = map(ctx.paths.qos_cgroup, QOS_CLASSES)
+    return [f"{parent}/{name}" for parent in parents for name in _child_cgroups(parent) if name.startswith("pod")]
 
 
 def _child_cgroups(path: str) -> list[str]:

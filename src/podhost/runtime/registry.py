@@ -30,6 +30,7 @@ class ContainerEntry:
 
     record: ContainerRecord
     pod_uid: PodUID
+    cgroup: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has exited and when it was removed."""
@@ -86,9 +87,9 @@ class Registry:
         self._sandboxes[record.id] = entry
         return entry
 
-    def add_container(self, record: ContainerRecord, pod_uid: PodUID) -> ContainerEntry:
+    def add_container(self, record: ContainerRecord, pod_uid: PodUID, pod_cgroup: str) -> ContainerEntry:
         """Take up a record that is on disk."""
-        entry = ContainerEntry(record, pod_uid)
+        entry = ContainerEntry(record, pod_uid, f"{pod_cgroup}/{record.id}")
         if record.finished_at_ns:
             entry.exited.set()
         self._containers[record.id] = entry

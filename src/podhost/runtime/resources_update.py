@@ -23,9 +23,8 @@ async def update_container_resources(ctx: RuntimeContext, container_id: Containe
         record = entry.record
         if compute_container_state(record) is not ContainerState.RUNNING:
             raise ConflictError(f'cannot change the resources of container "{record.config.name}": it does not run')
-        path = ctx.paths.container_cgroup(entry.pod_uid, container_id)
         old = record.config.resources
-        await asyncio.to_thread(_update, path, f'container "{record.config.name}"', old, wanted, ctx.host)
+        await asyncio.to_thread(_update, entry.cgroup, f'container "{record.config.name}"', old, wanted, ctx.host)
         kept = replace(wanted, oom_score_adj=old.oom_score_adj)
         await ctx.registry.update_container(entry, replace(record, config=replace(record.config, resources=kept)))
 
@@ -35,7 +34,7 @@ async def update_pod_sandbox_resources(ctx: RuntimeContext, sandbox_id: SandboxI
     entry = ctx.registry.sandbox(sandbox_id)
     async with entry.lock:
         config = entry.record.config
-        path = ctx.paths.pod_cgroup(config.uid)
+        path = ctx.paths.pod_cgroup(config)
         await asyncio.to_thread(_update, path, "pod", config.resources, wanted, ctx.host, without_swap=False)
         await ctx.registry.update_sandbox(entry, replace(entry.record, config=replace(config, resources=wanted)))
 

@@ -90,9 +90,9 @@ async def _run_steps(
     await run_in_thread_to_end(_write_files, config, made.ips, paths)
     failpoint.hit(_FILES)
     if config.share_process_namespace:
-        undo.push(lambda: stop_holder(ctx, sandbox_id, config.uid))
+        undo.push(lambda: stop_holder(ctx, sandbox_id, config))
         view = build_sandbox_view(config, paths)
-        made.holder = await run_to_end(start_holder(ctx, sandbox_id, config.uid, view, config.runtime_handler))
+        made.holder = await run_to_end(start_holder(ctx, sandbox_id, config, view))
     failpoint.hit(_HOLDER)
     record = SandboxRecord(
         id=sandbox_id,
@@ -151,7 +151,7 @@ def build_sandbox_view(config: PodSandboxConfig, paths: SandboxPaths) -> Sandbox
 def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: SandboxPaths) -> None:
     kinds = compute_namespace_kinds(config)
     sandbox.root.mkdir(parents=True, mode=0o711)
-    _make_pod_cgroup(paths.pod_cgroup(config.uid), config.resources)
+    _make_pod_cgroup(paths.pod_cgroup(config), config.resources)
     mqueue = sandbox.mqueue if "ipc" in kinds else None
     if mqueue is not None:
         mqueue.mkdir(mode=0o755)
@@ -224,4 +224,4 @@ def remove_sandbox_files(paths: RuntimePaths, config: PodSandboxConfig, sandbox:
     for target in (sandbox.shm, sandbox.mqueue):
         mount.unmount(target)
     remove_tree(sandbox.root)
-    remove_empty_cgroup(paths.pod_cgroup(config.uid))
+    remove_empty_cgroup(paths.pod_cgroup(config))

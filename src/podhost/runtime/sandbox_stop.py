@@ -38,7 +38,7 @@ async def _stop(ctx: RuntimeContext, entry: SandboxEntry) -> None:
     await asyncio.gather(*(stop_container(ctx, container.record.id, 0) for container in containers))
     failpoint.hit(_CONTAINERS)
     if record.config.share_process_namespace:
-        await stop_holder(ctx, record.id, record.config.uid)
+        await stop_holder(ctx, record.id, record.config)
     if not record.config.host_network:
         await ctx.network.detach(record.id)
     failpoint.hit(_NETWORK)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
+from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, PodUID, SandboxId
 from podhost.cri.images import Snapshotter
 from podhost.cri.network import PodNetwork
@@ -42,6 +43,7 @@ from podhost.runtime.exec import exec_sync, start_exec
 from podhost.runtime.exit_monitor import ExitFact, ExitMonitor, wait_process
 from podhost.runtime.host_facts import HostFacts, read_host_facts
 from podhost.runtime.oci_runtime import remove_empty_cgroup
+from podhost.runtime.qos_cgroups import create_qos_cgroups, remove_qos_cgroups, update_qos_resources
 from podhost.runtime.records import (
     RecordFiles,
     compute_container_state,
@@ -63,6 +65,7 @@ def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     """The monitors' cgroup, and what the host offers: which limits work can be seen in there."""
     settings.runtime()
     cgroup.create(paths.monitor_cgroup)
+    create_qos_cgroups(paths)
     controllers = cgroup.usable_controllers(paths.monitor_cgroup)
     if missing := {"cpu", "memory", "pids"} - controllers:
         _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))
@@ -166,6 +169,9 @@ class OciRuntimeService:
     async def update_pod_sandbox_resources(self, sandbox_id: SandboxId, resources: LinuxResources) -> None:
         await update_pod_sandbox_resources(self._ctx, sandbox_id, resources)
 
+    async def update_qos_resources(self, qos_class: QosClass, resources: LinuxResources) -> None:
+        await update_qos_resources(self._ctx, qos_class, resources)
+
     async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
         ids = [entry.record.id for entry in self._ctx.registry.containers(pod_uid)]
         return {each: await self._ctx.snapshotter.usage_bytes(each) for each in ids}
@@ -210,8 +216,8 @@ class OciRuntimeService:
         await self._ctx.monitor.close()
         await self._ctx.tasks.cancel_all()
         # Gone with the last container; while one lives, its monitor keeps them.
-        for path in (self._ctx.paths.monitor_cgroup, self._ctx.paths.cgroup_parent):
-            await asyncio.to_thread(remove_empty_cgroup, path)
+        await asyncio.to_thread(remove_empty_cgroup, self._ctx.paths.monitor_cgroup)
+        await asyncio.to_thread(remove_qos_cgroups, self._ctx.paths)
 
     async def _on_exit(self, container_id: ContainerId, fact: ExitFact | None) -> None:
         await on_container_exit(self._ctx, container_id, fact)

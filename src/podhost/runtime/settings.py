@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, PodUID, SandboxId
+from podhost.cri.runtime import PodSandboxConfig
 from podhost.errors import UnavailableError
+
+_QOS_DIRECTORIES: Mapping[QosClass, str] = {"Guaranteed": "", "Burstable": "/burstable", "BestEffort": "/besteffort"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,12 @@ class RuntimePaths:
     def exit_file(self, container_id: ContainerId) -> Path:
         return self.exits / container_id
 
-    def pod_cgroup(self, uid: PodUID) -> str:
-        return f"{self.cgroup_parent}/{pod_cgroup_name(uid)}"
+    def qos_cgroup(self, qos_class: QosClass) -> str:
+        """Above the pods of a class: the instance's own for Guaranteed ones, as on a node."""
+        return self.cgroup_parent + _QOS_DIRECTORIES[qos_class]
 
-    def container_cgroup(self, uid: PodUID, container_id: str) -> str:
-        return f"{self.pod_cgroup(uid)}/{container_id}"
+    def pod_cgroup(self, config: PodSandboxConfig) -> str:
+        return f"{self.qos_cgroup(config.qos_class)}/{pod_cgroup_name(config.uid)}"
 
     @property
     def monitor_cgroup(self) -> str:

@@ -204,9 +204,9 @@ class Machine:
         for name in ("sandboxes", "containers"):
             found += [str(path) for path in (self.settings.data_dir / name).iterdir()]
         found += [str(path) for path in self.snapshotter.root.iterdir()]
-        for directory in cgroup.detect().directories(self.settings.cgroup_parent):
-            found += [str(path) for path in directory.glob("pod*")]
-        found += [str(path) for path in Path("/sys/fs/cgroup/unified").glob(f"{self.settings.cgroup_parent[1:]}/pod*")]
+        shadow = Path("/sys/fs/cgroup/unified") / self.settings.cgroup_parent[1:]
+        for directory in (*cgroup.detect().directories(self.settings.cgroup_parent), shadow):
+            found += [str(path) for path in directory.glob("**/pod*") if path.is_dir()]
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 text = process.read_bytes()

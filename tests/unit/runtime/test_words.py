@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podhost.cri.ids import ContainerId, PodUID
+from podhost.api.qos import QosClass
+from podhost.cri.ids import PodUID
 from podhost.cri.runtime import DnsConfig, HostAlias, PodSandboxConfig
 from podhost.errors import UnavailableError
 from podhost.runtime.conmon import build_resize_message
@@ -153,7 +154,16 @@ def test_signals_are_read(text: str, number: int) -> None:
 def test_uid_that_is_no_name_cannot_leave_the_cgroup_parent() -> None:
     assert pod_cgroup_name(PodUID("abc-1")) == "podabc-1"
     assert "/" not in pod_cgroup_name(PodUID("../../x"))
-    assert PATHS.container_cgroup(PodUID("u"), ContainerId("c")) == "/podhost/i/podu/c"
+
+
+@pytest.mark.parametrize(
+    ("qos_class", "place"), [("Guaranteed", ""), ("Burstable", "burstable/"), ("BestEffort", "besteffort/")]
+)
+def test_the_cgroup_of_a_pod_is_below_that_of_its_class(qos_class: QosClass, place: str) -> None:
+    config = PodSandboxConfig(
+        namespace="n", name="p", uid=PodUID("u"), hostname="p", log_directory=Path("/l"), qos_class=qos_class
+    )
+    assert PATHS.pod_cgroup(config) == f"/podhost/i/{place}podu"
 
 
 def test_resize_message_has_height_first() -> None:
