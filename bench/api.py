@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -16,13 +15,13 @@ from typing import Any
 
 import aiohttp
 
+from bench import watch_delay
 from bench.measure import pss_kib
 from harness.daemon import Daemon, running_daemon
 
 PODS, CONFIGS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/configmaps"
 CONNECTIONS = 8
 SECONDS = 3.0
-WATCHED_CHANGES = 40
 OBJECTS = 10_000
 
 
@@ -108,37 +107,6 @@ async def measure_rates(client: Client) -> None:
         print(f"  {name:20} {await rate(work):8.0f} a second")
 
 
-async def measure_watch(client: Client, watchers: int) -> None:
-    """Delay from before the write until each watcher has the event."""
-    responses = [
-        await client.session.get(f"{CONFIGS}?watch=1&fieldSelector=metadata.name%3Dwatched") for _ in range(watchers)
-    ]
-    delays: list[float] = []
-    all_seen = asyncio.Event()
-
-    async def follow(response: aiohttp.ClientResponse) -> None:
-        async for line in response.content:
-            delays.append(time.perf_counter() - float(json.loads(line)["object"]["data"]["at"]))
-            if len(delays) % watchers == 0:
-                all_seen.set()
-
-    tasks = [asyncio.create_task(follow(response)) for response in responses]
-    for number in range(WATCHED_CHANGES):
-        body = config("watched") | {"data": {"at": repr(time.perf_counter())}}
-        method, path = ("POST", CONFIGS) if number == 0 else ("PUT", f"{CONFIGS}/watched")
-        await client.call(method, path, body)
-        await all_seen.wait()
-        all_seen.clear()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for response in responses:
-        response.close()
-    await client.call("DELETE", f"{CONFIGS}/watched")
-    median, worst = statistics.median(delays) * 1e3, max(delays) * 1e3
-    print(f"  watch event, {watchers:5} watchers: median {median:6.2f} ms, last {worst:6.2f} ms")
-
-
 async def measure_memory(client: Client, daemon: Daemon) -> None:
     assert daemon.process is not None
     before = pss_kib([daemon.process.pid])
@@ -152,8 +120,6 @@ async def measure_memory(client: Client, daemon: Daemon) -> None:
 async def run(daemon: Daemon) -> None:
     client = Client(daemon)
     try:
-        for watchers in (1, 1000):
-            await measure_watch(client, watchers)
         await measure_rates(client)
         await measure_memory(client, daemon)
     finally:
@@ -163,4 +129,5 @@ async def run(daemon: Daemon) -> None:
 def main() -> None:
     print("API")
     with tempfile.TemporaryDirectory(prefix="podhost-bench-") as root, running_daemon(Path(root)) as daemon:
+        watch_delay.report(daemon)
         asyncio.run(run(daemon))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from itertools import chain, repeat
 from typing import Any, Literal
 
 from aiohttp import web
@@ -15,7 +16,8 @@ from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
 from podhost.apiserver.negotiation import Representation, View, negotiate
 from podhost.apiserver.selection import Selection, read_selection
-from podhost.apiserver.watching import EventEncoder, read_watch_request
+from podhost.apiserver.watch_encoding import EventEncoder
+from podhost.apiserver.watching import read_watch_request
 from podhost.cri.channels import PodChannelsApi
 from podhost.errors import NotFoundError
 from podhost.store import Store
@@ -84,6 +86,7 @@ class ChannelHandlers:
     async def _watch(self, call: Call, selection: Selection, shape: Representation) -> web.StreamResponse:
         request = read_watch_request(call, self._store.current_rv())
         encoder = EventEncoder(call.kind, shape, self._clock)
+        first = chain((True,), repeat(False))
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
@@ -95,12 +98,13 @@ class ChannelHandlers:
                 for obj in await self._observe_chosen(call, selection):
                     feed.known[_place(obj)] = obj
                     if request.sends_objects:
-                        await response.write(encoder.encode("ADDED", obj))
+                        await response.write(encoder.encode("ADDED", obj, columns=next(first)))
                 if request.initial_events and request.bookmarks:
                     end = {"k8s.io/initial-events-end": "true"}
-                    await response.write(encoder.encode_bookmark(self._store.current_rv(), end))
+                    rv = self._store.current_rv()
+                    await response.write(encoder.encode_bookmark(rv, end, columns=next(first)))
                 async for event, obj in feed.follow():
-                    await response.write(encoder.encode(event, obj))
+                    await response.write(encoder.encode(event, obj, columns=next(first)))
         except (ConnectionError, TimeoutError):
             pass  # the client has gone, or its time is over
         finally:

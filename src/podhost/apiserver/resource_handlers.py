@@ -23,7 +23,9 @@ from podhost.apiserver.patching import read_patch
 from podhost.apiserver.registry import Admit, Change, Registry, admit_all, writable_subresource
 from podhost.apiserver.selection import read_selection
 from podhost.apiserver.settings import ApiServerSettings
-from podhost.apiserver.watching import EventEncoder, WatchStream, read_watch_request
+from podhost.apiserver.watch_encoding import EventEncoder, FrameEncoder
+from podhost.apiserver.watch_feeds import FeedKey, WatchFeeds
+from podhost.apiserver.watching import WatchStream, read_watch_request
 from podhost.apiserver.write_options import WriteOptions, read_write_options
 from podhost.store import GoneError, ObjectStore
 
@@ -34,13 +36,20 @@ class ResourceHandlers:
     """Handlers of the generic routes, the same for every kind."""
 
     def __init__(
-        self, registry: Registry, store: ObjectStore, clock: Clock, settings: ApiServerSettings, authorizer: Authorizer
+        self,
+        registry: Registry,
+        store: ObjectStore,
+        clock: Clock,
+        settings: ApiServerSettings,
+        authorizer: Authorizer,
+        feeds: WatchFeeds,
     ) -> None:
         self._registry = registry
         self._store = store
         self._clock = clock
         self._settings = settings
         self._authorizer = authorizer
+        self._feeds = feeds
         self._encoded = EncodedObjects()
 
     async def get(self, call: Call) -> web.StreamResponse:
@@ -123,17 +132,19 @@ class ResourceHandlers:
         return await self._answer(call, self._shape_list(call, Page(deleted, rv), shape, last=True), shape)
 
     async def _watch(self, call: Call) -> web.StreamResponse:
-        encoder = EventEncoder(call.kind, negotiate_stream(call.accept, call.text("includeObject")), self._clock)
+        shape = negotiate_stream(call.accept, call.text("includeObject"))
         request = read_watch_request(call, self._store.current_rv())
+        selection = read_selection(call)
         stream = WatchStream(
             call,
             self._store,
+            self._feeds,
             request,
-            read_selection(call),
-            encoder,
+            FeedKey(call.kind.resource_key, call.namespace or None, selection.labels, selection.fields, shape),
+            FrameEncoder(selection, EventEncoder(call.kind, shape, self._clock)),
             write_timeout_s=self._settings.watch_write_timeout_s,
         )
-        return await stream.run()
+        return await stream.run(selection)
 
     async def _change(self, call: Call, change: Change, options: WriteOptions) -> web.StreamResponse:
         obj = self._registry.update(

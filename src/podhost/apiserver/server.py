@@ -51,6 +51,7 @@ from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
 from podhost.apiserver.upgrade import UpgradedResponse
 from podhost.apiserver.usage_handlers import UsageHandlers
+from podhost.apiserver.watch_feeds import WatchFeeds
 from podhost.cri.channels import PodChannelsApi
 from podhost.cri.images import ImageService
 from podhost.cri.node import NodeApi
@@ -149,7 +150,8 @@ class ApiServer:
             (settings.token_users.get, *(() if tokens is None else (tokens.verify_user,)))
         )
         reviews = ReviewHandlers(store, self._authenticator, self._authorizer, tokens)
-        resources = ResourceHandlers(self.registry, objects, clock, settings, self._authorizer)
+        self._feeds = WatchFeeds(objects)
+        resources = ResourceHandlers(self.registry, objects, clock, settings, self._authorizer, self._feeds)
         pods = PodHandlers(self.registry, node, clock)
         self._proxy = ProxyHandlers(self.registry)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))
@@ -175,7 +177,7 @@ class ApiServer:
         app.on_shutdown.append(self._end_streams)
         if self._auditor is not None:
             app.on_response_prepare.append(self._auditor.on_answer)
-        app.on_cleanup.append(self._close_proxy)
+        app.on_cleanup.append(self._close_parts)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
 
@@ -229,7 +231,8 @@ class ApiServer:
         except ApiError as error:
             raise (errors.unauthorized() if user == ANONYMOUS else error) from None
 
-    async def _close_proxy(self, _: web.Application) -> None:
+    async def _close_parts(self, _: web.Application) -> None:
+        await self._feeds.close()
         await self._proxy.close()
 
     def _audit_end(

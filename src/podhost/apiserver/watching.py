@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
-from podhost.aiokit.clock import Clock
 from podhost.api import errors
-from podhost.api.kind import Kind
-from podhost.apiserver import answers, negotiation
+from podhost.apiserver import answers
 from podhost.apiserver.call import Call
 from podhost.apiserver.listing import check_version, validate_watch
-from podhost.apiserver.negotiation import Representation, View
+from podhost.apiserver.negotiation import View
 from podhost.apiserver.selection import Selection
-from podhost.apiserver.watch_filter import filter_event
-from podhost.store import GoneError, ObjectStore, WatchEvent
+from podhost.apiserver.watch_encoding import Form, Frame, FrameEncoder, build_frames, encode_line
+from podhost.apiserver.watch_feeds import FeedKey, Follower, WatchFeeds
+from podhost.store import GoneError, ObjectStore
 from podhost.store.views import ObjectWatch
 
 Obj = dict[str, Any]
@@ -28,9 +28,6 @@ Obj = dict[str, Any]
 _MIN_TIMEOUT_S = 1800
 _MAX_TIMEOUT_S = 3600
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
-_BATCH_BYTES = 64 << 10
-_FREE_BYTES = 16 << 10
-"""Less than what a transport takes without waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,62 +70,6 @@ def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
     )
 
 
-class EventEncoder:
-    """Events of one watch as lines of JSON, in the view that the client wants."""
-
-    def __init__(self, kind: Kind, representation: Representation, clock: Clock) -> None:
-        self._kind = kind
-        self._representation = representation
-        self._clock = clock
-        self._columns_sent = False
-
-    def encode(self, event_type: str, obj: Obj) -> bytes:
-        """A change."""
-        return _line(event_type, self._shape(obj, with_columns=self._take_columns()))
-
-    def encode_shared(self, event_type: str, obj: Obj, renderings: dict[Any, bytes]) -> bytes:
-        """A change that others may have encoded already, in the same form."""
-        with_columns = self._take_columns()
-        form = (event_type, self._kind.group_version, self._representation, with_columns)
-        line = renderings.get(form)
-        if line is None:
-            line = renderings[form] = _line(event_type, self._shape(obj, with_columns=with_columns))
-        return line
-
-    def encode_bookmark(self, rv: int, annotations: Obj | None = None) -> bytes:
-        """Progress: everything up to ``rv`` has been sent."""
-        metadata: Obj = {"resourceVersion": str(rv), "creationTimestamp": None}
-        if annotations:
-            metadata["annotations"] = annotations
-        bookmark = {"kind": self._kind.kind, "apiVersion": self._kind.group_version, "metadata": metadata}
-        if self._representation.view is View.TABLE:
-            with_columns = self._take_columns()
-            bookmark = negotiation.build_table_bookmark(self._kind, bookmark, with_columns=with_columns)
-        elif self._representation.view is View.METADATA:
-            bookmark = negotiation.build_metadata_only(bookmark)
-        return _line("BOOKMARK", bookmark)
-
-    def _shape(self, obj: Obj, *, with_columns: bool) -> Obj:
-        match self._representation.view:
-            case View.OBJECT:
-                return obj
-            case View.METADATA:
-                return negotiation.build_metadata_only(obj)
-            case View.TABLE:
-                return negotiation.build_table(
-                    self._kind,
-                    [obj],
-                    {"resourceVersion": obj["metadata"]["resourceVersion"]},
-                    self._clock.now(),
-                    include_object=self._representation.include_object,
-                    with_columns=with_columns,
-                )
-
-    def _take_columns(self) -> bool:
-        first, self._columns_sent = not self._columns_sent, True
-        return first
-
-
 class WatchStream:
     """One watch of one client."""
 
@@ -136,104 +77,129 @@ class WatchStream:
         self,
         call: Call,
         store: ObjectStore,
+        feeds: WatchFeeds,
         request: WatchRequest,
-        selection: Selection,
-        encoder: EventEncoder,
+        key: FeedKey,
+        encoder: FrameEncoder,
         *,
         write_timeout_s: float,
     ) -> None:
         self._call = call
         self._store = store
+        self._feeds = feeds
         self._request = request
-        self._selection = selection
+        self._key = key
         self._encoder = encoder
         self._write_timeout_s = write_timeout_s
         self._response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self, selection: Selection) -> web.StreamResponse:
         """Serve until the timeout, the client's end, or the end of the history."""
-        kind, namespace = self._call.kind, self._call.namespace or None
-        since_rv = None if self._request.sends_objects else self._request.since_rv
         answers.add_warnings(self._response, self._call.warnings)
+        rv = self._store.current_rv()
+        initial: Sequence[Obj] = ()
+        if self._request.sends_objects:
+            items, rv = self._store.list(self._key.resource, self._key.namespace)
+            initial = items if selection.everything else [item for item in items if selection.matches(item)]
+        elif self._request.since_rv is not None:
+            rv = self._request.since_rv
+        watch = self._try_open(rv)
         try:
-            watch = self._store.watch(kind.resource_key, namespace, since_rv, progress=self._request.bookmarks)
-        except GoneError as error:
             await self._response.prepare(self._call.request)
-            return await self._end(_line("ERROR", errors.expired(str(error)).status))
-        initial = self._initial_lines(namespace) if self._request.sends_objects else ()
-        timer = asyncio.get_running_loop().call_later(self._request.timeout_s, watch.close)
-        try:
-            await self._response.prepare(self._call.request)
-            await self._send_all(initial)
-            return await self._follow(watch)
-        except (ConnectionError, TimeoutError):
-            return self._response  # the client has gone, or takes nothing: there is nobody to tell
+            follower = self._build_follower(rv)
+            timer = asyncio.get_running_loop().call_later(self._request.timeout_s, follower.end)
+            try:
+                await self._serve(follower, initial, watch)
+            finally:
+                timer.cancel()
+            await self._response.write_eof()
+        except ConnectionError:
+            pass  # the client has gone: there is nobody to tell
+        except TimeoutError:
+            # It takes nothing, neither the end of the answer; the HTTP server would wait for it for ever.
+            if self._call.request.transport is not None:
+                self._call.request.transport.abort()
         finally:
-            timer.cancel()
-            watch.close()
-
-    def _initial_lines(self, namespace: str | None) -> Iterable[bytes]:
-        items, rv = self._store.list(self._call.kind.resource_key, namespace)
-        chosen = [item for item in items if self._selection.matches(item)]
-
-        def lines() -> Iterable[bytes]:
-            for item in chosen:
-                yield self._encoder.encode("ADDED", item)
-            if self._request.initial_events and self._request.bookmarks:
-                yield self._encoder.encode_bookmark(rv, _INITIAL_EVENTS_END)
-
-        return lines()
-
-    async def _follow(self, watch: ObjectWatch) -> web.StreamResponse:
-        try:
-            while batch := await watch.next_batch():
-                data = b"".join(map(self._encode, batch))
-                if data:
-                    await self._write(data)
-        except GoneError as error:
-            return await self._end(_line("ERROR", errors.expired(str(error)).status))
-        last = self._encoder.encode_bookmark(self._store.current_rv()) if self._may_bookmark(watch) else b""
-        return await self._end(last)
-
-    def _encode(self, event: WatchEvent) -> bytes:
-        """Nothing for an event outside the selection."""
-        if event.type == "BOOKMARK":
-            return self._encoder.encode_bookmark(event.rv)
-        if self._selection.everything:
-            return self._encoder.encode_shared(event.type, event.object, event.renderings)
-        seen = filter_event(event, self._selection.matches)
-        return b"" if seen is None else self._encoder.encode_shared(*seen, event.renderings)
-
-    def _may_bookmark(self, watch: ObjectWatch) -> bool:
-        return self._request.bookmarks and watch.idle
-
-    async def _send_all(self, lines: Iterable[bytes]) -> None:
-        batch = bytearray()
-        for line in lines:
-            batch += line
-            if len(batch) > _BATCH_BYTES:
-                await self._write(bytes(batch))
-                batch.clear()
-        if batch:
-            await self._write(bytes(batch))
-
-    async def _write(self, data: bytes) -> None:
-        transport = self._call.request.transport
-        if transport is not None and len(data) < _FREE_BYTES and transport.get_write_buffer_size() == 0:
-            # The client takes what it gets: this write waits for nothing, and needs no timer.
-            await self._response.write(data)
-            return
-        async with asyncio.timeout(self._write_timeout_s):
-            await self._response.write(data)
-
-    async def _end(self, last: bytes) -> web.StreamResponse:
-        if last:
-            await self._write(last)
-        await self._response.write_eof()
+            if watch is not None:
+                watch.close()
         return self._response
 
+    async def _serve(self, follower: Follower, initial: Sequence[Obj], watch: ObjectWatch | None) -> None:
+        try:
+            await self._send(follower, self._initial_frames(initial, follower))
+            await self._follow(follower, watch or self._open(follower.rv))
+        except GoneError as error:
+            line = encode_line("ERROR", errors.expired(str(error)).status)
+            await self._send(follower, build_frames([(follower.rv, line)], chunked=follower.form.chunked))
 
-def _line(event_type: str, obj: Obj) -> bytes:
-    return msgspec.json.encode({"type": event_type, "object": obj}) + b"\n"
+    async def _follow(self, follower: Follower, watch: ObjectWatch) -> None:
+        """See :mod:`podhost.apiserver.watch_feeds` for the two states of a watcher."""
+        while True:
+            with contextlib.closing(watch):
+                caught_up = await self._catch_up(follower, watch)
+            if caught_up:
+                await self._stay_in_feed(follower)
+            if follower.ended:
+                break
+            await self._drain()
+            watch = self._open(follower.rv)
+        if self._request.bookmarks:
+            await self._send(follower, [self._encoder.encode_bookmark(follower.rv, follower.form)])
+
+    async def _catch_up(self, follower: Follower, watch: ObjectWatch) -> bool:
+        """Whether it has everything now, and nothing can have happened since."""
+        while not follower.ended:
+            try:
+                batch = await watch.backlog()
+            except GoneError:
+                return False  # more has happened meanwhile than a watch keeps, but the history may still have it
+            if not batch:
+                follower.rv = self._store.current_rv()
+                return True
+            await self._send(follower, self._encoder.encode_events(batch, follower.form))
+            follower.rv = batch[-1].rv
+        return False
+
+    async def _stay_in_feed(self, follower: Follower) -> None:
+        leave = self._feeds.join(self._key, follower, self._encoder)
+        try:
+            await follower.wait_woken()
+        finally:
+            leave()
+
+    def _try_open(self, rv: int) -> ObjectWatch | None:
+        """``None``: the history does not go back to it; the client is told in the answer's body."""
+        try:
+            return self._open(rv)
+        except GoneError:
+            return None
+
+    def _open(self, rv: int) -> ObjectWatch:
+        return self._store.watch(self._key.resource, self._key.namespace, rv, progress=self._request.bookmarks)
+
+    def _build_follower(self, rv: int) -> Follower:
+        request = self._call.request
+        if request.transport is None:
+            raise ConnectionResetError("the client has gone")
+        # What the connection does not take at once makes the watcher one that is behind.
+        request.transport.set_write_buffer_limits(high=1)
+        chunked = request.version >= HttpVersion11
+        columns = self._key.representation.view is View.TABLE
+        return Follower(request.transport, Form(self._request.bookmarks, columns=columns, chunked=chunked), rv)
+
+    def _initial_frames(self, objects: Sequence[Obj], follower: Follower) -> Iterable[Frame]:
+        ends = self._request.initial_events and self._request.bookmarks
+        return self._encoder.encode_objects(objects, follower.rv, follower.form, _INITIAL_EVENTS_END if ends else None)
+
+    async def _send(self, follower: Follower, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            follower.write(frame)
+            if follower.is_full:
+                await self._drain()
+
+    async def _drain(self) -> None:
+        """Wait until the client has taken what was written.  Raises TimeoutError when it takes nothing."""
+        async with asyncio.timeout(self._write_timeout_s):
+            await self._call.request.writer.drain()

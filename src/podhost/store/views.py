@@ -24,6 +24,8 @@ class ObjectWatch(Protocol):
 
     async def next_batch(self) -> list[WatchEvent]: ...
 
+    async def backlog(self) -> list[WatchEvent]: ...
+
     def close(self) -> None: ...
 
 
@@ -117,6 +119,9 @@ class _ViewedWatch:
 
     async def next_batch(self) -> list[WatchEvent]:
         return [self._converted(event) for event in await self._watch.next_batch()]
+
+    async def backlog(self) -> list[WatchEvent]:
+        return [self._converted(event) for event in await self._watch.backlog()]
 
     def close(self) -> None:
         self._watch.close()

@@ -96,7 +96,7 @@ class Watch:
     @property
     def idle(self) -> bool:
         """All that has happened so far has been yielded."""
-        return not (self._replaying or self._past or self._buffer)
+        return not (self._replaying or self._past or self._buffer or self._overrun)
 
     def close(self) -> None:
         """End the iteration.  Idempotent."""
@@ -115,12 +115,37 @@ class Watch:
             batch = [await anext(self)]
         except StopAsyncIteration:
             return []
-        while not (self._closed or self._overrun):
-            ready = self._past or (not self._replaying and self._buffer)
-            if not ready:
-                break
-            batch.append(ready.popleft())
-        return batch
+        return batch + self._take_ready()
+
+    async def backlog(self) -> list[WatchEvent]:
+        """Some of the changes that have happened already; empty when all have been yielded, and at the end.
+
+        Raises:
+            GoneError: As :meth:`__anext__`.
+        """
+        while not self._closed:
+            self._check_overrun()
+            ready = self._take_ready()
+            if ready or not self._replaying:
+                return ready
+            await asyncio.sleep(0)  # other clients get a turn between two batches
+            self._load_replay()
+        return []
+
+    def _take_ready(self) -> list[WatchEvent]:
+        if self._closed or self._overrun:
+            return []
+        ready = [*self._past]
+        self._past.clear()
+        if not self._replaying:
+            ready += self._buffer
+            self._buffer.clear()
+        return ready
+
+    def _check_overrun(self) -> None:
+        if self._overrun:
+            self.close()
+            raise GoneError("cannot go on watching: the reader is too slow")
 
     def __aiter__(self) -> Watch:
         return self
@@ -134,9 +159,7 @@ class Watch:
         while True:
             if self._closed:
                 raise StopAsyncIteration
-            if self._overrun:
-                self.close()
-                raise GoneError("cannot go on watching: the reader is too slow")
+            self._check_overrun()
             if self._past:
                 return self._past.popleft()
             if self._replaying:

@@ -369,10 +369,9 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
         instance="test",
         node_name="n1",
         service_cidr="10.96.0.0/24",
-        watch_write_timeout_s=1.0,
         account_key=ec.generate_private_key(ec.SECP256R1()),
         token_users=parse_token_file("carol-token,carol,9,devs\n"),
-        **api_settings,
+        **{"watch_write_timeout_s": 1.0, **api_settings},
     )
     server = ApiServer(store, clock, node, images, settings, hooks)
     roles = AccessController(store, clock)

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from podhost.cri.images import PullProgress
-from podhost.store import ObjectKey
 
 CM = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
@@ -147,20 +146,6 @@ async def test_watch_of_a_vanished_client_is_ended(api: Any, http: aiohttp.Clien
     async with asyncio.timeout(5):
         while api.store._watches["configmaps"]:
             await asyncio.sleep(0.01)
-
-
-async def test_client_that_reads_nothing_is_dropped(api: Any) -> None:
-    big = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"}, "data": {"k": "x" * 900_000}}
-    reader, writer = await asyncio.open_unix_connection(str(api.socket), limit=1024)
-    writer.write(f"GET {CM}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    await reader.readline()
-    for number in range(6):
-        body = {**big, "metadata": {"name": f"big{number}", "namespace": "default"}}
-        api.store.create(ObjectKey("configmaps", "default", f"big{number}"), body)
-    async with asyncio.timeout(10):
-        while api.store._watches["configmaps"]:
-            await asyncio.sleep(0.05)
-    writer.close()
 
 
 async def test_pages_of_a_list(http: aiohttp.ClientSession) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -95,34 +94,6 @@ async def test_an_expired_page_goes_on_inconsistently(api: Any, http: aiohttp.Cl
 async def test_what_cannot_be_asked(http: aiohttp.ClientSession, query: str, code: int, message: str) -> None:
     answered, status = await get(http, f"{CM}?{query}")
     assert (answered, status["message"][: len(message)]) == (code, message)
-
-
-async def test_a_thousand_watchers_see_each_change_once_encoded(api: Any, http: aiohttp.ClientSession) -> None:
-    count = 1000
-    responses = [await http.get(f"{CM}?watch=1&resourceVersion={api.store.current_rv()}") for _ in range(count)]
-    make(api, "a", k="v")
-    async with asyncio.timeout(30):
-        lines = await asyncio.gather(*(response.content.readline() for response in responses))
-    assert set(lines) == {lines[0]}
-    assert json.loads(lines[0])["object"]["data"] == {"k": "v"}
-    for response in responses:
-        response.close()
-
-
-async def test_a_watcher_that_reads_nothing_is_dropped_and_harms_nobody(api: Any, http: aiohttp.ClientSession) -> None:
-    reader, writer = await asyncio.open_unix_connection(str(api.socket), limit=1)
-    writer.write(f"GET {CM}?watch=1 HTTP/1.1\r\nHost: podhost\r\n\r\n".encode())
-    async with http.get(f"{CM}?watch=1&resourceVersion={api.store.current_rv()}") as response:
-        await asyncio.wait_for(reader.readexactly(1), 5)
-        for number in range(60):
-            make(api, f"n{number}", k="x" * 100_000)
-            event = json.loads(await response.content.readuntil(b"\n"))
-            assert event["object"]["metadata"]["name"] == f"n{number}"
-        watches = api.store._watches["configmaps"]
-        async with asyncio.timeout(10):  # the fixture ends a watch whose client takes nothing for a second
-            while len(watches) > 1:
-                await asyncio.sleep(0.05)
-    writer.close()
 
 
 async def test_the_lease_of_the_node_is_renewed_when_it_is_read(api: Any, http: aiohttp.ClientSession) -> None:
