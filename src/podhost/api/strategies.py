@@ -72,6 +72,8 @@ def prepare_pod_create(pod: Object) -> None:
                 "status": "False",
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
+                "lastProbeTime": None,
+                "lastTransitionTime": pod["metadata"].get("creationTimestamp"),
             }
         ]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from podhost.api.pod_requests import sum_requests
 from podhost.api.quantity import parse_quantity
+from podhost.controllers.node_load import HostPort, NodeLoad, host_ports
 
 Doc = Mapping[str, Any]
 
@@ -30,9 +30,8 @@ class Misfit:
     """Nothing changes for it when other pods go away (the scheduler's UnschedulableAndUnresolvable)."""
 
 
-def compute_misfits(pod: Doc, node: Doc, others: Iterable[Doc]) -> list[Misfit]:
-    """Reasons why the pod cannot be on the node beside ``others``, the pods that are there; empty when it can."""
-    others = [other for other in others if not is_terminal(other)]
+def compute_misfits(pod: Doc, node: Doc, load: NodeLoad) -> list[Misfit]:
+    """Reasons why the pod cannot be on the node beside the pods that are there; empty when it can."""
     spec, node_spec = pod.get("spec") or {}, node.get("spec") or {}
     if node_spec.get("unschedulable") and not _tolerates(spec, {"key": _UNSCHEDULABLE_TAINT, "effect": "NoSchedule"}):
         return [Misfit("node(s) were unschedulable", final=True)]
@@ -40,9 +39,9 @@ def compute_misfits(pod: Doc, node: Doc, others: Iterable[Doc]) -> list[Misfit]:
         return [Misfit("node(s) had untolerated taint(s)", final=True)]
     if not _matches_node(spec, node):
         return [Misfit(_AFFINITY, final=True)]
-    if _host_ports_taken(spec, others):
+    if _host_ports_taken(spec, load.ports):
         return [Misfit(_FREE_PORTS)]
-    return _missing_resources(pod, node, others)
+    return _missing_resources(pod, node, load)
 
 
 def format_unschedulable(pod: Doc, misfits: Iterable[Misfit]) -> str:
@@ -61,53 +60,25 @@ def is_terminal(pod: Doc) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def compute_requests(pod: Doc) -> dict[str, Fraction]:
-    """Effective requests of a Pod object."""
-    return sum_requests(pod.get("spec") or {})
-
-
-def _missing_resources(pod: Doc, node: Doc, others: list[Doc]) -> list[Misfit]:
+def _missing_resources(pod: Doc, node: Doc, load: NodeLoad) -> list[Misfit]:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     misfits = []
-    if "pods" in allocatable and len(others) + 1 > parse_quantity(allocatable["pods"]):
+    if "pods" in allocatable and load.pods + 1 > parse_quantity(allocatable["pods"]):
         misfits.append(Misfit("Too many pods"))
-    wanted = {name: amount for name, amount in compute_requests(pod).items() if amount}
-    if not wanted:
-        return misfits
-    used: dict[str, Fraction] = {}
-    for other in others:
-        _add(used, compute_requests(other))
-    for name, amount in wanted.items():
+    for name, amount in sum_requests(pod.get("spec") or {}).items():
+        if not amount:
+            continue
         if name in ("cpu", "memory", "ephemeral-storage") and name not in allocatable:
             continue
         room = parse_quantity(allocatable.get(name, "0"))
-        if amount + used.get(name, 0) > room:
+        if amount + load.used.get(name, 0) > room:
             misfits.append(Misfit(f"Insufficient {name}", final=amount > room))
     return misfits
 
 
-def _add(total: dict[str, Fraction], more: Mapping[str, Fraction]) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, Fraction(0)) + amount
-
-
-def host_ports(pod_spec: Doc) -> set[tuple[str, str, int]]:
-    """(host address, protocol, port) of all containers that stay."""
-    init = [c for c in pod_spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
-    return {
-        (port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", port["hostPort"])
-        for container in [*(pod_spec.get("containers") or []), *init]
-        for port in container.get("ports") or []
-        if port.get("hostPort")
-    }
-
-
-def _host_ports_taken(spec: Doc, others: list[Doc]) -> bool:
-    wanted = host_ports(spec)
-    if not wanted:
-        return False
-    taken = [port for other in others for port in host_ports(other.get("spec") or {})]
-    return any(
+def _host_ports_taken(spec: Doc, taken: Iterable[HostPort]) -> bool:
+    wanted = tuple(host_ports(spec))
+    return bool(wanted) and any(
         one[1:] == other[1:] and ("0.0.0.0" in (one[0], other[0]) or one[0] == other[0])
         for one in wanted
         for other in taken

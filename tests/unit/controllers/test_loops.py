@@ -265,11 +265,35 @@ async def test_gated_pod_is_bound_when_its_gates_are_removed(world: World) -> No
     put_waiting(world, "gated", schedulingGates=[{"name": "wait"}])
     put_waiting(world, "other", schedulerName="mine")
     await world.settle()
-    assert world.get("pods", "gated")["status"]["conditions"][0]["reason"] == "SchedulingGated"
-    assert world.get("pods", "other")["status"] == {}
+    assert world.get("pods", "gated")["status"] == world.get("pods", "other")["status"] == {}, "nothing is written"
     world.change("pods", "gated", lambda pod: pod["spec"].pop("schedulingGates"))
     await world.settle()
     assert world.get("pods", "gated")["spec"]["nodeName"] == "node"
+
+
+async def test_what_changes_nothing_for_waiting_pods_writes_nothing(world: World) -> None:
+    put_node(world)
+    await world.run(scheduler(world))
+    for number in range(3):
+        put_waiting(world, f"waiting{number}", "8")
+    put_waiting(world, "done")
+    await world.settle()
+    before = [world.get("pods", f"waiting{number}") for number in range(3)]
+    assert [pod["status"]["conditions"][0]["reason"] for pod in before] == ["Unschedulable"] * 3
+    for change in (
+        lambda: world.change("pods", "waiting0", lambda pod: pod["metadata"].update(labels={"a": "b"})),
+        lambda: world.change("pods", "done", lambda pod: pod["status"].update(phase="Succeeded")),
+        lambda: world.change("nodes", "node", lambda node: node["status"].update(images=[]), ""),
+        lambda: world.put("persistentvolumeclaims", "claim", spec={}),
+    ):
+        change()
+        version = world.store.current_rv()
+        await world.settle()
+        assert world.store.current_rv() == version
+    world.change("nodes", "node", lambda node: node["status"]["allocatable"].update(cpu="9"), "")
+    await world.settle()
+    bound = [world.get("pods", f"waiting{number}")["spec"].get("nodeName") for number in range(3)]
+    assert bound == ["node", None, None]
 
 
 async def test_pod_made_before_the_node_is_bound_when_the_node_appears(world: World) -> None:

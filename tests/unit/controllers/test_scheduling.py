@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from harness.covers import covers
+from podhost.api.pod_requests import sum_requests
+from podhost.controllers.node_load import NodeLoad
 from podhost.controllers.scheduling import (
     Misfit,
     compute_misfits,
-    compute_requests,
     compute_toleration_s,
     format_unschedulable,
 )
@@ -40,8 +41,15 @@ def term(key: str, operator: str, *values: str) -> dict[str, Any]:
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
 
 
+def load(others: list[dict[str, Any]]) -> NodeLoad:
+    made = NodeLoad()
+    for number, other in enumerate(others):
+        made.put(("default", str(number)), other)
+    return made
+
+
 def texts(candidate: dict[str, Any], on: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
-    return [misfit.text for misfit in compute_misfits(candidate, on, others)]
+    return [misfit.text for misfit in compute_misfits(candidate, on, load(others))]
 
 
 PORT = {"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}
@@ -56,7 +64,6 @@ AFFINITY = "node(s) didn't match Pod's node affinity/selector"
         (pod(container("3")), [], ["Insufficient cpu"]),
         (pod(container("3", "2Gi")), [], ["Insufficient cpu", "Insufficient memory"]),
         (pod(container("1500m")), [pod(container("600m"))], ["Insufficient cpu"]),
-        (pod(container("1500m")), [{**pod(container("600m")), "status": {"phase": "Succeeded"}}], []),
         (pod(), [pod(), pod(), pod()], ["Too many pods"]),
         (pod(nodeSelector={"disk": "ssd"}), [], []),
         (pod(nodeSelector={"disk": "hdd"}), [], [AFFINITY]),
@@ -120,8 +127,10 @@ def test_message_is_the_schedulers() -> None:
 
 
 def test_no_pod_has_to_go_for_what_never_fits() -> None:
-    assert [m.final for m in compute_misfits(pod(container("3")), node(), [])] == [True]
-    assert [m.final for m in compute_misfits(pod(container("1500m")), node(), [pod(container("600m"))])] == [False]
+    assert [m.final for m in compute_misfits(pod(container("3")), node(), NodeLoad())] == [True]
+    assert [m.final for m in compute_misfits(pod(container("1500m")), node(), load([pod(container("600m"))]))] == [
+        False
+    ]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +156,25 @@ def test_time_that_a_pod_may_stay_on_a_tainted_node(tolerations: list[dict[str, 
 
 def test_requests_are_the_larger_of_init_phase_and_running_phase() -> None:
     init = [container("1"), container("200m", restartPolicy="Always"), container("500m")]
-    assert compute_requests(pod(container("300m"), initContainers=init))["cpu"] == 1
-    assert compute_requests(pod(container("900m"), initContainers=init))["cpu"] == Fraction(11, 10)
+    assert sum_requests(pod(container("300m"), initContainers=init)["spec"])["cpu"] == 1
+    assert sum_requests(pod(container("900m"), initContainers=init)["spec"])["cpu"] == Fraction(11, 10)
 
 
 def test_requests_of_the_pod_itself_win_and_overhead_comes_on_top() -> None:
     candidate = pod(container("300m"), resources={"requests": {"cpu": "1"}}, overhead={"cpu": "100m"})
-    assert compute_requests(candidate)["cpu"] == Fraction(11, 10)
+    assert sum_requests(candidate["spec"])["cpu"] == Fraction(11, 10)
+
+
+def test_load_of_a_node_is_what_its_pods_take_whatever_came_and_went() -> None:
+    sizes = ["100m", "250m", "1"]
+    pods = [pod(container(cpu, "10Mi", ports=[{**PORT, "hostPort": 80 + at}])) for at, cpu in enumerate(sizes)]
+    made = load(pods)
+    made.put(("default", "0"), pods[2])  # resized
+    made.drop(("default", "1"))
+    made.drop(("default", "1"))
+    assert (made.pods, made.used) == (2, {"cpu": Fraction(2), "memory": Fraction(20 << 20)})
+    assert made.ports == {("0.0.0.0", "TCP", 82): 2}
+    made.drop(("default", "0"))
+    assert made.ports == {("0.0.0.0", "TCP", 82): 1}
+    made.drop(("default", "2"))
+    assert made == NodeLoad()
