@@ -5,18 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from podhost.api.columns import AGE, NAME, Column, format_age_of, name_of
+from podhost.api.columns import AGE, CREATED_AT, NAME, Column, format_age_of, name_of
 from podhost.api.objects import Object
 
 _SUBJECTS = (("Users", "User"), ("Groups", "Group"), ("ServiceAccounts", "ServiceAccount"))
 
-ROLE_COLUMNS = (NAME, Column("Created At", type="date", description=AGE.description))
-BINDING_COLUMNS = (
-    NAME,
-    Column("Role", description="Role that is bound"),
-    AGE,
-    *(Column(title, description=f"{title} in the roleBinding", priority=1) for title, _ in _SUBJECTS),
-)
+ROLE_COLUMNS = (NAME, CREATED_AT)
+
+
+def _build_binding_columns(kind: str, field: str) -> tuple[Column, ...]:
+    subjects = (Column(title, description=f"{title} in the {kind}", priority=1) for title, _ in _SUBJECTS)
+    return (NAME, Column("Role", field=field), AGE, *subjects)
+
+
+BINDING_COLUMNS = _build_binding_columns("roleBinding", "rbac.v1.RoleBinding.roleRef")
+CLUSTER_BINDING_COLUMNS = _build_binding_columns("clusterRoleBinding", "rbac.v1.ClusterRoleBinding.roleRef")
 
 
 def role_row(role: Object, _now: datetime) -> list[Any]:

@@ -63,7 +63,7 @@ CLUSTER_ROLE_BINDING = Kind(
     default=rbac.default_binding,
     validate_create=rbac.validate_cluster_role_binding,
     validate_update=rbac.validate_cluster_role_binding_update,
-    columns=tables.BINDING_COLUMNS,
+    columns=tables.CLUSTER_BINDING_COLUMNS,
     row=tables.binding_row,
 )
 ACCESS_KINDS = (ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from podhost.api.descriptions import load_descriptions
 from podhost.api.objects import Object
 from podhost.api.pod_summary import summarize_pod
 from podhost.api.time import format_age
@@ -27,19 +29,33 @@ class Column:
     format: str = ""
     description: str = ""
     priority: int = 0
+    field: str = ""
+    """The field that it shows, whose description is the column's: ``core.v1.PodStatus.podIP``."""
 
 
 def table_columns(kind: Kind) -> list[Object]:
-    """``columnDefinitions`` of a kind's Table."""
+    """``columnDefinitions`` of a kind's Table.  Not to be changed."""
+    return _build_definitions(kind.columns)
+
+
+@functools.cache
+def _build_definitions(columns: tuple[Column, ...]) -> list[Object]:
+    texts = load_descriptions()
+
+    def describe(column: Column) -> str:
+        definition, _, field = column.field.rpartition(".")
+        prefix = "io.k8s.apimachinery.pkg.apis." if definition.startswith("meta.") else "io.k8s.api."
+        return texts.get(prefix + definition, {}).get(field, column.description)
+
     return [
         {
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": column.description,
+            "description": describe(column),
             "priority": column.priority,
         }
-        for column in kind.columns
+        for column in columns
     ]
 
 
@@ -62,10 +78,9 @@ def _completed_condition(pod: Object) -> Object:
     return {"conditions": [{"type": "Completed", "status": "True", "reason": phase, "message": message}]}
 
 
-NAME = Column("Name", format="name", description="Name must be unique within a namespace. Cannot be updated.")
-AGE = Column(
-    "Age", description="CreationTimestamp is a timestamp representing the server time when this object was created."
-)
+NAME = Column("Name", format="name", field="meta.v1.ObjectMeta.name")
+AGE = Column("Age", field="meta.v1.ObjectMeta.creationTimestamp")
+CREATED_AT = Column("Created At", type="date", field=AGE.field)
 
 
 def _meta(obj: Object) -> Mapping[str, Any]:
@@ -86,7 +101,7 @@ def format_labels(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or "<none>"
 
 
-DEFAULT_COLUMNS = (NAME, Column("Created At", type="date", description=AGE.description))
+DEFAULT_COLUMNS = (NAME, CREATED_AT)
 
 
 def default_row(obj: Object, _now: datetime) -> list[Any]:
@@ -104,10 +119,10 @@ POD_COLUMNS = (
         "in this pod has restarted.",
     ),
     AGE,
-    Column("IP", description="podIP address allocated to the pod.", priority=1),
-    Column("Node", description="The node that this pod is bound to.", priority=1),
-    Column("Nominated Node", description="The node that this pod is nominated for.", priority=1),
-    Column("Readiness Gates", description="Readiness gates that are satisfied, and all of them.", priority=1),
+    Column("IP", field="core.v1.PodStatus.podIP", priority=1),
+    Column("Node", field="core.v1.PodSpec.nodeName", priority=1),
+    Column("Nominated Node", field="core.v1.PodStatus.nominatedNodeName", priority=1),
+    Column("Readiness Gates", field="core.v1.PodSpec.readinessGates", priority=1),
 )
 
 
@@ -142,12 +157,12 @@ def _readiness_gates(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 SERVICE_COLUMNS = (
     NAME,
-    Column("Type", description="type determines how the Service is exposed."),
-    Column("Cluster-IP", description="clusterIP is the IP address of the service."),
-    Column("External-IP", description="externalIPs for which nodes in the cluster will also accept traffic."),
-    Column("Port(s)", description="The list of ports that are exposed by this service."),
+    Column("Type", field="core.v1.ServiceSpec.type"),
+    Column("Cluster-IP", field="core.v1.ServiceSpec.clusterIP"),
+    Column("External-IP", field="core.v1.ServiceSpec.externalIPs"),
+    Column("Port(s)", field="core.v1.ServiceSpec.ports"),
     AGE,
-    Column("Selector", description="Route service traffic to pods with these labels.", priority=1),
+    Column("Selector", field="core.v1.ServiceSpec.selector", priority=1),
 )
 
 
@@ -182,7 +197,7 @@ def _service_port(port: Mapping[str, Any]) -> str:
     return f"{port.get('port', 0)}{node_port}/{port.get('protocol') or 'TCP'}"
 
 
-CONFIG_MAP_COLUMNS = (NAME, Column("Data", description="Number of keys."), AGE)
+CONFIG_MAP_COLUMNS = (NAME, Column("Data", field="core.v1.ConfigMap.data"), AGE)
 
 
 def config_map_row(config_map: Object, now: datetime) -> list[Any]:
@@ -190,12 +205,7 @@ def config_map_row(config_map: Object, now: datetime) -> list[Any]:
     return [name_of(config_map), count, format_age_of(config_map, now)]
 
 
-SECRET_COLUMNS = (
-    NAME,
-    Column("Type", description="Used to facilitate programmatic handling of secret data."),
-    Column("Data", description="Number of keys."),
-    AGE,
-)
+SECRET_COLUMNS = (NAME, Column("Type", field="core.v1.Secret.type"), Column("Data", field="core.v1.Secret.data"), AGE)
 
 
 def secret_row(secret: Object, now: datetime) -> list[Any]:
@@ -214,12 +224,12 @@ NODE_COLUMNS = (
     Column("Status", description="The status of the node"),
     Column("Roles", description="The roles of the node"),
     AGE,
-    Column("Version", description="Kubelet Version reported by the node."),
-    Column("Internal-IP", description="Address reachable within the cluster.", priority=1),
-    Column("External-IP", description="Address reachable from outside.", priority=1),
-    Column("OS-Image", description="OS Image reported by the node.", priority=1),
-    Column("Kernel-Version", description="Kernel Version reported by the node.", priority=1),
-    Column("Container-Runtime", description="ContainerRuntime Version reported by the node.", priority=1),
+    Column("Version", field="core.v1.NodeSystemInfo.kubeletVersion"),
+    Column("Internal-IP", field="core.v1.NodeStatus.addresses", priority=1),
+    Column("External-IP", field="core.v1.NodeStatus.addresses", priority=1),
+    Column("OS-Image", field="core.v1.NodeSystemInfo.osImage", priority=1),
+    Column("Kernel-Version", field="core.v1.NodeSystemInfo.kernelVersion", priority=1),
+    Column("Container-Runtime", field="core.v1.NodeSystemInfo.containerRuntimeVersion", priority=1),
 )
 
 
@@ -257,16 +267,13 @@ def _node_roles(labels: Mapping[str, str]) -> str:
     return ",".join(sorted(roles - {""})) or "<none>"
 
 
-ENDPOINTS_COLUMNS = (
-    NAME,
-    Column("Endpoints", description="The set of all endpoints is the union of all subsets."),
-    AGE,
-)
+ENDPOINTS_COLUMNS = (NAME, Column("Endpoints", field="core.v1.Endpoints.subsets"), AGE)
 
 
 def endpoints_row(endpoints: Object, now: datetime) -> list[Any]:
-    found = list(_endpoint_addresses(endpoints.get("subsets") or ()))
-    return [name_of(endpoints), _shortened(found, "<none>"), format_age_of(endpoints, now)]
+    subsets = endpoints.get("subsets") or ()
+    shown = _shortened(list(_endpoint_addresses(subsets)), "") if subsets else "<none>"
+    return [name_of(endpoints), shown, format_age_of(endpoints, now)]
 
 
 def _endpoint_addresses(subsets: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -291,9 +298,9 @@ def _shortened(items: list[str], empty: str) -> str:
 
 ENDPOINT_SLICE_COLUMNS = (
     NAME,
-    Column("AddressType", description="The type of address carried by this EndpointSlice."),
-    Column("Ports", description="The list of network ports exposed by each endpoint in this slice."),
-    Column("Endpoints", description="The list of unique endpoints in this slice."),
+    Column("AddressType", field="discovery.v1.EndpointSlice.addressType"),
+    Column("Ports", field="discovery.v1.EndpointSlice.ports"),
+    Column("Endpoints", field="discovery.v1.EndpointSlice.endpoints"),
     AGE,
 )
 
@@ -316,24 +323,25 @@ def endpoint_slice_row(endpoint_slice: Object, now: datetime) -> list[Any]:
 
 
 EVENT_COLUMNS = (
-    Column("Last Seen", description="The time at which the most recent occurrence of this event was recorded."),
-    Column("Type", description="Type of this event (Normal, Warning), new types could be added in the future"),
-    Column("Reason", description="The reason for the transition into the object's current status."),
-    Column("Object", description="The object that this event is about."),
-    Column("Subobject", description="The part of the object that this event is about.", priority=1),
-    Column("Source", description="The component reporting this event.", priority=1),
-    Column("Message", description="A human-readable description of the status of this operation."),
-    Column("First Seen", description="The time at which the event was first recorded.", priority=1),
-    Column("Count", description="The number of times this event has occurred.", priority=1),
-    Column("Name", format="name", description=NAME.description, priority=1),
+    Column("Last Seen", field="core.v1.Event.lastTimestamp"),
+    Column("Type", field="core.v1.Event.type"),
+    Column("Reason", field="core.v1.Event.reason"),
+    Column("Object", field="core.v1.Event.involvedObject"),
+    Column("Subobject", field="core.v1.ObjectReference.fieldPath", priority=1),
+    Column("Source", field="core.v1.Event.source", priority=1),
+    Column("Message", field="core.v1.Event.message"),
+    Column("First Seen", field="core.v1.Event.firstTimestamp", priority=1),
+    Column("Count", field="core.v1.Event.count", priority=1),
+    Column("Name", format="name", field=NAME.field, priority=1),
 )
 
 
 def event_times(event: Mapping[str, Any]) -> tuple[str, str]:
     """First and last occurrence."""
     first = event.get("firstTimestamp") or event.get("eventTime") or ""
-    series = (event.get("series") or {}).get("lastObservedTime")
-    return first, series or event.get("lastTimestamp") or first
+    if event.get("series") is not None:
+        return first, event["series"].get("lastObservedTime") or ""
+    return first, event.get("lastTimestamp") or first
 
 
 def event_order(event: Object) -> str:
@@ -344,14 +352,16 @@ def event_order(event: Object) -> str:
 def event_row(event: Object, now: datetime) -> list[Any]:
     involved, source = event.get("involvedObject") or {}, event.get("source") or {}
     first, last = event_times(event)
-    count = (event.get("series") or {}).get("count") or event.get("count") or 1
+    series = event.get("series")
+    count = event.get("count") or 1 if series is None else series.get("count") or 0
+    target = (involved.get("kind") or "").lower()
     component = source.get("component") or event.get("reportingComponent") or ""
     host = source.get("host") or event.get("reportingInstance") or ""
     return [
         format_age(last, now),
         event.get("type") or "",
         event.get("reason") or "",
-        f"{(involved.get('kind') or '').lower()}/{involved.get('name') or ''}",
+        f"{target}/{involved['name']}" if involved.get("name") else target,
         involved.get("fieldPath") or "",
         f"{component}, {host}" if host else component,
         (event.get("message") or "").strip(),
@@ -361,27 +371,21 @@ def event_row(event: Object, now: datetime) -> list[Any]:
     ]
 
 
-SERVICE_ACCOUNT_COLUMNS = (NAME, Column("Secrets", description="Number of secrets of this ServiceAccount."), AGE)
+SERVICE_ACCOUNT_COLUMNS = (NAME, Column("Secrets", field="core.v1.ServiceAccount.secrets"), AGE)
 
 
 def service_account_row(account: Object, now: datetime) -> list[Any]:
     return [name_of(account), len(account.get("secrets") or ()), format_age_of(account, now)]
 
 
-RUNTIME_CLASS_COLUMNS = (
-    NAME,
-    Column("Handler", description="handler specifies the underlying runtime and configuration that the CRI "
-           "implementation will use to handle pods of this class. The possible values are specific to the node & CRI "
-           "configuration."),
-    AGE,
-)  # fmt: skip
+RUNTIME_CLASS_COLUMNS = (NAME, Column("Handler"), AGE)
 
 
 def runtime_class_row(runtime_class: Object, now: datetime) -> list[Any]:
     return [name_of(runtime_class), runtime_class.get("handler") or "", format_age_of(runtime_class, now)]
 
 
-LEASE_COLUMNS = (NAME, Column("Holder", description="The identity of the holder of the lease."), AGE)
+LEASE_COLUMNS = (NAME, Column("Holder", field="coordination.v1.LeaseSpec.holderIdentity"), AGE)
 
 
 def lease_row(lease: Object, now: datetime) -> list[Any]:

@@ -86,7 +86,7 @@ def priority_class_row(priority_class: Object, now: datetime) -> list[Any]:
     return [
         name_of(priority_class),
         priority_class.get("value") or 0,
-        str(bool(priority_class.get("globalDefault"))).lower(),
+        bool(priority_class.get("globalDefault")),
         format_age_of(priority_class, now),
         priority_class.get("preemptionPolicy") or "",
     ]
@@ -106,10 +106,10 @@ PRIORITY_CLASS = Kind(
     validate_update=validate_priority_class_update,
     columns=(
         NAME,
-        Column("Value", type="integer", description="value represents the integer value of this priority class."),
-        Column("Global-Default", type="boolean", description="Whether it is the class of pods that name none."),
+        Column("Value", type="integer", field="scheduling.v1.PriorityClass.value"),
+        Column("Global-Default", type="boolean", field="scheduling.v1.PriorityClass.globalDefault"),
         AGE,
-        Column("PreemptionPolicy", description="The policy for preempting pods with lower priority."),
+        Column("PreemptionPolicy", field="scheduling.v1.PriorityClass.preemptionPolicy"),
     ),
     row=priority_class_row,
 )

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from podhost.api.columns import Column
+from podhost.api.columns import AGE, NAME, Column, format_age_of
 from podhost.api.kind import Kind, status_subresource
 from podhost.api.objects import Object, ensure_section
 from podhost.api.strategies import keep_status
-from podhost.api.time import format_age
 from podhost.api.validation import storage
 
 PVC_FINALIZER, PV_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 DEFAULT_CLASS_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
-_NAME = Column("Name", format="name", description="Name of the object.")
-_AGE = Column("Age", description="Time since it was made.")
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+_DEFAULT_CLASS_ANNOTATIONS = (DEFAULT_CLASS_ANNOTATION, "storageclass.beta.kubernetes.io/is-default-class")
 
 
 def prepare_claim_create(claim: Object) -> None:
@@ -47,7 +46,7 @@ def default_class(storage_class: Object) -> None:
 
 def is_default_class(storage_class: Mapping[str, Any]) -> bool:
     annotations = _meta(storage_class).get("annotations") or {}
-    return annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"
+    return any(annotations.get(name) == "true" for name in _DEFAULT_CLASS_ANNOTATIONS)
 
 
 def format_modes(modes: Any) -> str:
@@ -60,8 +59,14 @@ def _meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     return meta
 
 
-def _age(obj: Object, now: datetime) -> str:
-    return format_age(_meta(obj).get("creationTimestamp"), now)
+def _class_of(obj: Object, spec: Mapping[str, Any]) -> str:
+    """The annotation of old times counts first."""
+    annotations = _meta(obj).get("annotations") or {}
+    return str(annotations.get(_BETA_CLASS, spec.get("storageClassName") or ""))
+
+
+def _or_unset(value: Any) -> Any:
+    return "<unset>" if value is None else value
 
 
 def claim_row(claim: Object, now: datetime) -> list[Any]:
@@ -72,12 +77,12 @@ def claim_row(claim: Object, now: datetime) -> list[Any]:
         _meta(claim).get("name") or "",
         phase,
         spec.get("volumeName") or "",
-        (status.get("capacity") or {}).get("storage", "") if bound else "",
+        (status.get("capacity") or {}).get("storage", "0") if bound else "",
         format_modes(status.get("accessModes")) if bound else "",
-        spec.get("storageClassName") or "",
-        spec.get("volumeAttributesClassName") or "<unset>",
-        _age(claim, now),
-        spec.get("volumeMode") or "<unset>",
+        _class_of(claim, spec),
+        _or_unset(spec.get("volumeAttributesClassName")),
+        format_age_of(claim, now),
+        _or_unset(spec.get("volumeMode")),
     ]
 
 
@@ -87,16 +92,16 @@ def volume_row(volume: Object, now: datetime) -> list[Any]:
     phase = "Terminating" if "deletionTimestamp" in _meta(volume) else status.get("phase") or ""
     return [
         _meta(volume).get("name") or "",
-        (spec.get("capacity") or {}).get("storage", ""),
+        (spec.get("capacity") or {}).get("storage", "0"),
         format_modes(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy") or "",
         phase,
         f"{ref.get('namespace', '')}/{ref.get('name', '')}" if ref else "",
-        spec.get("storageClassName") or "",
-        spec.get("volumeAttributesClassName") or "<unset>",
+        _class_of(volume, spec),
+        _or_unset(spec.get("volumeAttributesClassName")),
         status.get("reason") or "",
-        _age(volume, now),
-        spec.get("volumeMode") or "<unset>",
+        format_age_of(volume, now),
+        _or_unset(spec.get("volumeMode")),
     ]
 
 
@@ -108,7 +113,7 @@ def class_row(storage_class: Object, now: datetime) -> list[Any]:
         storage_class.get("reclaimPolicy") or "Delete",
         storage_class.get("volumeBindingMode") or "Immediate",
         bool(storage_class.get("allowVolumeExpansion")),
-        _age(storage_class, now),
+        format_age_of(storage_class, now),
     ]
 
 
@@ -126,15 +131,15 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     validate_create=storage.validate_claim,
     validate_update=storage.validate_claim_update,
     columns=(
-        _NAME,
-        Column("Status", description="Phase of the claim."),
-        Column("Volume", description="The volume that it is bound to."),
-        Column("Capacity", description="Size of the volume."),
-        Column("Access Modes", description="Ways in which the volume can be used."),
-        Column("StorageClass", description="Class that the claim asks for."),
-        Column("VolumeAttributesClass", description="Class of attributes that the claim asks for."),
-        _AGE,
-        Column("VolumeMode", description="Filesystem or Block.", priority=1),
+        NAME,
+        Column("Status", field="core.v1.PersistentVolumeClaimStatus.phase"),
+        Column("Volume", field="core.v1.PersistentVolumeClaimSpec.volumeName"),
+        Column("Capacity", field="core.v1.PersistentVolumeClaimStatus.capacity"),
+        Column("Access Modes", field="core.v1.PersistentVolumeClaimStatus.accessModes"),
+        Column("StorageClass", description="StorageClass of the pvc"),
+        Column("VolumeAttributesClass", description="VolumeAttributesClass of the pvc"),
+        AGE,
+        Column("VolumeMode", field="core.v1.PersistentVolumeClaimSpec.volumeMode", priority=1),
     ),
     row=claim_row,
 )
@@ -153,17 +158,17 @@ PERSISTENT_VOLUME = Kind(
     validate_create=storage.validate_volume,
     validate_update=storage.validate_volume_update,
     columns=(
-        _NAME,
-        Column("Capacity", description="Size of the volume."),
-        Column("Access Modes", description="Ways in which it can be used."),
-        Column("Reclaim Policy", description="What becomes of it when its claim has gone."),
-        Column("Status", description="Phase of the volume."),
-        Column("Claim", description="The claim that it is bound to."),
-        Column("StorageClass", description="Its class."),
-        Column("VolumeAttributesClass", description="Its class of attributes."),
-        Column("Reason", description="Why it has failed."),
-        _AGE,
-        Column("VolumeMode", description="Filesystem or Block.", priority=1),
+        NAME,
+        Column("Capacity", field="core.v1.PersistentVolumeSpec.capacity"),
+        Column("Access Modes", field="core.v1.PersistentVolumeSpec.accessModes"),
+        Column("Reclaim Policy", field="core.v1.PersistentVolumeSpec.persistentVolumeReclaimPolicy"),
+        Column("Status", field="core.v1.PersistentVolumeStatus.phase"),
+        Column("Claim", field="core.v1.PersistentVolumeSpec.claimRef"),
+        Column("StorageClass", description="StorageClass of the pv"),
+        Column("VolumeAttributesClass", description="VolumeAttributesClass of the pv"),
+        Column("Reason", field="core.v1.PersistentVolumeStatus.reason"),
+        AGE,
+        Column("VolumeMode", field="core.v1.PersistentVolumeSpec.volumeMode", priority=1),
     ),
     row=volume_row,
 )
@@ -180,12 +185,12 @@ STORAGE_CLASS = Kind(
     validate_create=storage.validate_class,
     validate_update=storage.validate_class_update,
     columns=(
-        _NAME,
-        Column("Provisioner", description="Who makes volumes of the class."),
-        Column("ReclaimPolicy", description="What becomes of a volume when its claim has gone."),
-        Column("VolumeBindingMode", description="When volumes are made and bound."),
-        Column("AllowVolumeExpansion", type="boolean", description="Whether claims may grow."),
-        _AGE,
+        NAME,
+        Column("Provisioner", field="storage.v1.StorageClass.provisioner"),
+        Column("ReclaimPolicy", field="storage.v1.StorageClass.reclaimPolicy"),
+        Column("VolumeBindingMode", field="storage.v1.StorageClass.volumeBindingMode"),
+        Column("AllowVolumeExpansion", field="storage.v1.StorageClass.allowVolumeExpansion"),
+        AGE,
     ),
     row=class_row,
 )

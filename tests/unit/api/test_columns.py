@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podhost.api import columns, kinds
+from podhost.api.access_kinds import ROLE_BINDING
 from podhost.api.kind import Kind
+from podhost.api.priority_classes import PRIORITY_CLASS
+from podhost.api.storage_kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 
 Document = dict[str, Any]
 NOW = datetime(2026, 11, 23, 16, 0, 0, tzinfo=UTC)
@@ -212,6 +217,141 @@ def test_nodes_show_readiness_and_roles() -> None:
 def test_a_completed_pod_carries_a_condition_on_its_row() -> None:
     row = columns.table_row(kinds.POD, _pod("Succeeded"), NOW)
     assert row["conditions"][0]["reason"] == "Succeeded"
+
+
+TABLES = {
+    "v1/Pod": "Name:name Ready Status Restarts Age (IP) (Node) (Nominated_Node) (Readiness_Gates)",
+    "v1/PodTemplate": "Name:name Containers Images Pod_Labels",
+    "v1/Service": "Name:name Type Cluster-IP External-IP Port(s) Age (Selector)",
+    "v1/ConfigMap": "Name:name Data Age",
+    "v1/Secret": "Name:name Type Data Age",
+    "v1/Namespace": "Name:name Status Age",
+    "v1/Node": "Name:name Status Roles Age Version (Internal-IP) (External-IP) (OS-Image) (Kernel-Version) "
+    "(Container-Runtime)",
+    "v1/Endpoints": "Name:name Endpoints Age",
+    "v1/Event": "Last_Seen Type Reason Object (Subobject) (Source) Message (First_Seen) (Count) (Name:name)",
+    "events.k8s.io/v1/Event": "Last_Seen Type Reason Object (Subobject) (Source) Message (First_Seen) (Count) "
+    "(Name:name)",
+    "v1/ServiceAccount": "Name:name Secrets Age",
+    "v1/PersistentVolume": "Name:name Capacity Access_Modes Reclaim_Policy Status Claim StorageClass "
+    "VolumeAttributesClass Reason Age (VolumeMode)",
+    "v1/PersistentVolumeClaim": "Name:name Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass Age "
+    "(VolumeMode)",
+    "storage.k8s.io/v1/StorageClass": "Name:name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion Age",
+    "discovery.k8s.io/v1/EndpointSlice": "Name:name AddressType Ports Endpoints Age",
+    "coordination.k8s.io/v1/Lease": "Name:name Holder Age",
+    "node.k8s.io/v1/RuntimeClass": "Name:name Handler Age",
+    "scheduling.k8s.io/v1/PriorityClass": "Name:name integer=Value boolean=Global-Default Age PreemptionPolicy",
+    "rbac.authorization.k8s.io/v1/Role": "Name:name date=Created_At",
+    "rbac.authorization.k8s.io/v1/ClusterRole": "Name:name date=Created_At",
+    "rbac.authorization.k8s.io/v1/RoleBinding": "Name:name Role Age (Users) (Groups) (ServiceAccounts)",
+    "rbac.authorization.k8s.io/v1/ClusterRoleBinding": "Name:name Role Age (Users) (Groups) (ServiceAccounts)",
+}
+"""As kubernetes' pkg/printers/internalversion defines them: ``type=Name:format``, wide ones in brackets."""
+
+
+def _spell(column: Document) -> str:
+    kind = "" if column["type"] == "string" else f"{column['type']}="
+    form = f":{column['format']}" if column["format"] else ""
+    word = f"{kind}{column['name'].replace(' ', '_')}{form}"
+    return f"({word})" if column["priority"] else word
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: f"{kind.group_version}/{kind.kind}")
+def test_tables_have_the_columns_of_kubernetes(kind: Kind) -> None:
+    spelled = " ".join(_spell(column) for column in columns.table_columns(kind))
+    assert spelled == TABLES[f"{kind.group_version}/{kind.kind}"]
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: f"{kind.group_version}/{kind.kind}")
+def test_columns_that_show_a_field_name_one_that_there_is(kind: Kind) -> None:
+    facts = json.loads(Path(columns.__file__).with_name("schema_facts.json").read_text())
+    for column in kind.columns:
+        definition, _, field = column.field.rpartition(".")
+        home = "io.k8s.apimachinery.pkg.apis." if definition.startswith("meta.") else "io.k8s.api."
+        assert bool(column.field) != bool(column.description) or column.name == "Handler"
+        assert not column.field or field in facts[home + definition]["fields"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "cells"),
+    [
+        (kinds.ENDPOINTS, {"subsets": [{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 1}]}]}, [""]),
+        (
+            kinds.ENDPOINT_SLICE,
+            {
+                "addressType": "IPv4",
+                "ports": [{"port": 1}, {"name": "b"}, {}, {"port": 4}],
+                "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}],
+            },
+            ["IPv4", "1,b,* + 1 more...", "10.0.0.1,10.0.0.2"],
+        ),
+        (kinds.ENDPOINT_SLICE, {"addressType": "FQDN"}, ["FQDN", "<unset>", "<unset>"]),
+        (kinds.EVENT, {"involvedObject": {"kind": "Pod"}, "series": {"count": 4}}, ["<unknown>", "", "", "pod"]),
+        (kinds.LEASE, {"spec": {"holderIdentity": "me"}}, ["me"]),
+        (kinds.LEASE, {}, [""]),
+        (kinds.SECRET, {"type": "Opaque", "data": {"a": "", "b": ""}}, ["Opaque", 2]),
+        (kinds.CONFIG_MAP, {"data": {"a": ""}, "binaryData": {"b": ""}}, [2]),
+        (kinds.SERVICE_ACCOUNT, {"secrets": [{"name": "a"}]}, [1]),
+        (kinds.RUNTIME_CLASS, {"handler": "crun"}, ["crun"]),
+        (PRIORITY_CLASS, {"value": 7}, [7, False, "<unknown>", ""]),
+        (
+            PERSISTENT_VOLUME_CLAIM,
+            {"spec": {"volumeName": "v", "storageClassName": "s"}, "status": {"phase": "Bound"}},
+            ["Bound", "v", "0", "", "s", "<unset>", "<unknown>", "<unset>"],
+        ),
+        (
+            PERSISTENT_VOLUME_CLAIM,
+            {
+                "metadata": {"name": "x", "annotations": {"volume.beta.kubernetes.io/storage-class": "old"}},
+                "spec": {"storageClassName": "s", "volumeAttributesClassName": "", "volumeMode": "Block"},
+                "status": {"phase": "Pending", "accessModes": ["ReadWriteOnce"]},
+            },
+            ["Pending", "", "", "", "old", "", "<unknown>", "Block"],
+        ),
+        (
+            PERSISTENT_VOLUME,
+            {
+                "metadata": {"name": "x", "deletionTimestamp": "y"},
+                "spec": {
+                    "capacity": {"storage": "1Gi"},
+                    "accessModes": ["ReadWriteMany", "ReadWriteOnce", "ReadOnlyMany"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "claimRef": {"namespace": "n", "name": "c"},
+                },
+                "status": {"phase": "Bound"},
+            },
+            ["1Gi", "RWO,ROX,RWX", "Retain", "Terminating", "n/c", "", "<unset>", "", "<unknown>", "<unset>"],
+        ),
+        (STORAGE_CLASS, {"provisioner": "p"}, ["p", "Delete", "Immediate", False, "<unknown>"]),
+        (
+            ROLE_BINDING,
+            {
+                "roleRef": {"kind": "Role", "name": "r"},
+                "subjects": [
+                    {"kind": "User", "name": "u"},
+                    {"kind": "ServiceAccount", "namespace": "n", "name": "s"},
+                    {"kind": "User", "name": "a"},
+                ],
+            },
+            ["Role/r", "<unknown>", "u, a", "", "n/s"],
+        ),
+        (kinds.POD_TEMPLATE, {"template": {"metadata": {"labels": {"b": "", "a": "1"}}}}, ["", "", "a=1,b="]),
+    ],
+)
+def test_cells(kind: Kind, document: Document, cells: list[Any]) -> None:
+    row = columns.table_row(kind, {"metadata": {"name": "x"}, **document}, NOW)["cells"]
+    first = 0 if kind is kinds.EVENT else 1
+    assert row[first : first + len(cells)] == cells
+
+
+def test_the_default_class_is_marked() -> None:
+    for annotation in (
+        "storageclass.kubernetes.io/is-default-class",
+        "storageclass.beta.kubernetes.io/is-default-class",
+    ):
+        document = {"metadata": {"name": "x", "annotations": {annotation: "true"}}}
+        assert columns.table_row(STORAGE_CLASS, document, NOW)["cells"][0] == "x (default)"
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: str(kind.kind))
