@@ -113,7 +113,7 @@ def _validate(version: str, match: str, token: str) -> list[FieldError]:
     if not version:
         problems.append(_MATCH.forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
     if token:
-        problems.append(_MATCH.forbidden("resourceVersionMatch is forbidden with continue"))
+        problems.append(_MATCH.forbidden("resourceVersionMatch is forbidden when continue is provided"))
     if match not in (_EXACT, _NOT_OLDER):
         problems.append(_MATCH.not_supported(match, (_EXACT, _NOT_OLDER, "")))
     if match == _EXACT and version == "0":
@@ -125,6 +125,9 @@ def _validate(version: str, match: str, token: str) -> list[FieldError]:
 def validate_watch(match: str, token: str, *, initial_events: bool | None) -> list[FieldError]:
     """Errors of a watch's ``resourceVersionMatch`` and ``sendInitialEvents``."""
     problems = []
+    if initial_events is not None and match != _NOT_OLDER:
+        detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        problems.append(_MATCH.forbidden(detail))
     if match:
         if initial_events is None:
             detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
@@ -132,10 +135,7 @@ def validate_watch(match: str, token: str, *, initial_events: bool | None) -> li
         if match != _NOT_OLDER:
             problems.append(_MATCH.not_supported(match, (_NOT_OLDER,)))
         if token:
-            problems.append(_MATCH.forbidden("resourceVersionMatch is forbidden with continue"))
-    elif initial_events is not None:
-        detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        problems.append(_MATCH.forbidden(detail))
+            problems.append(_MATCH.forbidden("resourceVersionMatch is forbidden when continue is provided"))
     return problems
 
 

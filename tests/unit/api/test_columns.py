@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from podhost.api import columns, kinds
 from podhost.api.access_kinds import ROLE_BINDING
+from podhost.api.events import EVENT
 from podhost.api.kind import Kind
 from podhost.api.priority_classes import PRIORITY_CLASS
 from podhost.api.storage_kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
@@ -287,7 +288,7 @@ def test_columns_that_show_a_field_name_one_that_there_is(kind: Kind) -> None:
             ["IPv4", "1,b,* + 1 more...", "10.0.0.1,10.0.0.2"],
         ),
         (kinds.ENDPOINT_SLICE, {"addressType": "FQDN"}, ["FQDN", "<unset>", "<unset>"]),
-        (kinds.EVENT, {"involvedObject": {"kind": "Pod"}, "series": {"count": 4}}, ["<unknown>", "", "", "pod"]),
+        (EVENT, {"involvedObject": {"kind": "Pod"}, "series": {"count": 4}}, ["<unknown>", "", "", "pod"]),
         (kinds.LEASE, {"spec": {"holderIdentity": "me"}}, ["me"]),
         (kinds.LEASE, {}, [""]),
         (kinds.SECRET, {"type": "Opaque", "data": {"a": "", "b": ""}}, ["Opaque", 2]),
@@ -341,7 +342,7 @@ def test_columns_that_show_a_field_name_one_that_there_is(kind: Kind) -> None:
 )
 def test_cells(kind: Kind, document: Document, cells: list[Any]) -> None:
     row = columns.table_row(kind, {"metadata": {"name": "x"}, **document}, NOW)["cells"]
-    first = 0 if kind is kinds.EVENT else 1
+    first = 0 if kind is EVENT else 1
     assert row[first : first + len(cells)] == cells
 
 

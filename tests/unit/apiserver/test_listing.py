@@ -58,10 +58,18 @@ def test_an_expired_page_comes_with_a_token_that_leads_on() -> None:
             None,
             [
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                "resourceVersionMatch is forbidden with continue",
+                "resourceVersionMatch is forbidden when continue is provided",
             ],
         ),
-        ("Exact", "", False, ['"Exact": supported values: "NotOlderThan"']),
+        (
+            "Exact",
+            "",
+            False,
+            [
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                '"Exact": supported values: "NotOlderThan"',
+            ],
+        ),
     ],
 )
 def test_options_of_a_watch(match: str, token: str, initial_events: bool | None, messages: list[str]) -> None:
