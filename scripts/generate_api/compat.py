@@ -45,9 +45,6 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch
   gets no event for a renewal (decision 12).
 - Volumes are mounted while the sandbox is made: `podIP` and `PodReadyToStartContainers` may be there before they are.
-- A container that a reboot of the machine ended shows `ContainerStatusUnknown` (exit code 137) as its last state;
-  containerd says `Unknown` (255).
-- A registry that cannot be reached gives `RegistryUnavailable`, which Kubernetes knows but containerd does not say.
 - A pod that is bound by hand (`nodeName`) runs also where it does not fit; a kubelet would reject it.
 - A postStart hook that a restart of the daemon interrupts is not run again, as with a kubelet.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.

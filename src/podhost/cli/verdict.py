@@ -26,12 +26,13 @@ class Verdict:
 
 
 _PULL_HINT = "check the image's name; private: docker login or podman login; made here: podhost image load"
+_NETWORK_HINT = "check the network and the registry, then run podhost up again"
 _STUCK_WAITING = {
     "ErrImagePull": _PULL_HINT,
     "ImagePullBackOff": _PULL_HINT,
     "ErrImageNeverPull": "imagePullPolicy is Never: load the image first with podhost image load or podhost image pull",
     "InvalidImageName": "correct the image's name in the manifest",
-    "RegistryUnavailable": "check the network and the registry, then run podhost up again",
+    "RegistryUnavailable": _NETWORK_HINT,
     "CrashLoopBackOff": "see the whole log: podhost logs {pod} -c {container} --previous",
     "CreateContainerConfigError": "create the ConfigMap or Secret that the container refers to, or correct its name",
     "CreateContainerError": "check the container's command, user and mounts",
@@ -54,6 +55,8 @@ _BY_MESSAGE = (
     ("runAsNonRoot", "set runAsUser to another user than 0, or take an image that has one"),
     ("mount `", "check the container's volumeMounts: what is mounted over what"),
     ("host port", "end that program, or choose another hostPort"),
+    ("failed to do request", _NETWORK_HINT),
+    ("unexpected HTTP status", _NETWORK_HINT),
     ("Insufficient", "lower the containers' resources.requests; what there is: kubectl describe nodes"),
     ("node affinity/selector", "no node fits the pod's nodeSelector or affinity: kubectl get nodes --show-labels"),
     ("taint", "give the pod a toleration for the node's taint: kubectl describe nodes"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from podhost.cri.images import ImagePullError
 
-Reason = Literal["ErrImagePull", "InvalidImageName", "RegistryUnavailable", "SignatureValidationFailed"]
+Reason = Literal["ErrImagePull", "InvalidImageName", "SignatureValidationFailed"]
 
 _LOGRUS_LINE = re.compile(r'level=(?P<level>\w+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
 _NOT_FOUND = ("manifest unknown", "name unknown", "not found: manifest", "repository name not known")
@@ -23,6 +23,7 @@ _PREFIXES = re.compile(
     r'^(?:initializing source \S+: |Error parsing image name "[^"]*": |'
     r"copying system image from manifest list: |determining manifest MIME type for \S+: )+"
 )
+_REQUEST = re.compile(r"^pinging container registry \S+: ")
 
 
 def extract_message(stderr: str) -> str:
@@ -60,7 +61,8 @@ def explain(ref: str, message: str) -> tuple[str, Reason]:
             "ErrImagePull",
         )
     if any(word in lowered for word in _UNAVAILABLE):
-        return f'failed to resolve reference "{ref}": {message}', "RegistryUnavailable"
+        request = _REQUEST.sub("failed to do request: ", message)
+        return f'failed to resolve reference "{ref}": {request}', "ErrImagePull"
     return message, "ErrImagePull"
 
 

@@ -22,9 +22,9 @@ from podhost.runtime.registry import ContainerEntry
 
 _log = logging.getLogger(__name__)
 
-UNKNOWN_EXIT_CODE = 137
-UNKNOWN_REASON = "ContainerStatusUnknown"
-UNKNOWN_MESSAGE = "The container could not be located when the daemon looked for it again"
+UNKNOWN_EXIT_CODE = 255
+UNKNOWN_REASON = "Unknown"
+"""Of an end that nobody saw, after a reboot for one; containerd's words."""
 
 
 async def on_container_exit(ctx: RuntimeContext, container_id: ContainerId, fact: ExitFact | None) -> None:
@@ -58,7 +58,6 @@ def _build_record(ctx: RuntimeContext, entry: ContainerEntry, fact: ExitFact | N
             finished_at_ns=ctx.clock.now_ns(),
             exit_code=UNKNOWN_EXIT_CODE,
             reason=UNKNOWN_REASON,
-            message=UNKNOWN_MESSAGE,
         )
     killed = _was_oom_killed(ctx, entry)
     return build_exited_record(

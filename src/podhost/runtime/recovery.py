@@ -5,7 +5,7 @@ found                                                  done
 =====================================================  ====================================================
 record of a running container, exit file               exit recorded with its code and time
 … conmon or the container's process alive              watched again
-… neither                                              exit recorded as unknown (137)
+… neither                                              exit recorded as unknown (255)
 record of a created container, runtime state, no fifo  it was started just before the kill: recorded, watched
 … runtime state with its start fifo                    the half-made start is ended; it stays created
 sandbox of an earlier boot, or without its namespaces  stopped, with what still runs in it

@@ -76,6 +76,7 @@ def test_crash_loop_tells_the_last_exit_and_asks_for_the_previous_log() -> None:
 @pytest.mark.parametrize(
     ("reason", "message", "hint"),
     [
+        ("ErrImagePull", 'failed to do request: Get "https://r/v2/": dial tcp: no such host', "check the network"),
         ("CreateContainerConfigError", 'configmap "c" not found', "create the ConfigMap or Secret"),
         ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root", "set runAsUser"),
         ("RunContainerError", "mount `/x` to `etc/passwd`: Not a directory", "check the container's volumeMounts"),
