@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, Literal
 
 from podhost.api import models
-from podhost.cri.ids import ContainerId, PodUID
+from podhost.cri.ids import ContainerId, PodUID, SandboxId
 from podhost.cri.runtime import ContainerState
 from podhost.kubelet.node_context import Document, NodeContext, format_field_path
 from podhost.kubelet.pod_actions import LifecycleView, PodFailure
@@ -32,6 +32,8 @@ class PodFacts:
         self.view = LifecycleView()
         self.updates: tuple[ContainerUpdate, ...] = ()
         """Limits that are not yet as wanted."""
+        self.prepared: SandboxId | None = None
+        """The sandbox beside which the volumes are mounted."""
         self.messages: dict[ContainerId, str] = {}
         """Termination messages of what has exited."""
         self.set_document(document, pod)

@@ -90,6 +90,7 @@ class PodPreparer:
             result.cancel()
             raise
         self._timers.forget_retry("prepare")
+        facts.prepared = prepared.sandbox_id
         result.set_result(prepared)
 
 

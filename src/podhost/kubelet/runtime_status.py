@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import ContainerState, ContainerStatus, PodSandboxStatus, SandboxState
@@ -49,6 +49,17 @@ class PodRuntimeStatus:
     def history(self, name: str) -> tuple[ContainerStatus, ...]:
         """All containers of that name, newest first."""
         return tuple(c for c in self.containers if c.name == name)
+
+    def without_unprepared(self, prepared: SandboxId | None) -> PodRuntimeStatus:
+        """As a kubelet would see it, which mounts volumes first: a sandbox is not there before they are.
+
+        Args:
+            prepared: The sandbox whose pod has its volumes; one with containers has them as well.
+        """
+        newest = self.sandbox
+        if newest is None or newest.id == prepared or any(c.sandbox_id == newest.id for c in self.containers):
+            return self
+        return replace(self, sandboxes=self.sandboxes[1:])
 
     def running(self) -> tuple[ContainerStatus, ...]:
         """Containers that have a process, or may have one."""

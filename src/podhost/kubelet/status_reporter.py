@@ -41,7 +41,7 @@ class StatusReporter:
         facts = self._facts
         return generate_pod_status(
             facts.pod,
-            observed,
+            observed.without_unprepared(facts.prepared),
             facts.status,
             self._build_context(observed, is_ending=is_ending),
             self._resizer.view(facts.updates).conditions,

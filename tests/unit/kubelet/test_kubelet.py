@@ -264,6 +264,22 @@ async def test_volume_that_cannot_be_mounted_is_tried_again(rig: Rig) -> None:
     assert len(rig.runtime.sandboxes) == 1
 
 
+async def test_sandbox_is_shown_when_the_volumes_are_mounted(rig: Rig) -> None:
+    """They are made at the same time; a kubelet mounts first."""
+    rig.volumes.errors = [VolumeError("no secret")]
+    rig.create(make_pod())
+
+    def is_shown() -> tuple[bool, str]:
+        ready = next(c for c in rig.status()["conditions"] if c["type"] == "PodReadyToStartContainers")
+        return "podIP" in rig.status(), ready["status"]
+
+    await asyncio.sleep(0.4)
+    assert len(rig.runtime.sandboxes) == 1
+    assert is_shown() == (False, "False")
+    await asyncio.sleep(1)
+    assert is_shown() == (True, "True")
+
+
 async def test_each_volume_that_cannot_be_mounted_has_its_event(rig: Rig) -> None:
     rig.volumes.errors = [VolumeError("first fails", "second fails")]
     rig.create(make_pod())
