@@ -6,6 +6,7 @@ Wrongs are collected, not raised: events are told inside of the code under test,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,10 @@ class PodHistory:
                 self.images[name], self.changed_at_ns[name] = image, now_ns
 
 
+_ENOUGH = 100
+"""Wrongs in one history after which nothing more can be learned from it."""
+
+
 class Ledger:
     """Subscribes to store and runtime; :attr:`wrongs` says what was broken."""
 
@@ -110,6 +115,8 @@ class Ledger:
         if event.type is ContainerEventType.STARTED:
             self.wrongs += [f"{event.pod_uid}: {wrong}" for wrong in self._find_wrong_start(pod, container)]
             pod.started.append(container)
+            if len(self.wrongs) > _ENOUGH:
+                asyncio.get_running_loop().stop()
         elif event.type is ContainerEventType.STOPPED:
             pod.exited[container.id] = container
 
