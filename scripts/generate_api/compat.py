@@ -29,10 +29,11 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   to its default, also for `:latest`; an event says so. An explicit `Always` pulls.
 - Containers run with the seccomp profile `RuntimeDefault` unless they say otherwise.
 - There is one node, named after the host. A pod without scheduling gates that fits it is bound at once.
-- Pods are evicted for `memory.available` and `nodefs.available` by hard thresholds; there are no soft ones, and no
-  signals for inodes, process ids or a separate image file system. The look comes once a minute and when the kernel
-  tells of tasks that wait for memory, not every ten seconds. Images that were loaded or built on this host are never
-  collected.
+- Eviction has the kubelet's signals and flags. The node is looked at once a minute while there is plenty, every ten
+  seconds when less than twice a threshold is left, and when the kernel tells of tasks that wait for memory; a kubelet
+  looks every ten seconds. Limits of local storage are looked at once a minute. Thresholds of `containerfs` have no
+  effect: writable layers are on nodefs. A negative `--eviction-max-pod-grace-period` means the pod's own grace period,
+  as its documentation says. Images that were loaded or built on this host are never collected.
 - Huge pages are limited by cgroup for each container where the host had set some aside when the daemon started;
   the pod's own cgroup has no such limit.
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod

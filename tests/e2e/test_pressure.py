@@ -1,4 +1,4 @@
-"""A node that runs short of disk, then of memory: who is evicted, who is kept out, and that it ends."""
+"""A node that runs short of disk, inodes, memory, process ids: who is evicted, who is kept out, and that it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.daemon import Daemon, running_daemon, wait_until
+from harness.daemon import Daemon, running_daemon
 from harness.pods import build_pod, find_events, wait_for_event
 
 _MIB = 1 << 20
@@ -22,7 +22,7 @@ _QUICK = ("--housekeeping-interval", "0.5", "--eviction-pressure-transition-peri
 def daemon(image_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Its data is on a small disk of its own."""
     disk = tmp_path_factory.mktemp("disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "podhost-test", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m,nr_inodes=4000", "podhost-test", str(disk)], check=True)
     try:
         with running_daemon(
             image_store, "--data-root", str(disk), *_QUICK, "--eviction-hard", "nodefs.available<50%"
@@ -102,14 +102,60 @@ def test_full_disk_costs_the_largest_writers_first_and_keeps_others_out_until_it
     assert {"EvictionThresholdMet", "NodeHasDiskPressure", "NodeHasNoDiskPressure"} <= set(reasons)
 
 
-def test_short_memory_evicts_with_the_kubelets_words(daemon: Daemon, namespace: str) -> None:
-    """The threshold is more than any machine has."""
+def restart(daemon: Daemon, *flags: str) -> None:
+    """Pods go on; only the thresholds are others."""
     daemon.terminate()
-    daemon.extra_flags = (*daemon.extra_flags[:-1], "memory.available<100Ti")
+    daemon.extra_flags = (*daemon.extra_flags[: 2 + len(_QUICK)], *flags)
     daemon.start()
-    toleration = {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}
-    create(daemon, namespace, build_pod("p", "debian", "sleep", "inf", tolerations=[toleration]))
-    message = wait_evicted(daemon, namespace, "p")["message"]
+
+
+def test_many_files_cost_their_pod_when_inodes_get_scarce(daemon: Daemon, namespace: str) -> None:
+    restart(daemon, "--eviction-hard", "nodefs.inodesFree<50%", "--eviction-minimum-reclaim", "nodefs.inodesFree=100")
+    script = "until [ -e /go ]; do sleep 0.1; done; mkdir /v/d; seq -f /v/d/%g 2500 | xargs touch; exec sleep inf"
+    document = json.loads(build_pod("files", "debian", "sh", "-c", script, **_VOLUME))
+    document["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    create(daemon, namespace, json.dumps(document))
+    create(daemon, namespace, build_writer("bytes", 5))
+    daemon.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/files", "pod/bytes", "--timeout=60s")
+    daemon.kubectl("-n", namespace, "exec", "files", "--", "touch", "/go")
+    message = wait_evicted(daemon, namespace, "files")["message"]
+    assert message.startswith("The node was low on resource: inodes. Threshold quantity: 2000, available: ")
+    assert daemon.pod("bytes", namespace)["status"]["phase"] == "Running"
+    (event,) = [
+        each
+        for each in daemon.get(f"/api/v1/namespaces/{namespace}/events")["items"]
+        if each["involvedObject"]["name"] == "files" and each["reason"] == "Evicted"
+    ]
+    assert event["metadata"]["annotations"] == {
+        "offending_containers": "", "offending_containers_usage": "", "starved_resource": "inodes"
+    }  # fmt: skip
+
+
+def test_soft_and_hard_thresholds_evict_pods_that_run_with_the_kubelets_words(daemon: Daemon, namespace: str) -> None:
+    """Thresholds that no machine is above: first of memory, with a grace period, then of process ids."""
+    restart(daemon, "--eviction-hard", "")
+    script = "trap 'sleep 2; exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"
+    probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
+    document = json.loads(build_pod("soft", "debian", "sh", "-c", script, terminationGracePeriodSeconds=60))
+    document["spec"]["containers"][0]["readinessProbe"] = probe
+    create(daemon, namespace, json.dumps(document))
+    create(daemon, namespace, build_pod("vital", "debian", "sleep", "inf", priorityClassName="system-node-critical"))
+    daemon.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/soft", "pod/vital", "--timeout=60s")
+    grace = ("--eviction-soft-grace-period", "memory.available=1s", "--eviction-max-pod-grace-period", "30")
+    restart(daemon, "--eviction-soft", "memory.available<100Ti", *grace)
+    status = wait_evicted(daemon, namespace, "soft")
+    message = status["message"]
     assert message.startswith("The node was low on resource: memory. Threshold quantity: 100Ti, available: ")
-    wait_until(lambda: read_node(daemon)[0]["MemoryPressure"] == "True", what="memory pressure")
+    assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0, "it had no time to end by itself"
+    assert read_node(daemon)[0]["MemoryPressure"] == "True"
     assert read_node(daemon)[1] == ["node.kubernetes.io/memory-pressure"]
+    assert daemon.pod("vital", namespace)["status"]["phase"] == "Running"
+
+    restart(daemon, "--eviction-hard", "")
+    create(daemon, namespace, build_pod("pids", "debian", "sleep", "inf"))
+    daemon.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/pids", "--timeout=60s")
+    restart(daemon, "--eviction-hard", "pid.available<1G")
+    message = wait_evicted(daemon, namespace, "pids")["message"]
+    assert message.startswith("The node was low on resource: pids. Threshold quantity: 1G, available: ")
+    assert read_node(daemon)[0]["PIDPressure"] == "True"
+    assert read_node(daemon)[1] == ["node.kubernetes.io/pid-pressure"]

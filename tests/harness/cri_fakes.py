@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from podhost.cri.runtime import (
     RuntimeVersion,
     SandboxState,
 )
-from podhost.cri.stats import ContainerStats
+from podhost.cri.stats import ContainerStats, DiskUsage, FileSystemStats
 from podhost.cri.volumes import MountedVolume, VolumeError
 from podhost.errors import ConflictError, NotFoundError, PodhostError
 
@@ -66,6 +66,7 @@ class FakeRuntime:
         self.fail: dict[str, list[PodhostError]] = defaultdict(list)
         self.layers: dict[str, int] = {}
         """Bytes that a container has written, by name."""
+        self.inodes: dict[str, int] = {}
         self.unlimited: set[str] = set()
         self.dying: set[str] = set()
         """Containers, by name, that the kernel is ending while their exit is not recorded."""
@@ -248,8 +249,11 @@ class FakeRuntime:
             raise self.fail["update_qos_resources"].pop(0)
         self.qos_resources[qos_class] = resources
 
-    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
-        return {each.id: self.layers.get(each.name, 0) for each in self.list_containers(pod_uid)}
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, DiskUsage]:
+        return {
+            status.id: DiskUsage(used_bytes=self.layers.get(status.name, 0), inodes=self.inodes.get(status.name, 0))
+            for status in self.list_containers(pod_uid)
+        }
 
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset(self.unlimited)
@@ -383,11 +387,10 @@ class FakeVolumes:
     errors: list[VolumeError] = field(default_factory=list)
     refreshed: list[tuple[str, str, str]] = field(default_factory=list)
     refreshed_pods: list[str] = field(default_factory=list)
-    exceeded: dict[str, list[str]] = field(default_factory=dict)
-    """Texts by the pod's name; what is looked at is counted in ``measured``."""
     measured: list[str] = field(default_factory=list)
+    """Names of pods."""
     disk_bytes: dict[str, int] = field(default_factory=dict)
-    """Of a pod's emptyDirs, by the pod's name."""
+    """Of each of a pod's volumes, by the pod's name."""
 
     async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
         self.mounted.add(PodUID(pod.metadata.uid))
@@ -413,12 +416,13 @@ class FakeVolumes:
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         self.refreshed.append((kind, namespace, name))
 
-    async def measure_disk(self, pod: models.Pod) -> int:
-        return self.disk_bytes.get(pod.metadata.name, 0)
-
-    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
-        self.measured.append(pod.metadata.name)
-        return self.exceeded.get(pod.metadata.name, [])
+    async def measure_volumes(
+        self, pod: models.Pod, names: Collection[str] | None = None
+    ) -> dict[str, FileSystemStats]:
+        self.measured.append(pod.metadata.name or "")
+        used = DiskUsage(used_bytes=self.disk_bytes.get(pod.metadata.name or "", 0), inodes=1)
+        free = FileSystemStats(used=used, capacity_bytes=1 << 40, available_bytes=1 << 39, inodes=1000, inodes_free=900)
+        return {volume.name: free for volume in pod.spec.volumes if names is None or volume.name in names}
 
     def list_pods(self) -> set[PodUID]:
         return set(self.mounted)

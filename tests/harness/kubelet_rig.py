@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +47,21 @@ class EventLog:
     """Records events; the real recorder is tested with the store."""
 
     seen: list[tuple[str, str]] = field(default_factory=list)
+    annotations: list[dict[str, str]] = field(default_factory=list)
+    """Of each of them."""
 
-    def event(self, involved: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = "") -> None:
+    def event(
+        self,
+        involved: dict[str, Any],
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
         self.seen.append((reason, message))
+        self.annotations.append(dict(annotations or {}))
 
 
 @dataclass

@@ -64,6 +64,11 @@ def quantity_to_milli(value: str | int | float) -> int:
     return _round_up(parse_quantity(value) * 1000)
 
 
+def get_family(value: str | int | float) -> str:
+    """``binary``, ``decimal`` or ``exponent``: the suffixes that it is spelled with.  Raises ValueError."""
+    return _parse(str(value))[1]
+
+
 def _round_up(value: Fraction) -> int:
     """Away from zero, as Kubernetes rounds."""
     return -(-value.numerator // value.denominator) if value >= 0 else value.numerator // value.denominator

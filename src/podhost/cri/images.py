@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from podhost.cri.ids import ContainerId, ImageId
+from podhost.cri.stats import DiskUsage
 from podhost.errors import PodhostError
 
 
@@ -157,8 +158,8 @@ class Snapshotter(Protocol):
     async def remove(self, container_id: ContainerId) -> None:
         """Delete the writable layer and the lease.  Idempotent."""
 
-    async def usage_bytes(self, container_id: ContainerId) -> int:
-        """Bytes on disk of the writable layer; 0 when there is none."""
+    async def measure(self, container_id: ContainerId) -> DiskUsage:
+        """What the writable layer takes up; nothing when there is none."""
 
     async def list_keys(self) -> set[ContainerId]:
         """Containers that have a snapshot, for the start-up sweep."""

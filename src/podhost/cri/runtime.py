@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
-from podhost.cri.stats import ContainerStats
+from podhost.cri.stats import ContainerStats, DiskUsage
 from podhost.errors import PodhostError
 
 
@@ -363,8 +363,8 @@ class RuntimeService(Protocol):
     async def update_qos_resources(self, qos_class: QosClass, resources: LinuxResources) -> None:
         """Change the limits of the cgroup above all pods of a class.  Raises PodhostError."""
 
-    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
-        """Bytes on disk of what the pod's containers have written into their root file systems."""
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, DiskUsage]:
+        """What the pod's containers have written into their root file systems."""
 
     def list_unlimited_resources(self) -> frozenset[str]:
         """Of ``cpu``, ``memory`` and ``pids``: those whose limits have no effect on this host."""

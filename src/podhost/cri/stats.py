@@ -30,6 +30,28 @@ class MemoryUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUsage:
+    """CRI's FilesystemUsage: what a layer, a log or a volume takes up."""
+
+    used_bytes: int = 0
+    inodes: int = 0
+
+    def __add__(self, other: DiskUsage) -> DiskUsage:
+        return DiskUsage(used_bytes=self.used_bytes + other.used_bytes, inodes=self.inodes + other.inodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystemStats:
+    """A part of a file system, and the whole that it is on."""
+
+    used: DiskUsage
+    capacity_bytes: int
+    available_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IoUsage:
     """Bytes from and to block devices since the container was made."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
+from podhost.cri.stats import FileSystemStats
 from podhost.errors import PodhostError
 
 
@@ -71,11 +72,13 @@ class PodVolumes(Protocol):
         Nothing happens for a pod that has no volumes on disk (yet).
         """
 
-    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
-        """The kubelet's eviction text for each volume on disk that has outgrown its limit."""
+    async def measure_volumes(
+        self, pod: models.Pod, names: Collection[str] | None = None
+    ) -> dict[str, FileSystemStats]:
+        """What the pod's volumes take up, or those with these names.
 
-    async def measure_disk(self, pod: models.Pod) -> int:
-        """Bytes of the pod's emptyDirs on disk, which count as its ephemeral storage."""
+        None of a hostPath, of an image, and of what is not mounted (yet).  A claim's is that of its file system.
+        """
 
     def list_pods(self) -> set[PodUID]:
         """Pods that have volumes on disk, for the start-up sweep."""

@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import NoReturn
 from podhost.api.names import check_dns_subdomain
 from podhost.api.quantity import quantity_to_int
 from podhost.errors import InvalidError
+from podhost.kubelet.eviction_thresholds import DEFAULT_EVICTION_HARD, Threshold, build_thresholds, parse_pairs
 from podhost.kubelet.go_format import parse_duration
-from podhost.kubelet.node_pressure import DEFAULT_EVICTION_HARD, Threshold, parse_thresholds
 from podhost.linux.sysctls import find_sysctl_namespace
 
 DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
@@ -59,7 +59,8 @@ class DaemonSettings:
     runtime_handlers: Mapping[str, Path] = field(default_factory=dict)
     """OCI runtimes beside crun and runc, by the handler's name."""
     pod_max_pids: int = 0
-    eviction_hard: tuple[Threshold, ...] = ()
+    eviction_thresholds: tuple[Threshold, ...] = ()
+    eviction_max_pod_grace_s: int = 0
     eviction_transition_s: float = 300.0
     image_gc_high_percent: int = 85
     image_gc_low_percent: int = 80
@@ -173,11 +174,16 @@ def _sysctls(text: str) -> tuple[str, ...]:
     return names
 
 
-def _thresholds(text: str) -> tuple[Threshold, ...]:
-    try:
-        return parse_thresholds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of thresholds: {error}") from error
+def _pairs(separator: str) -> Callable[[str], dict[str, str]]:
+    """The kubelet's flags that map signals to values."""
+
+    def parse(text: str) -> dict[str, str]:
+        try:
+            return parse_pairs(text, separator)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+    return parse
 
 
 def _percent(text: str) -> int:
@@ -249,14 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pod-max-pids", type=int, default=0, metavar="N", help="processes and threads that a pod may have; no limit"
     )
-    parser.add_argument(
-        "--eviction-hard", type=_thresholds, default=parse_thresholds(DEFAULT_EVICTION_HARD), metavar="SIGNAL<SIZE,…",
-        help="evict pods when less is left; " + DEFAULT_EVICTION_HARD.replace("%", "%%") + "; an empty list: never",
-    )  # fmt: skip
-    parser.add_argument(
-        "--eviction-pressure-transition-period", type=_seconds, default=300.0, metavar="DURATION",
-        help="how long the node's condition outlives the pressure; 5m",
-    )  # fmt: skip
+    _add_eviction_flags(parser)
     parser.add_argument(
         "--image-gc-high-threshold", type=_percent, default=85, metavar="PERCENT",
         help="remove unused images when the disk of the image store is fuller; 85; 100: never",
@@ -293,6 +292,44 @@ def build_parser() -> argparse.ArgumentParser:
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
     return parser
+
+
+def _add_eviction_flags(parser: argparse.ArgumentParser) -> None:
+    """As the kubelet's."""
+    parser.add_argument(
+        "--eviction-hard", type=_pairs("<"), default=parse_pairs(DEFAULT_EVICTION_HARD, "<"), metavar="SIGNAL<AMOUNT,…",
+        help="evict pods at once when less is left; " + DEFAULT_EVICTION_HARD.replace("%", "%%")
+        + "; an empty list: never",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-soft", type=_pairs("<"), default={}, metavar="SIGNAL<AMOUNT,…",
+        help="evict pods when less is left for as long as --eviction-soft-grace-period says; none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-soft-grace-period", type=_pairs("="), default={}, metavar="SIGNAL=DURATION,…",
+        help="grace periods of the soft thresholds, such as memory.available=1m30s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-minimum-reclaim", type=_pairs("="), default={}, metavar="SIGNAL=AMOUNT,…",
+        help="how much more than the threshold there must be before evictions end, such as nodefs.available=1Gi; none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-pressure-transition-period", type=_seconds, default=300.0, metavar="DURATION",
+        help="how long the node's condition outlives the pressure; 5m",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eviction-max-pod-grace-period", type=int, default=0, metavar="SECONDS",
+        help="longest grace period of a pod that is evicted for a soft threshold; 0; below 0: the pod's own",
+    )  # fmt: skip
+
+
+def _build_thresholds(args: argparse.Namespace) -> tuple[Threshold, ...]:
+    try:
+        return build_thresholds(
+            args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
+        )
+    except ValueError as error:
+        raise InvalidError(f"cannot use the flags of eviction: {error}") from error
 
 
 def find_ready_fd(argv: list[str]) -> int | None:
@@ -343,7 +380,8 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         runtime_handlers=dict(args.runtime_handler),
         time_scale=args.time_scale,
         pod_max_pids=max(0, args.pod_max_pids),
-        eviction_hard=args.eviction_hard,
+        eviction_thresholds=_build_thresholds(args),
+        eviction_max_pod_grace_s=args.eviction_max_pod_grace_period,
         eviction_transition_s=args.eviction_pressure_transition_period,
         image_gc_high_percent=args.image_gc_high_threshold,
         image_gc_low_percent=args.image_gc_low_threshold,

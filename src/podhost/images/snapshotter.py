@@ -20,6 +20,7 @@ from podhost.aiokit import failpoint
 from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
 from podhost.cri.ids import ContainerId, ImageId
 from podhost.cri.images import RootfsMount
+from podhost.cri.stats import DiskUsage
 from podhost.errors import NotFoundError
 from podhost.images.metadata import Lease
 from podhost.images.service import ImageStore
@@ -86,8 +87,9 @@ class OverlaySnapshotter:
         failpoint.hit(FP_REMOVE_LEASE)
         self._store.workspace.metadata.remove_lease(self._instance, container_id)
 
-    async def usage_bytes(self, container_id: ContainerId) -> int:
-        return await asyncio.to_thread(fs.disk_usage_bytes, self._layers_dir / container_id / "fs")
+    async def measure(self, container_id: ContainerId) -> DiskUsage:
+        use = await asyncio.to_thread(fs.measure_tree, self._layers_dir / container_id / "fs")
+        return DiskUsage(used_bytes=use.allocated_bytes, inodes=use.inodes)
 
     async def list_keys(self) -> set[ContainerId]:
         return await asyncio.to_thread(self._list_keys)

@@ -15,33 +15,22 @@ from podhost.aiokit.tasks import Tasks
 from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.errors import PodhostError
-from podhost.kubelet import ephemeral_storage
+from podhost.kubelet.ephemeral_storage import (
+    choose_measured_volumes,
+    find_exceeded,
+    has_limit,
+    list_limited_volumes,
+)
 from podhost.kubelet.node_context import NodeContext
+from podhost.kubelet.pod_disk import measure_pod_disk
 from podhost.kubelet.pod_worker import PodWorker
-from podhost.kubelet.sandbox_config import compute_log_directory
-from podhost.linux import fs
 
 _log = logging.getLogger(__name__)
 
 
 def has_disk_limit(pod: models.Pod) -> bool:
     """Whether there is anything to measure."""
-    sources = (volume.empty_dir for volume in pod.spec.volumes)
-    return ephemeral_storage.has_limit(pod) or any(
-        source is not None and not source.medium and source.size_limit is not None for source in sources
-    )
-
-
-async def measure_storage(context: NodeContext, worker: PodWorker) -> tuple[dict[str, int], int]:
-    """Bytes of writable layers and logs by container, and of a pod's volumes.  Raises OSError, PodhostError."""
-    used = dict.fromkeys((c.name for c in worker.pod.spec.containers), 0)
-    layers = await context.runtime.list_writable_layers(worker.uid)
-    for status in context.runtime.list_containers(worker.uid):
-        used[status.name] = used.get(status.name, 0) + layers.get(status.id, 0)
-    logs = compute_log_directory(worker.pod, context.settings)
-    for name in used:
-        used[name] += await asyncio.to_thread(fs.disk_usage_bytes, logs / name)
-    return used, await context.volumes.measure_disk(worker.pod)
+    return has_limit(pod) or bool(list_limited_volumes(pod))
 
 
 class VolumeLimits:
@@ -65,11 +54,6 @@ class VolumeLimits:
             self._timer = None
         await self._tasks.cancel_all()
 
-    async def _find_exceeded_storage(self, worker: PodWorker) -> list[str]:
-        used, volumes_bytes = await measure_storage(self._context, worker)
-        found = ephemeral_storage.find_exceeded(worker.pod, used, volumes_bytes)
-        return [found] if found else []
-
     def _arm(self) -> None:
         delay_s = self._context.settings.housekeeping_interval_s
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
@@ -79,15 +63,16 @@ class VolumeLimits:
 
     async def _check(self) -> None:
         for worker in [w for w in self._workers.values() if w.may_be_evicted and has_disk_limit(w.pod)]:
+            pod = worker.pod
             try:
-                exceeded = await self._context.volumes.find_exceeded_limits(worker.pod)
-                if not exceeded and ephemeral_storage.has_limit(worker.pod):
-                    exceeded = await self._find_exceeded_storage(worker)
+                disk = await measure_pod_disk(
+                    self._context, worker, containers=has_limit(pod), volumes=choose_measured_volumes(pod)
+                )
             except (PodhostError, OSError) as error:
                 _log.warning("cannot measure the volumes of pod %s: %s", worker.uid, error)
                 continue
-            if exceeded:
-                worker.evict(exceeded[0])
+            if exceeded := find_exceeded(pod, disk):
+                worker.evict(exceeded)
         self._timer = None
         # The next measurement begins when this one has ended, however long it took.
         if any(w.may_be_evicted and has_disk_limit(w.pod) for w in self._workers.values()):

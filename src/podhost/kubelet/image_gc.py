@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from podhost.cri.images import Image
 from podhost.errors import NotFoundError, PodhostError
 from podhost.kubelet.node import build_node_reference
 from podhost.kubelet.node_context import NodeContext
-from podhost.linux.fs import find_existing
+from podhost.linux.disk_space import read_disk_space
 
 _log = logging.getLogger(__name__)
 
@@ -90,9 +89,7 @@ class ImageReclaimer:
             self._context.recorder.event(build_node_reference(self._context), "Warning", "FreeDiskSpaceFailed", text)
 
     async def remove_unused(self) -> None:
-        """The node's disk is under pressure: all that may go, goes, where that helps."""
-        if not await asyncio.to_thread(self._is_on_node_disk):
-            return
+        """A disk is under pressure: all that may go, goes."""
         for image in self._look(0.0):
             await self._remove(image)
 
@@ -113,14 +110,8 @@ class ImageReclaimer:
         else:
             _log.info("removed unused image %s (%s)", image.id, ", ".join(image.repo_tags))
 
-    def _is_on_node_disk(self) -> bool:
-        settings = self._context.settings
-        if settings.images_dir is None:
-            return False
-        return find_existing(settings.images_dir).stat().st_dev == find_existing(settings.state_dir).stat().st_dev
-
     def _read_disk(self) -> tuple[int, int]:
         """(capacity, used) of the file system; what only root may use counts as used, as for the kubelet."""
         assert self._context.settings.images_dir is not None
-        found = os.statvfs(find_existing(self._context.settings.images_dir))
-        return found.f_blocks * found.f_frsize, (found.f_blocks - found.f_bavail) * found.f_frsize
+        found = read_disk_space(self._context.settings.images_dir)
+        return found.capacity_bytes, found.used_bytes

@@ -12,8 +12,9 @@ from podhost.api.apply import record_write
 from podhost.api.kinds import NODE
 from podhost.api.quantity import format_quantity
 from podhost.api.time import format_time
+from podhost.kubelet.eviction_thresholds import DISK_PRESSURE, MEMORY, MEMORY_PRESSURE, NODE_DISK, PID_PRESSURE
 from podhost.kubelet.node_context import NodeContext
-from podhost.kubelet.node_pressure import DISK, DISK_PRESSURE, MEMORY, MEMORY_PRESSURE, build_taints
+from podhost.kubelet.node_pressure import build_taints
 from podhost.store.keys import ObjectKey
 
 _CONDITIONS = (
@@ -25,6 +26,7 @@ _CONDITIONS = (
 _UNDER_PRESSURE = {
     MEMORY_PRESSURE: ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
     DISK_PRESSURE: ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
+    PID_PRESSURE: ("True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
 }
 _KUBELET, _CONTROLLER = "kubelet", "kube-controller-manager"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -136,12 +138,13 @@ def build_node_status(context: NodeContext, previous: dict[str, Any]) -> dict[st
 
 def _compute_allocatable(context: NodeContext) -> dict[str, str]:
     """What pods may request: eviction begins before the rest is used."""
-    host, reserved = context.host, {each.signal: each for each in context.settings.eviction_hard}
+    host = context.host
+    reserved = {each.signal: each.value for each in context.settings.eviction_thresholds if each.is_hard}
     memory, disk = host.memory_bytes - sum(host.huge_pages.values()), host.disk_bytes
     if MEMORY in reserved:
-        memory = max(0, memory - reserved[MEMORY].compute_bytes(host.memory_bytes))
-    if DISK in reserved:
-        disk = max(0, disk - reserved[DISK].compute_bytes(disk))
+        memory = max(0, memory - reserved[MEMORY].compute(host.memory_bytes))
+    if NODE_DISK in reserved:
+        disk = max(0, disk - reserved[NODE_DISK].compute(disk))
     return {"memory": f"{memory // 1024}Ki", "ephemeral-storage": str(disk)}
 
 

@@ -22,7 +22,7 @@ from podhost.kubelet.qos_cgroups import QosCgroups
 from podhost.kubelet.sandbox_config import choose_host_dns, parse_resolv_conf
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.user_ids import choose_first_id
-from podhost.linux import fs
+from podhost.linux.disk_space import read_disk_space
 from podhost.linux.huge_pages import read_huge_pages
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
@@ -42,6 +42,7 @@ class Recorder(Protocol):
         message: str,
         *,
         field_path: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> None: ...
 
 
@@ -77,7 +78,7 @@ class NodeContext:
     """The pods of this node, with the resources that they were given."""
 
     pressure: frozenset[str] = frozenset()
-    """Node conditions that are true: MemoryPressure, DiskPressure."""
+    """Node conditions that are true: MemoryPressure, DiskPressure, PIDPressure."""
 
     user_namespaces: dict[PodUID, int] = field(default_factory=dict)
     """First ids of pods that have a user namespace of their own."""
@@ -128,14 +129,8 @@ def read_host_facts(settings: KubeletSettings) -> HostFacts:
             read_resolv_conf(settings.resolv_conf), lambda: read_resolv_conf(settings.upstream_resolv_conf)
         ),
         huge_pages=read_huge_pages(),
-        disk_bytes=_read_disk_bytes(settings.state_dir),
+        disk_bytes=read_disk_space(settings.state_dir).capacity_bytes,
     )
-
-
-def _read_disk_bytes(path: Path) -> int:
-    """Of the nearest directory that is there."""
-    found = os.statvfs(fs.find_existing(path))
-    return found.f_blocks * found.f_frsize
 
 
 def read_resolv_conf(path: Path) -> DnsConfig:

@@ -1,125 +1,107 @@
-"""When the node is short of memory or disk, and which pod has to go (the kubelet's eviction manager).  Pure.
+"""When the node is under pressure, and what that means for it and for new pods (the kubelet's eviction manager).
 
-After kubernetes 1.37 pkg/kubelet/eviction: hard thresholds; pods that use more than they request go first, then
-those of lower priority, then those that are furthest above their request.
+Pure, after kubernetes 1.37 pkg/kubelet/eviction/eviction_manager.go::
+
+    free ──a threshold is met──▶ condition true ──for its grace period──▶ due: reclaim, evict
+    due  ──more than threshold and minimum reclaim is left──▶ condition true for the transition period──▶ free
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from podhost.api.qos import compute_qos_class
-from podhost.api.quantity import format_quantity, quantity_to_int
+from podhost.kubelet.eviction_thresholds import (
+    CONDITION_OF,
+    DISK_PRESSURE,
+    IMAGE_DISK,
+    IMAGE_INODES,
+    MEMORY_PRESSURE,
+    PID_PRESSURE,
+    RESOURCE_DISK,
+    RESOURCE_INODES,
+    RESOURCE_OF,
+    Observations,
+    Threshold,
+    find_met,
+    find_near,
+    sort_thresholds,
+)
 
-MEMORY_PRESSURE, DISK_PRESSURE = "MemoryPressure", "DiskPressure"
-MEMORY, DISK = "memory.available", "nodefs.available"
-DEFAULT_EVICTION_HARD = "memory.available<100Mi,nodefs.available<10%"
-MEMORY_TAINT, DISK_TAINT = "node.kubernetes.io/memory-pressure", "node.kubernetes.io/disk-pressure"
-CONDITION_OF = {MEMORY: MEMORY_PRESSURE, DISK: DISK_PRESSURE}
-RESOURCE_OF = {MEMORY: "memory", DISK: "ephemeral-storage"}
-TAINT_OF = {MEMORY_PRESSURE: MEMORY_TAINT, DISK_PRESSURE: DISK_TAINT}
+MEMORY_TAINT = "node.kubernetes.io/memory-pressure"
+DISK_TAINT = "node.kubernetes.io/disk-pressure"
+PID_TAINT = "node.kubernetes.io/pid-pressure"
+TAINT_OF = {MEMORY_PRESSURE: MEMORY_TAINT, DISK_PRESSURE: DISK_TAINT, PID_PRESSURE: PID_TAINT}
 _CRITICAL_PRIORITY = 2_000_000_000
+_OFTEN_S = 10.0
+"""The kubelet's monitoring period."""
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """``signal`` is under pressure below ``amount`` bytes, or below the part ``share`` of the capacity."""
+class PressureState:
+    """What is remembered between two looks.  Times of the loop's clock."""
 
-    signal: str
-    amount: int = 0
-    share: Fraction | None = None
+    first_met_s: Mapping[Threshold, float] = field(default_factory=dict)
+    """Since when a threshold has been met without a break."""
+    justified_s: Mapping[str, float] = field(default_factory=dict)
+    """When each node condition was last justified; those that are true."""
+    due: tuple[Threshold, ...] = ()
+    """Those whose grace period is over, the most important first."""
 
-    def compute_bytes(self, capacity: int) -> int:
-        return self.amount if self.share is None else int(capacity * self.share)
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Bytes that are left, and that there are."""
-
-    available: int
-    capacity: int
+    @property
+    def conditions(self) -> frozenset[str]:
+        return frozenset(self.justified_s)
 
 
-Observations = Mapping[str, Observation]
+def advance(
+    state: PressureState,
+    thresholds: Iterable[Threshold],
+    observed: Observations,
+    now_s: float,
+    transition_s: float,
+) -> PressureState:
+    """The state after one look."""
+    met = find_met(thresholds, observed)
+    met += tuple(each for each in find_met(state.due, observed, with_reclaim=True) if each not in met)
+    first_met_s = {each: state.first_met_s.get(each, now_s) for each in met}
+    kept = {name: at_s for name, at_s in state.justified_s.items() if now_s - at_s < transition_s}
+    return PressureState(
+        first_met_s,
+        kept | {CONDITION_OF[each.signal]: now_s for each in met},
+        sort_thresholds(each for each, at_s in first_met_s.items() if now_s - at_s >= each.grace_s),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerUse:
-    """Bytes of the starved resource."""
+def compute_wait_s(
+    state: PressureState, thresholds: Iterable[Threshold], observed: Observations, now_s: float, seldom_s: float
+) -> float:
+    """Seconds until the next look: seldom while there is plenty, as often as the kubelet when it gets scarce.
 
-    name: str
-    used: int
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class PodUse:
-    """``used`` is ``None`` when it is not known; such pods go before all others."""
-
-    uid: str
-    priority: int
-    used: int | None
-    request: int
-    containers: tuple[ContainerUse, ...] = ()
+    A grace period that ends before is not overslept.
+    """
+    if not state.conditions and not find_near(thresholds, observed):
+        return seldom_s
+    ends = (at_s + each.grace_s - now_s for each, at_s in state.first_met_s.items() if each not in state.due)
+    return max(0.0, min(seldom_s, _OFTEN_S, *ends))
 
 
-def parse_thresholds(text: str) -> tuple[Threshold, ...]:
-    """``memory.available<100Mi,nodefs.available<10%``; none in an empty text.  Raises ValueError."""
-    found: dict[str, Threshold] = {}
-    for item in filter(None, text.split(",")):
-        signal, less, value = item.strip().partition("<")
-        if not less or signal not in CONDITION_OF or signal in found:
-            raise ValueError(f"{item!r} is not one of memory.available<SIZE and nodefs.available<SIZE, each once")
-        found[signal] = _parse_threshold(signal, value)
-    # As in Kubernetes 0 turns a threshold off.
-    return tuple(each for each in found.values() if each.amount or each.share)
+class Reclaim(Enum):
+    """What the node can do without before a pod has to go."""
+
+    DEAD_CONTAINERS = auto()
+    UNUSED_IMAGES = auto()
 
 
-def _parse_threshold(signal: str, value: str) -> Threshold:
-    if value.endswith("%"):
-        try:
-            share = Fraction(value[:-1]) / 100
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(-1)
-        if not 0 <= share < 1:
-            raise ValueError(f"{value!r} is not a part such as 10%")
-        return Threshold(signal, share=share)
-    amount = quantity_to_int(value)
-    if amount < 0:
-        raise ValueError(f"{value!r} is not a size such as 100Mi")
-    return Threshold(signal, amount)
-
-
-def find_met(thresholds: Iterable[Threshold], observed: Observations) -> list[Threshold]:
-    """Those under pressure now, memory first."""
-    met = [
-        each
-        for each in thresholds
-        if (seen := observed.get(each.signal)) is not None and seen.available < each.compute_bytes(seen.capacity)
-    ]
-    return sorted(met, key=lambda each: each.signal != MEMORY)
-
-
-def update_conditions(
-    last_met_s: Mapping[str, float], met: Iterable[Threshold], now_s: float, transition_s: float
-) -> dict[str, float]:
-    """When each node condition was last justified; it stays true for the transition period after that."""
-    kept = {name: at for name, at in last_met_s.items() if now_s - at < transition_s}
-    return kept | {CONDITION_OF[each.signal]: now_s for each in met}
-
-
-def rank_pods(pods: Iterable[PodUse]) -> list[PodUse]:
-    """The first is to be evicted first."""
-
-    def order(pod: PodUse) -> tuple[bool, bool, int, int]:
-        used = pod.used or 0
-        return pod.used is not None, used <= pod.request, pod.priority, pod.request - used
-
-    return sorted(pods, key=order)
+def choose_reclaims(signal: str, *, has_image_fs: bool) -> tuple[Reclaim, ...]:
+    """What may help; writable layers are always on the node's file system."""
+    if RESOURCE_OF[signal] not in (RESOURCE_DISK, RESOURCE_INODES):
+        return ()
+    if not has_image_fs:
+        return (Reclaim.DEAD_CONTAINERS, Reclaim.UNUSED_IMAGES)
+    return (Reclaim.UNUSED_IMAGES,) if signal in (IMAGE_DISK, IMAGE_INODES) else (Reclaim.DEAD_CONTAINERS,)
 
 
 def is_critical(pod: Mapping[str, Any], *, is_static: bool) -> bool:
@@ -127,27 +109,12 @@ def is_critical(pod: Mapping[str, Any], *, is_static: bool) -> bool:
     return is_static or int((pod.get("spec") or {}).get("priority") or 0) >= _CRITICAL_PRIORITY
 
 
-def format_eviction(threshold: Threshold, observed: Observation, containers: Sequence[ContainerUse]) -> str:
-    """The kubelet's text for the evicted pod."""
-    resource = RESOURCE_OF[threshold.signal]
-    wanted = format_quantity(threshold.compute_bytes(observed.capacity), "binary")
-    available = format_quantity(observed.available, "binary")
-    text = f"The node was low on resource: {resource}. Threshold quantity: {wanted}, available: {available}. "
-    for each in containers:
-        if each.used > each.request:
-            used, request = format_quantity(each.used, "binary"), format_quantity(each.request, "binary")
-            text += (
-                f"Container {each.name} was using {used}, request is {request}, has larger consumption of {resource}. "
-            )
-    return text
-
-
 def find_rejection(pod: Mapping[str, Any], conditions: Iterable[str], *, is_static: bool) -> str | None:
     """Why a new pod may not start here now.
 
     Under memory pressure only BestEffort pods are turned away that do not tolerate its taint.
     """
-    present = [name for name in (DISK_PRESSURE, MEMORY_PRESSURE) if name in conditions]
+    present = sorted(conditions)
     if not present or is_critical(pod, is_static=is_static):
         return None
     spec = pod.get("spec") or {}

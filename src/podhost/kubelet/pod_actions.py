@@ -102,6 +102,8 @@ class PodFailure:
 
     reason: str
     message: str
+    grace_s: float | None = None
+    """How long its containers may take to end; ``None``: as long as the pod says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ Both are effects of the worker.  One that fails is tried again, each time after 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
-from podhost.api.reasons import EVICTED
 from podhost.errors import PodhostError
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.pod_facts import PodFacts
@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 _STOP_FIRST_S = 1.0
 _STOP_MAX_S = 60.0
 _FORCED_GRACE_S = 1.0
-_EVICTION_GRACE_S = 1.0
-"""Of a pod that is over a limit (the kubelet's immediateEvictionGracePeriodSeconds)."""
+EVICTION_GRACE_S = 1.0
+"""Of a pod that has to go at once (the kubelet's immediateEvictionGracePeriodSeconds)."""
 
 
 class PodEnd:
@@ -56,29 +56,29 @@ class PodEnd:
         self._on_released = on_released
         self._on_removed = on_removed
         self._grace_s: float | None = None
-        self.is_released = False
-        """Whether it has finished and given back what it held."""
+        self.released = asyncio.Event()
+        """It has finished and given back what it held."""
 
     def _may_begin(self, name: str) -> bool:
         return name not in self._in_flight and not self._timers.is_held(name)
 
     def finish(self) -> None:
         """Have what it holds given back.  Idempotent."""
-        if not self.is_released and self._may_begin("finish"):
+        if not self.released.is_set() and self._may_begin("finish"):
             self._in_flight.spawn("finish", self._run_finish())
 
     async def _run_finish(self) -> None:
         await self._in_flight.cancel("start:", "prepare", "kill:")
         facts = self._facts
         try:
-            evicted = facts.failure is not None and facts.failure.reason == EVICTED
-            grace_s = _EVICTION_GRACE_S if evicted else compute_grace_s(facts.pod)
+            own_s = facts.failure.grace_s if facts.failure is not None else None
+            grace_s = compute_grace_s(facts.pod) if own_s is None else own_s
             await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
             await self._stopper.release(facts.observe(), facts.uid)
         except (PodhostError, OSError) as error:
             self._on_stop_failed("finish", error)
             return
-        self.is_released = True
+        self.released.set()
         self._on_released()
 
     def terminate(self) -> None:

@@ -17,7 +17,7 @@ docs/state-machines.md has all transitions.  The parts of a worker share :class:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ from podhost.kubelet.pod_actions import (
     PodFailure,
     compute_pod_actions,
 )
-from podhost.kubelet.pod_end import PodEnd
+from podhost.kubelet.pod_end import EVICTION_GRACE_S, PodEnd
 from podhost.kubelet.pod_facts import PodFacts
 from podhost.kubelet.pod_preparer import RETRY_FIRST_S, RETRY_MAX_S, PodPreparer
 from podhost.kubelet.pod_probes import PodProbes
@@ -174,14 +174,32 @@ class PodWorker:
         """Whether it lives and is to go on living."""
         return not self._facts.failure and not self._facts.is_deleted and not is_terminal(self._facts.status)
 
-    def evict(self, message: str, *, is_disruption: bool = False) -> None:
-        """The kubelet ends the pod: it uses more than it may, or (a disruption) more than the node has."""
+    def evict(
+        self,
+        message: str,
+        *,
+        grace_s: float = EVICTION_GRACE_S,
+        annotations: Mapping[str, str] | None = None,
+        is_disruption: bool = False,
+    ) -> None:
+        """The kubelet ends the pod: it uses more than it may, or (a disruption) more than the node has.
+
+        Args:
+            message: Of the status and of the event.
+            grace_s: How long its containers may take to end.
+            annotations: Of the event.
+            is_disruption: It is not the pod's fault; a condition says so.
+        """
         if self.may_be_evicted:
-            self._facts.failure = PodFailure(EVICTED, message)
-            self._facts.event("Warning", EVICTED, message)
+            self._facts.failure = PodFailure(EVICTED, message, grace_s)
+            self._context.recorder.event(self.document, "Warning", EVICTED, message, annotations=annotations)
             if is_disruption:
                 write_disruption(self._context.store, self.key, self.uid, message, self._context.clock.now_ns())
             self.request_sync()
+
+    async def wait_released(self) -> None:
+        """Until an evicted pod's containers have ended and what they held is given back."""
+        await self._end.released.wait()
 
     @property
     def is_new(self) -> bool:
@@ -190,7 +208,7 @@ class PodWorker:
 
     def reject(self, message: str) -> None:
         """The node does not take the pod now."""
-        self._facts.failure = PodFailure(EVICTED, f"Pod was rejected: {message}")
+        self._facts.failure = PodFailure(EVICTED, f"Pod was rejected: {message}", EVICTION_GRACE_S)
         self._facts.event("Warning", EVICTED, message)
 
     async def stop(self) -> None:
@@ -370,11 +388,12 @@ class PodWorker:
         self._timers.cancel_all()
         self._probes.end()
         self._resizer.forget(self.uid)
+        self._end.released.set()
         self._on_end(self.uid)
 
     async def remove_dead_containers(self) -> None:
         """The node needs the disk: what is left of a finished pod goes, with its logs; the status stays."""
-        if self.mode == "finished" and self._end.is_released:
+        if self.mode == "finished" and self._end.released.is_set():
             await self._garbage.remove_all(self.observe())
 
     def _delay_until(self, at_ns: int | None) -> float | None:

@@ -1,74 +1,67 @@
-"""Watches memory and disk of the node, and evicts pods when there is too little (the kubelet's eviction manager).
+"""Watches memory, disk and process ids of the node, and evicts pods when there is too little (the kubelet's eviction
+manager).
 
-The kernel tells of memory that tasks have to wait for; that, and the once-a-minute look while there are pods or
-pressure, have the thresholds checked.  Under pressure the look comes every ten seconds, as the kubelet's.
-What to do is decided in :mod:`podhost.kubelet.node_pressure`.
+The kernel tells of memory that tasks have to wait for; that, and a look once a minute while there are pods or
+pressure, have the thresholds checked.  When little is left, and under pressure, the look comes every ten seconds, as
+the kubelet's.  What to do is decided in :mod:`podhost.kubelet.node_pressure`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from podhost.aiokit.tasks import Tasks
-from podhost.api import models
 from podhost.api.objects import is_static_pod
-from podhost.api.pod_requests import sum_requests
-from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import PodUID
-from podhost.cri.runtime import ContainerState
 from podhost.errors import PodhostError, describe_cause
-from podhost.kubelet.eviction import measure_storage
+from podhost.kubelet.eviction_ranking import PodUse, build_eviction_text, compute_grace_s, rank_pods
+from podhost.kubelet.eviction_thresholds import (
+    ALLOCATABLE_MEMORY,
+    DISK_PRESSURE,
+    MEMORY,
+    MEMORY_PRESSURE,
+    PID_PRESSURE,
+    RESOURCE_OF,
+    Observation,
+    Threshold,
+    find_met,
+)
 from podhost.kubelet.image_gc import ImageReclaimer
 from podhost.kubelet.node import build_node_reference, register_node
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.node_pressure import (
-    DISK,
-    DISK_PRESSURE,
-    MEMORY,
-    MEMORY_PRESSURE,
-    RESOURCE_OF,
-    ContainerUse,
-    Observation,
-    Observations,
-    PodUse,
-    Threshold,
-    find_met,
+    PressureState,
+    Reclaim,
+    advance,
+    choose_reclaims,
+    compute_wait_s,
     find_rejection,
-    format_eviction,
     is_critical,
-    rank_pods,
-    update_conditions,
 )
+from podhost.kubelet.node_signals import NodeLook, look_at_node
+from podhost.kubelet.pod_usage import measure_uses
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.settings import KubeletSettings
-from podhost.linux.fs import find_existing
-from podhost.linux.memory_pressure import MemoryStallWatch, read_available_bytes
+from podhost.linux.memory_pressure import MemoryStallWatch
 
 _log = logging.getLogger(__name__)
 
-UNDER_PRESSURE_INTERVAL_S = 10.0
-_LEAVE_S = 30.0
-"""How long an evicted pod may take to leave before the next one has to go."""
+_FIRST_S = 1.0
+"""A pod that comes after a quiet time is started first, then the node is looked at."""
+_STOP_S, _LEAVE_S = 10.0, 30.0
+"""How long the kubelet waits for an evicted pod beyond its grace period, and then for what it held."""
 _CHANGES = {
     (MEMORY_PRESSURE, True): "NodeHasInsufficientMemory",
     (MEMORY_PRESSURE, False): "NodeHasSufficientMemory",
     (DISK_PRESSURE, True): "NodeHasDiskPressure",
     (DISK_PRESSURE, False): "NodeHasNoDiskPressure",
+    (PID_PRESSURE, True): "NodeHasInsufficientPID",
+    (PID_PRESSURE, False): "NodeHasSufficientPID",
 }
-
-
-def read_observations(settings: KubeletSettings) -> Observations:
-    """Memory of the machine, and the file system of pods' writable layers, logs and volumes.  Blocking."""
-    available, total = read_available_bytes()
-    disk = os.statvfs(find_existing(settings.state_dir))
-    return {
-        MEMORY: Observation(available, total),
-        DISK: Observation(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize),
-    }
 
 
 class NodePressure:
@@ -84,27 +77,28 @@ class NodePressure:
         self,
         context: NodeContext,
         workers: Mapping[PodUID, PodWorker],
-        observe: Callable[[KubeletSettings], Observations] = read_observations,
+        observe: Callable[[KubeletSettings], NodeLook] = look_at_node,
     ) -> None:
         self.observe = observe
         self._context = context
         self._workers = workers
-        self._last_met_s: dict[str, float] = {}
+        self._state = PressureState()
+        self._wait_s = float("inf")
+        self._looked_s = float("-inf")
         self._images = ImageReclaimer(context)
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
         self._is_checking = False
-        self._leaving: tuple[PodUID, float] | None = None
-        """The pod evicted last, and until when it is waited for."""
         self._stall_watch = MemoryStallWatch(self._check_soon)
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Idempotent."""
-        if any(each.signal == MEMORY for each in self._context.settings.eviction_hard):
+        signals = {each.signal for each in self._context.settings.eviction_thresholds}
+        if signals & {MEMORY, ALLOCATABLE_MEMORY}:
             self._stall_watch.start()
-        self._arm()
+        self._check_soon()
 
     async def stop(self) -> None:
         """Idempotent."""
@@ -126,15 +120,14 @@ class NodePressure:
             worker.reject(text)
 
     def _arm(self) -> None:
-        settings = self._context.settings
         if self._timer is not None or self._is_checking:
             return
-        if not self._last_met_s and not self._workers:
+        if not self._state.conditions and not self._workers:
             return
-        wait_s = settings.housekeeping_interval_s
-        if self._last_met_s:
-            wait_s = min(wait_s, UNDER_PRESSURE_INTERVAL_S)
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._check_soon)
+        loop = asyncio.get_running_loop()
+        interval_s = min(self._context.settings.housekeeping_interval_s, self._wait_s)
+        wait_s = min(interval_s, max(_FIRST_S, self._looked_s + interval_s - loop.time()))
+        self._timer = loop.call_later(wait_s, self._check_soon)
 
     def _check_soon(self) -> None:
         if self._timer is not None:
@@ -147,44 +140,46 @@ class NodePressure:
     async def _check(self) -> None:
         try:
             await self._images.keep_below_mark()
-            if self._context.settings.eviction_hard:
-                await self._synchronize()
+            while await self._synchronize():
+                pass
         except (PodhostError, OSError, ValueError) as error:
-            _log.warning("cannot look after memory and disk of the node: %s", describe_cause(error))
+            _log.warning("cannot look after memory, disk and process ids of the node: %s", describe_cause(error))
         finally:
             self._is_checking = False
         # The next look begins when this one has ended, however long it took.
+        self._looked_s = asyncio.get_running_loop().time()
         self._arm()
 
     # -- one look -------------------------------------------------------------------------------------------
 
-    async def _synchronize(self) -> None:
+    async def _synchronize(self) -> bool:
+        """Whether a pod was evicted, so that it is worth looking again."""
         settings = self._context.settings
-        observed = await asyncio.to_thread(self.observe, settings)
-        met = find_met(settings.eviction_hard, observed)
-        now_s, transition_s = asyncio.get_running_loop().time(), settings.eviction_transition_s
-        self._last_met_s = update_conditions(self._last_met_s, met, now_s, transition_s)
-        self._set_conditions(frozenset(self._last_met_s))
-        if not met or self._is_leaving(now_s):
-            return
-        threshold = met[0]
-        text = f"Attempting to reclaim {RESOURCE_OF[threshold.signal]}"
-        self._event("Warning", "EvictionThresholdMet", text)
-        if threshold.signal == DISK:
-            for worker in list(self._workers.values()):
-                await worker.remove_dead_containers()
-            await self._images.remove_unused()
-            observed = await asyncio.to_thread(self.observe, settings)
-            if not find_met([threshold], observed):
-                return
-        await self._evict_one(threshold, observed[threshold.signal])
-
-    def _is_leaving(self, now_s: float) -> bool:
-        """What the last evicted pod frees is not to be seen yet."""
-        if self._leaving is None or now_s >= self._leaving[1]:
+        thresholds = settings.eviction_thresholds
+        if not thresholds:
             return False
-        containers = self._context.runtime.list_containers(self._leaving[0])
-        return any(each.state is ContainerState.RUNNING for each in containers)
+        look, now_s = await self._look(), asyncio.get_running_loop().time()
+        self._state = advance(self._state, thresholds, look.signals, now_s, settings.eviction_transition_s)
+        self._wait_s = compute_wait_s(self._state, thresholds, look.signals, now_s, settings.housekeeping_interval_s)
+        self._set_conditions(self._state.conditions)
+        if not self._state.due:
+            return False
+        threshold = self._state.due[0]
+        self._event("Warning", "EvictionThresholdMet", f"Attempting to reclaim {RESOURCE_OF[threshold.signal]}")
+        if await self._reclaim(choose_reclaims(threshold.signal, has_image_fs=look.has_image_fs)):
+            return False
+        return await self._evict_one(threshold, look)
+
+    async def _look(self) -> NodeLook:
+        settings = self._context.settings
+        look = await asyncio.to_thread(self.observe, settings)
+        if not any(each.signal == ALLOCATABLE_MEMORY for each in settings.eviction_thresholds):
+            return look
+        stats = await self._context.runtime.list_container_stats(list(self._workers))
+        used = sum(each.memory.working_set_bytes for each in stats if each.memory is not None)
+        capacity = self._context.host.memory_bytes
+        pods = Observation(max(0, capacity - used), capacity)
+        return NodeLook({**look.signals, ALLOCATABLE_MEMORY: pods}, look.has_image_fs)
 
     def _set_conditions(self, conditions: frozenset[str]) -> None:
         context, before = self._context, self._context.pressure
@@ -196,29 +191,41 @@ class NodePressure:
             reason = _CHANGES[name, name in conditions]
             self._event("Normal", reason, f"Node {context.settings.node_name} status is now: {reason}")
 
-    async def _evict_one(self, threshold: Threshold, observed: Observation) -> None:
-        """One pod at a look: what it frees shows at the next."""
+    async def _reclaim(self, wanted: Iterable[Reclaim]) -> bool:
+        """Whether the node's own waste was enough, so that no pod has to go."""
+        wanted = tuple(wanted)
+        if not wanted:
+            return False
+        for each in wanted:
+            if each is Reclaim.DEAD_CONTAINERS:
+                for worker in list(self._workers.values()):
+                    await worker.remove_dead_containers()
+            else:
+                await self._images.remove_unused()
+        look = await self._look()
+        return not find_met(self._context.settings.eviction_thresholds, look.signals, with_reclaim=True)
+
+    async def _evict_one(self, threshold: Threshold, look: NodeLook) -> bool:
+        """One pod at a time: what it frees shows when it has left."""
         workers = {worker.uid: worker for worker in self._workers.values() if _may_go(worker)}
-        uses = await self._measure(threshold.signal, list(workers.values()))
-        for use in rank_pods(uses):
+        uses = await measure_uses(self._context, threshold.signal, list(workers.values()), look)
+        for use in rank_pods(RESOURCE_OF[threshold.signal], uses):
             worker = workers[PodUID(use.uid)]
             if worker.may_be_evicted:
-                self._leaving = worker.uid, asyncio.get_running_loop().time() + _LEAVE_S
-                worker.evict(format_eviction(threshold, observed, use.containers), is_disruption=True)
-                return
+                await self._evict(worker, use, threshold, look.signals[threshold.signal])
+                return True
+        return False
 
-    async def _measure(self, signal: str, workers: list[PodWorker]) -> list[PodUse]:
-        if signal == MEMORY:
-            used: dict[PodUID, dict[str, int]] = {worker.uid: {} for worker in workers}
-            for each in await self._context.runtime.list_container_stats(list(used)):
-                if each.memory is not None:
-                    used[each.pod_uid][each.name] = each.memory.working_set_bytes
-            return [_build_use(worker, RESOURCE_OF[MEMORY], used[worker.uid]) for worker in workers]
-        found = []
-        for worker in workers:
-            by_container, volumes_bytes = await measure_storage(self._context, worker)
-            found.append(_build_use(worker, RESOURCE_OF[DISK], by_container, volumes_bytes))
-        return found
+    async def _evict(self, worker: PodWorker, use: PodUse, threshold: Threshold, observed: Observation) -> None:
+        text = build_eviction_text(threshold, observed, use)
+        pod_grace_s = worker.pod.spec.termination_grace_period_seconds
+        grace_s = compute_grace_s(
+            threshold, self._context.settings.eviction_max_pod_grace_s, 30 if pod_grace_s is None else pod_grace_s
+        )
+        worker.evict(text.message, grace_s=grace_s, annotations=text.annotations, is_disruption=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s * 1.5 + _STOP_S + _LEAVE_S):
+                await worker.wait_released()
 
     def _event(self, type_: Any, reason: str, message: str) -> None:
         self._context.recorder.event(build_node_reference(self._context), type_, reason, message)
@@ -226,20 +233,3 @@ class NodePressure:
 
 def _may_go(worker: PodWorker) -> bool:
     return worker.may_be_evicted and not is_critical(worker.document, is_static=is_static_pod(worker.document))
-
-
-def _build_use(worker: PodWorker, resource: str, used: Mapping[str, int], more: int = 0) -> PodUse:
-    pod = worker.pod
-    containers = tuple(
-        ContainerUse(each.name, used[each.name], _request(each, resource))
-        for each in (*pod.spec.init_containers, *pod.spec.containers)
-        if each.name in used
-    )
-    total = sum(used.values()) + more if used or more else None
-    request = int(sum_requests(worker.document.get("spec") or {}).get(resource, 0))
-    return PodUse(worker.uid, int(pod.spec.priority or 0), total, request, containers)
-
-
-def _request(container: models.Container, resource: str) -> int:
-    requests = container.resources.requests if container.resources else {}
-    return quantity_to_int(requests[resource]) if resource in requests else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from podhost.kubelet.node_pressure import Threshold
+from podhost.kubelet.eviction_thresholds import Threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +63,10 @@ class KubeletSettings:
     relist_interval_s: float = 180.0
     housekeeping_interval_s: float = 60.0
     """How often the sizes of logs and of limited volumes are looked at, while there are any."""
-    eviction_hard: tuple[Threshold, ...] = ()
-    """Below these pods are evicted."""
+    eviction_thresholds: tuple[Threshold, ...] = ()
+    """Below these pods are evicted, at once or after a grace period."""
+    eviction_max_pod_grace_s: int = 0
+    """Longest grace period of a pod that goes for a soft threshold; below 0: the pod's own."""
     eviction_transition_s: float = 300.0
     """How long the node's condition outlives the pressure."""
     images_dir: Path | None = None

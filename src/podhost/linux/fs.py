@@ -89,13 +89,21 @@ def find_existing(path: Path) -> Path:
     return path
 
 
-def disk_usage_bytes(path: Path) -> int:
-    """Bytes allocated to a tree, hard links once, without other file systems; 0 when it is absent."""
+@dataclass(frozen=True, slots=True)
+class TreeUse:
+    """What a tree takes up on its file system."""
+
+    allocated_bytes: int = 0
+    inodes: int = 0
+
+
+def measure_tree(path: Path) -> TreeUse:
+    """Bytes and inodes allocated to a tree, hard links once, without other file systems; nothing when it is absent."""
     try:
         top = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return 0
-    total = top.st_blocks * 512
+        return TreeUse()
+    blocks, inodes = top.st_blocks, 1
     linked: set[int] = set()
     waiting = [os.fspath(path)] if stat.S_ISDIR(top.st_mode) else []
     while waiting:
@@ -117,8 +125,9 @@ def disk_usage_bytes(path: Path) -> int:
                     if info.st_ino in linked:
                         continue
                     linked.add(info.st_ino)
-                total += info.st_blocks * 512
-    return total
+                blocks += info.st_blocks
+                inodes += 1
+    return TreeUse(blocks * 512, inodes)
 
 
 @dataclass(slots=True)

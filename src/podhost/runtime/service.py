@@ -26,7 +26,7 @@ from podhost.cri.runtime import (
     PodSandboxStatus,
     RuntimeVersion,
 )
-from podhost.cri.stats import ContainerStats
+from podhost.cri.stats import ContainerStats, DiskUsage
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
@@ -172,9 +172,9 @@ class OciRuntimeService:
     async def update_qos_resources(self, qos_class: QosClass, resources: LinuxResources) -> None:
         await update_qos_resources(self._ctx, qos_class, resources)
 
-    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, int]:
+    async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, DiskUsage]:
         ids = [entry.record.id for entry in self._ctx.registry.containers(pod_uid)]
-        return {each: await self._ctx.snapshotter.usage_bytes(each) for each in ids}
+        return {each: await self._ctx.snapshotter.measure(each) for each in ids}
 
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset({"cpu", "memory", "pids"}) - self._ctx.host.controllers

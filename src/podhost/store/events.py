@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -75,15 +76,18 @@ class EventRecorder:
         message: str,
         *,
         field_path: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Record that something happened to ``involved``, an API object.  Never raises."""
         try:
-            self._record(_reference(involved, field_path), type, reason, message)
+            self._record(_reference(involved, field_path), type, reason, message, annotations)
         except Exception as error:
             level = logging.WARNING if isinstance(error, PodhostError) else logging.ERROR
             _log.log(level, "cannot record event %s %s: %s", reason, message, error)
 
-    def _record(self, reference: Obj, type: str, reason: str, message: str) -> None:
+    def _record(
+        self, reference: Obj, type: str, reason: str, message: str, annotations: Mapping[str, str] | None
+    ) -> None:
         now_ns = self._clock.now_ns()
         about = (*(str(reference.get(part, "")) for part in _REFERENCE_FIELDS), type, reason)
         message, seen_key = self._correlate(about, message, now_ns)
@@ -94,6 +98,8 @@ class EventRecorder:
             return
         event = self._new_event(reference, type, reason, message, now_ns)
         metadata = event["metadata"]
+        if annotations:
+            metadata["annotations"] = dict(annotations)
         key = ObjectKey("events", metadata["namespace"], metadata["name"])
         self._store.create(key, event)
         _remember(self._seen, seen_key, key)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from podhost.aiokit import failpoint
 from podhost.api import models
-from podhost.api.quantity import canonical, quantity_to_int
+from podhost.api.quantity import quantity_to_int
 from podhost.cri.volumes import VolumeError
 from podhost.linux import fs, mount
 from podhost.volumes.ownership import apply_fs_group, compute_mode
-from podhost.volumes.plan import EMPTY_DIR_PLUGIN, EmptyDirPlan
+from podhost.volumes.plan import EmptyDirPlan
 
 _DIRECTORY_MADE = failpoint.register("volumes.mount.01-empty-dir-made")
 _TMPFS_MOUNTED = failpoint.register("volumes.mount.02-tmpfs-mounted")
@@ -108,20 +108,6 @@ def compute_pod_memory_limit(pod: models.Pod) -> int | None:
 def _memory_limit(container: models.Container) -> int:
     limits = container.resources.limits if container.resources else {}
     return quantity_to_int(limits["memory"]) if "memory" in limits else 0
-
-
-def find_exceeded_limits(pod: models.Pod, volumes_dir: Path) -> list[str]:
-    """Measure the emptyDirs on disk; the kubelet's text for each that is larger than its limit.  Blocking."""
-    found = []
-    for volume in pod.spec.volumes:
-        source = volume.empty_dir
-        if source is None or source.medium or source.size_limit is None:
-            continue
-        limit = quantity_to_int(source.size_limit)
-        if 0 < limit < fs.disk_usage_bytes(volumes_dir / EMPTY_DIR_PLUGIN / volume.name):
-            shown = canonical(source.size_limit)
-            found.append(f'Usage of EmptyDir volume "{volume.name}" exceeds the limit "{shown}". ')
-    return found
 
 
 def apply_plan(plan: EmptyDirPlan, directory: Path) -> None:

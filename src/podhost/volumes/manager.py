@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,12 @@ from podhost.aiokit.completion import run_in_thread_to_end
 from podhost.api import models
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import Mount
+from podhost.cri.stats import FileSystemStats
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
 from podhost.errors import PodhostError, describe_cause
-from podhost.linux import fs
-from podhost.volumes import empty_dir, pod_directory, sub_path
+from podhost.volumes import measure, pod_directory, sub_path
 from podhost.volumes.image_volume import ImageSource
-from podhost.volumes.plan import EMPTY_DIR_PLUGIN, VolumePlan
+from podhost.volumes.plan import VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
 from podhost.volumes.projected import TokenIssuer
 from podhost.volumes.settings import VolumeSettings
@@ -120,19 +120,16 @@ class VolumeManager:
                 await self._images.release(uid)
         self._locks.pop(uid, None)
 
-    async def find_exceeded_limits(self, pod: models.Pod) -> list[str]:
-        """The kubelet's eviction text for each emptyDir on disk that has outgrown its ``sizeLimit``."""
-        volumes_dir = self._pods_dir / _uid_of(pod) / pod_directory.VOLUMES
-        if not any(volume.empty_dir and volume.empty_dir.size_limit for volume in pod.spec.volumes):
-            return []
-        return await asyncio.to_thread(empty_dir.find_exceeded_limits, pod, volumes_dir)
-
-    async def measure_disk(self, pod: models.Pod) -> int:
+    async def measure_volumes(
+        self, pod: models.Pod, names: Collection[str] | None = None
+    ) -> dict[str, FileSystemStats]:
         """See :class:`podhost.cri.volumes.PodVolumes`."""
-        volumes_dir = self._pods_dir / _uid_of(pod) / pod_directory.VOLUMES / EMPTY_DIR_PLUGIN
-        names = [volume.name for volume in pod.spec.volumes if volume.empty_dir and not volume.empty_dir.medium]
-        sizes = [await asyncio.to_thread(fs.disk_usage_bytes, volumes_dir / name) for name in names]
-        return sum(sizes)
+        volumes_dir = self._pods_dir / _uid_of(pod) / pod_directory.VOLUMES
+        wanted = {volume.name for volume in pod.spec.volumes if names is None or volume.name in names}
+        if not wanted:
+            return {}
+        claims = self._planner.find_claim_paths(pod, wanted)
+        return await asyncio.to_thread(measure.measure_volumes, volumes_dir, wanted, claims)
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
         """See :class:`podhost.cri.volumes.PodVolumes`.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import msgspec
 
 from podhost.api import models
 from podhost.cri.volumes import ObjectReader, VolumeError
 from podhost.volumes import claim, downward_api, empty_dir, host_path, object_files, projected
-from podhost.volumes.plan import FilesPlan, Payload, VolumePlan
+from podhost.volumes.plan import ClaimPlan, FilesPlan, Payload, VolumePlan
 from podhost.volumes.settings import VolumeSettings
 
 ObjectRef = tuple[str, str, str]
@@ -46,6 +48,17 @@ class Planner:
                 raise VolumeError(f"spec.volumes[{index}].{unoffered} is not supported by podhost")
             source = models.EmptyDirVolumeSource()
         return empty_dir.compute_plan(pod, volume.name, source, host_memory_bytes=self._settings.memory_bytes)
+
+    def find_claim_paths(self, pod: models.Pod, names: Collection[str]) -> dict[str, Path]:
+        """Directories of the volumes that claims of the pod are bound to."""
+        found = {}
+        for volume in pod.spec.volumes:
+            if volume.name in names and (volume.persistent_volume_claim or volume.ephemeral):
+                with contextlib.suppress(VolumeError):
+                    plan = claim.read_plan(self._reader, pod, volume)
+                    if isinstance(plan, ClaimPlan):
+                        found[volume.name] = Path(plan.path)
+        return found
 
     def _read_files(self, pod: models.Pod, volume: models.Volume) -> FilesPlan | None:
         namespace = pod.metadata.namespace or ""

@@ -27,8 +27,9 @@ from podhost.cri.runtime import (
     PodSandboxStatus,
     PortMapping,
 )
+from podhost.cri.stats import DiskUsage
 from podhost.linux import cgroup, mount, syscalls
-from podhost.linux.fs import disk_usage_bytes, remove_tree
+from podhost.linux.fs import measure_tree, remove_tree
 from podhost.runtime import OciRuntimeService, RuntimeSettings
 from podhost.runtime.oci_runtime import remove_empty_cgroup
 
@@ -86,8 +87,9 @@ class FakeSnapshotter:
     async def remove(self, container_id: ContainerId) -> None:
         await asyncio.to_thread(remove_tree, self.root / container_id)
 
-    async def usage_bytes(self, container_id: ContainerId) -> int:
-        return await asyncio.to_thread(disk_usage_bytes, self.root / container_id / "upper")
+    async def measure(self, container_id: ContainerId) -> DiskUsage:
+        use = await asyncio.to_thread(measure_tree, self.root / container_id / "upper")
+        return DiskUsage(used_bytes=use.allocated_bytes, inodes=use.inodes)
 
     async def list_keys(self) -> set[ContainerId]:
         return {ContainerId(name) for name in os.listdir(self.root)}

@@ -491,18 +491,22 @@ async def test_failure_while_unmounting_is_finished_by_the_sweep_after_a_restart
     assert os.listdir(host.pods) == []
 
 
-async def test_empty_dir_that_outgrows_its_limit_is_found(host: Host) -> None:
-    limited = {"name": "limited", "emptyDir": {"sizeLimit": "100Ki"}}
-    pod = host.pod(limited, EMPTY, MEMORY)
+async def test_volumes_are_measured_each_for_itself(host: Host) -> None:
+    host.objects.secret("sec", password="x")
+    pod = host.pod(EMPTY, MEMORY, SECRET)
     mounted = await host.manager.mount_volumes(pod)
-    for volume in mounted.values():
-        (volume.host_path / "file").write_bytes(bytes(50_000))
-    assert await host.manager.find_exceeded_limits(pod) == []
-    for volume in mounted.values():
-        (volume.host_path / "file").write_bytes(bytes(200_000))
-    text = 'Usage of EmptyDir volume "limited" exceeds the limit "100Ki". '
-    assert await host.manager.find_exceeded_limits(pod) == [text]
-    assert await host.manager.find_exceeded_limits(host.pod(EMPTY)) == []
+    empty = await host.manager.measure_volumes(pod)
+    assert set(empty) == {"e", "m", "s"}
+    for name in ("e", "m"):
+        (mounted[name].host_path / "file").write_bytes(bytes(200_000))
+    full = await host.manager.measure_volumes(pod)
+    for name in ("e", "m"):
+        assert 200_000 <= full[name].used.used_bytes - empty[name].used.used_bytes < 300_000
+        assert full[name].used.inodes == empty[name].used.inodes + 1
+        assert full[name].available_bytes <= full[name].capacity_bytes
+    assert full["s"].used == empty["s"].used
+    assert set(await host.manager.measure_volumes(pod, {"e"})) == {"e"}
+    assert await host.manager.measure_volumes(host.pod()) == {}
 
 
 async def test_many_pods_at_once_do_not_disturb_each_other(host: Host) -> None:

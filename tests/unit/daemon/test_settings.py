@@ -41,6 +41,8 @@ def test_a_port_range_must_make_sense(text: str) -> None:
         ("--service-cidr", "fd00::/64", "'fd00::/64' is not an IPv4 network"),
         ("--bridge", "much-too-long-for-a-device", "is not a device's name"),
         ("--node-name", "My_Node", "'My_Node' is not a node's name: a lowercase RFC 1123 subdomain"),
+        ("--eviction-hard", "memory.available>1Gi", "malformed pair, expect string<string"),
+        ("--eviction-minimum-reclaim", "nodefs.available<1Gi", "malformed pair, expect string=string"),
         ("--no-such-flag", "x", "unrecognized arguments"),
     ],
 )
@@ -72,6 +74,25 @@ def test_limits_of_logs_are_the_kubelets_own_by_default() -> None:
 def test_a_limit_of_logs_must_make_sense(flag: str, text: str) -> None:
     with pytest.raises(InvalidError, match="is not a"):
         parse_settings([f"--container-log-max-{flag}={text}"])
+
+
+def test_thresholds_of_eviction_come_from_the_kubelets_flags() -> None:
+    assert len(parse_settings([]).eviction_thresholds) == 5
+    assert parse_settings(["--eviction-hard", ""]).eviction_thresholds == ()
+    flags = ["--eviction-hard=pid.available<10%", "--eviction-soft=memory.available<1Gi", "--eviction-minimum-reclaim"]
+    flags += ["pid.available=5%", "--eviction-soft-grace-period=memory.available=1m30s"]
+    settings = parse_settings([*flags, "--eviction-max-pod-grace-period", "-1"])
+    assert [(each.signal, each.grace_s) for each in settings.eviction_thresholds] == [
+        ("pid.available", 0.0),
+        ("memory.available", 90.0),
+    ]
+    assert settings.eviction_thresholds[0].min_reclaim is not None
+    assert settings.eviction_max_pod_grace_s == -1
+
+
+def test_soft_threshold_without_a_grace_period_is_refused() -> None:
+    with pytest.raises(InvalidError, match="grace period must be specified for the soft eviction threshold memory"):
+        parse_settings(["--eviction-soft", "memory.available<1Gi"])
 
 
 def test_unsafe_sysctls_are_those_that_a_pod_can_have_of_its_own() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from harness.kubelet_rig import Rig, make_pod
 from podhost.api import models
-from podhost.kubelet.ephemeral_storage import find_exceeded
+from podhost.cri.stats import DiskUsage, FileSystemStats
+from podhost.kubelet.ephemeral_storage import ContainerDisk, PodDisk, find_exceeded
 
 MI = 1 << 20
 
@@ -20,7 +21,23 @@ def container(name: str, limit: str = "") -> dict[str, Any]:
 
 
 def find(used: dict[str, int], volumes_bytes: int, *containers: dict[str, Any], **spec: Any) -> str | None:
-    return find_exceeded(msgspec.convert(make_pod("web", *containers, **spec), models.Pod), used, volumes_bytes)
+    """``used``: by container, half of it logs; ``volumes_bytes``: of each volume."""
+    volumes = spec.setdefault("volumes", [{"name": "v", "emptyDir": {}}])
+    pod = msgspec.convert(make_pod("web", *containers, **spec), models.Pod)
+    disk = PodDisk(
+        containers={name: ContainerDisk(rootfs=half(number), logs=half(number)) for name, number in used.items()},
+        volumes={
+            each["name"]: FileSystemStats(
+                used=DiskUsage(used_bytes=volumes_bytes), capacity_bytes=0, available_bytes=0, inodes=0, inodes_free=0
+            )
+            for each in volumes
+        },
+    )
+    return find_exceeded(pod, disk)
+
+
+def half(number: int) -> DiskUsage:
+    return DiskUsage(used_bytes=number // 2)
 
 
 def test_a_pod_may_use_what_its_containers_may_together_volumes_included() -> None:
@@ -31,9 +48,34 @@ def test_a_pod_may_use_what_its_containers_may_together_volumes_included() -> No
     assert find({"a": 0, "b": 99 * MI}, 0, container("a", "10Mi"), container("b")) is not None
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shown"), [("10M", "20M", "30M"), ("1000k", "1Mi", "2048576"), ("1024Ki", "1M", "2048576")]
+)
+def test_limit_of_a_pod_is_spelled_like_that_of_its_first_container(first: str, second: str, shown: str) -> None:
+    text = f"Pod ephemeral local storage usage exceeds the total limit of containers {shown}. "
+    assert find({"a": 99 * MI}, 0, container("a", first), container("b", second)) == text
+
+
 def test_a_container_may_use_only_its_own_part() -> None:
     text = 'Container a exceeded its local ephemeral storage limit "10Mi". '
-    assert find({"a": 11 * MI, "b": 0}, 0, container("a", "10Mi"), container("b", "20Mi")) == text
+    assert find({"a": 11 * MI, "b": 0}, 0, container("a", "10240Ki"), container("b", "20Mi")) == text
+
+
+def test_of_containers_that_start_a_pod_only_the_sum_counts() -> None:
+    inits = [container("once", "1Mi")]
+    assert find({"a": 0, "once": 11 * MI}, 0, container("a", "20Mi"), initContainers=inits) is None
+
+
+def test_volume_over_its_limit_is_named_before_the_pod() -> None:
+    volumes = [{"name": "x", "emptyDir": {"sizeLimit": "1024Ki"}}, {"name": "free", "emptyDir": {}}]
+    text = 'Usage of EmptyDir volume "x" exceeds the limit "1Mi". '
+    assert find({}, 2 * MI, container("a", "1Mi"), volumes=volumes) == text
+    assert find({}, 1 * MI, container("a"), volumes=volumes) is None
+
+
+@pytest.mark.parametrize("source", [{"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}, {"secret": {}}])
+def test_volumes_in_memory_do_not_count(source: dict[str, Any]) -> None:
+    assert find({}, 99 * MI, container("a", "1Mi"), volumes=[{"name": "x", **source}]) is None
 
 
 def test_without_a_limit_nothing_is_too_much() -> None:

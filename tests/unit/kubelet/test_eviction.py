@@ -24,7 +24,7 @@ async def test_pod_over_its_limit_is_evicted_at_the_next_look(rig: Rig) -> None:
     await asyncio.sleep(61)
     assert rig.volumes.measured == ["web"]
     assert rig.status()["phase"] == "Running"
-    rig.volumes.exceeded["web"] = [TEXT]
+    rig.volumes.disk_bytes["web"] = 2 << 20
     await asyncio.sleep(59.5)
     assert ("Evicted", TEXT) in rig.events()
     assert rig.status()["phase"] == "Running"  # until its containers have stopped
@@ -37,7 +37,7 @@ async def test_pod_over_its_limit_is_evicted_at_the_next_look(rig: Rig) -> None:
 
 
 async def test_evicted_pod_stays_so_and_is_not_measured_again(rig: Rig) -> None:
-    rig.volumes.exceeded["web"] = [TEXT]
+    rig.volumes.disk_bytes["web"] = 2 << 20
     rig.create(make_pod(volumes=LIMITED))
     await asyncio.sleep(400)
     assert rig.volumes.measured == ["web"]

@@ -1,122 +1,130 @@
-"""Who is evicted, when, and what is said about it: the kubelet's rules, as tables."""
+"""When the node is under pressure, and who is turned away: the kubelet's rules, as tables."""
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from podhost.kubelet.node_pressure import (
-    DEFAULT_EVICTION_HARD,
-    DISK,
+from podhost.kubelet.eviction_thresholds import (
+    CONTAINER_DISK,
     DISK_PRESSURE,
-    DISK_TAINT,
+    IMAGE_DISK,
+    IMAGE_INODES,
     MEMORY,
     MEMORY_PRESSURE,
-    MEMORY_TAINT,
-    ContainerUse,
+    NODE_DISK,
+    NODE_INODES,
+    PID_PRESSURE,
+    PIDS,
+    Amount,
     Observation,
-    PodUse,
+    Observations,
     Threshold,
+)
+from podhost.kubelet.node_pressure import (
+    DISK_TAINT,
+    MEMORY_TAINT,
+    PID_TAINT,
+    PressureState,
+    Reclaim,
+    advance,
     build_taints,
-    find_met,
+    choose_reclaims,
+    compute_wait_s,
     find_rejection,
-    format_eviction,
-    parse_thresholds,
-    rank_pods,
-    update_conditions,
 )
 
-MIB = 1 << 20
+HARD = Threshold(MEMORY, Amount("10"), min_reclaim=Amount("5"))
+SOFT = Threshold(NODE_DISK, Amount("10"), 30.0)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (DEFAULT_EVICTION_HARD, (Threshold(MEMORY, 100 * MIB), Threshold(DISK, share=Fraction(1, 10)))),
-        ("nodefs.available<1Gi", (Threshold(DISK, 1024 * MIB),)),
-        ("memory.available<2.5%", (Threshold(MEMORY, share=Fraction(1, 40)),)),
-        ("", ()),
-        ("memory.available<0,nodefs.available<0%", ()),
-    ],
-)
-def test_thresholds_are_read_as_the_kubelet_does(text: str, expected: tuple[Threshold, ...]) -> None:
-    assert parse_thresholds(text) == expected
+def left(memory: int = 99, disk: int = 99) -> Observations:
+    return {MEMORY: Observation(memory, 100), NODE_DISK: Observation(disk, 100)}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "pid.available<10%",
-        "memory.available>1Gi",
-        "memory.available<much",
-        "memory.available<x%",
-        "nodefs.available<100%",
-        "nodefs.available<-1%",
-        "memory.available<-1",
-        "memory.available<1Mi,memory.available<2Mi",
-    ],
-)
-def test_thresholds_that_cannot_be_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        parse_thresholds(text)
+def run(*looks: tuple[float, Observations]) -> PressureState:
+    """The state after these looks, with a transition period of 300 s."""
+    state = PressureState()
+    for at_s, seen in looks:
+        state = advance(state, (HARD, SOFT), seen, at_s, 300.0)
+    return state
 
 
-def test_memory_is_looked_after_before_disk_and_the_threshold_itself_is_enough() -> None:
-    thresholds = parse_thresholds("nodefs.available<10%,memory.available<100Mi")
-    roomy = {MEMORY: Observation(100 * MIB, 1000 * MIB), DISK: Observation(10, 100)}
-    assert find_met(thresholds, roomy) == []
-    full = {MEMORY: Observation(100 * MIB - 1, 1000 * MIB), DISK: Observation(9, 100)}
-    assert [each.signal for each in find_met(thresholds, full)] == [MEMORY, DISK]
-    assert find_met(thresholds, {}) == []
+def test_hard_threshold_is_due_at_once() -> None:
+    state = run((0, left(memory=9)))
+    assert state.due == (HARD,)
+    assert state.conditions == {MEMORY_PRESSURE}
+
+
+def test_soft_threshold_is_due_after_its_grace_period_and_the_condition_is_true_before() -> None:
+    early = run((0, left(disk=9)), (29, left(disk=9)))
+    assert early.due == ()
+    assert early.conditions == {DISK_PRESSURE}
+    assert run((0, left(disk=9)), (29, left(disk=9)), (30, left(disk=9))).due == (SOFT,)
+
+
+def test_grace_period_begins_anew_after_a_break() -> None:
+    broken = run((0, left(disk=9)), (20, left()), (25, left(disk=9)), (40, left(disk=9)))
+    assert broken.due == ()
+    assert run((25, left(disk=9)), (40, left(disk=9)), (55, left(disk=9))).due == (SOFT,)
+
+
+def test_pods_go_until_the_minimum_is_reclaimed_too() -> None:
+    assert run((0, left(memory=9)), (10, left(memory=14))).due == (HARD,)
+    assert run((0, left(memory=9)), (10, left(memory=15))).due == ()
+    # Where nothing has been low, the minimum does not count.
+    assert run((0, left(memory=14))).due == ()
 
 
 def test_condition_outlives_its_cause_by_the_transition_period() -> None:
-    met = [Threshold(DISK, 5)]
-    last = update_conditions({}, met, 100.0, 300.0)
-    assert last == {DISK_PRESSURE: 100.0}
-    assert update_conditions(last, [], 399.0, 300.0) == last
-    assert update_conditions(last, met, 399.0, 300.0) == {DISK_PRESSURE: 399.0}
-    assert update_conditions(last, [], 400.0, 300.0) == {}
+    pressed = ((0.0, left(memory=9)), (100.0, left(memory=9)))
+    assert run(*pressed, (399, left())).conditions == {MEMORY_PRESSURE}
+    assert run(*pressed, (400, left())).conditions == frozenset()
 
 
-ORDER = [
-    PodUse("not measured", 10_000, None, 0),
-    PodUse("best effort, large", 0, 500, 0),
-    PodUse("burstable, 100 over", 0, 400, 300),
-    PodUse("best effort, small", 0, 50, 0),
-    PodUse("important, over", 1000, 900, 0),
-    PodUse("within its request, nearly", 0, 299, 300),
-    PodUse("within its request, idle", 0, 1, 300),
-    PodUse("important, within", 1000, 300, 300),
-]
+@pytest.mark.parametrize(
+    ("looks", "seen", "wait_s"),
+    [
+        ([(0, left())], left(), 60),
+        ([(0, left(memory=19))], left(memory=19), 10),
+        ([(0, left(memory=9))], left(memory=9), 10),
+        ([(-9, left(memory=9)), (0, left())], left(), 10),
+        ([(-25, left(disk=9)), (0, left(disk=9))], left(disk=9), 5),
+        ([(-30, left(disk=9)), (0, left(disk=9))], left(disk=9), 10),
+    ],
+    ids=["plenty", "scarce", "pressure", "pressure was", "grace period ends soon", "grace period is over"],
+)
+def test_next_look_comes_the_sooner_the_less_there_is(
+    looks: list[tuple[float, Observations]], seen: Observations, wait_s: float
+) -> None:
+    assert compute_wait_s(run(*looks), (HARD, SOFT), seen, 0.0, 60.0) == wait_s
 
 
-def test_pods_over_their_request_go_first_then_by_priority_then_by_what_is_over() -> None:
-    assert rank_pods(reversed(ORDER)) == ORDER
+def test_tests_can_look_more_often_still() -> None:
+    assert compute_wait_s(run((0, left(memory=9))), (HARD, SOFT), left(memory=9), 0.0, 0.5) == 0.5
 
 
-def test_text_names_the_threshold_and_each_container_over_its_request() -> None:
-    text = format_eviction(
-        Threshold(MEMORY, 100 * MIB),
-        Observation(97340 * 1024, 4096 * MIB),
-        [
-            ContainerUse("a", 120 * 1024, 0),
-            ContainerUse("b", 64 * MIB, 64 * MIB),
-            ContainerUse("c", 65 * MIB, 64 * MIB),
-        ],
-    )
-    assert text == (
-        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 97340Ki. "
-        "Container a was using 120Ki, request is 0, has larger consumption of memory. "
-        "Container c was using 65Mi, request is 64Mi, has larger consumption of memory. "
-    )
+BOTH = (Reclaim.DEAD_CONTAINERS, Reclaim.UNUSED_IMAGES)
 
 
-def test_part_of_a_disk_is_told_in_bytes() -> None:
-    text = format_eviction(Threshold(DISK, share=Fraction(1, 10)), Observation(5 * MIB, 100 * MIB), [])
-    assert text == "The node was low on resource: ephemeral-storage. Threshold quantity: 10Mi, available: 5Mi. "
+@pytest.mark.parametrize(
+    ("signal", "together", "apart"),
+    [
+        (MEMORY, (), ()),
+        (PIDS, (), ()),
+        (NODE_DISK, BOTH, (Reclaim.DEAD_CONTAINERS,)),
+        (NODE_INODES, BOTH, (Reclaim.DEAD_CONTAINERS,)),
+        (CONTAINER_DISK, BOTH, (Reclaim.DEAD_CONTAINERS,)),
+        (IMAGE_DISK, BOTH, (Reclaim.UNUSED_IMAGES,)),
+        (IMAGE_INODES, BOTH, (Reclaim.UNUSED_IMAGES,)),
+    ],
+)
+def test_node_first_gives_up_what_lies_on_the_full_disk(
+    signal: str, together: tuple[Reclaim, ...], apart: tuple[Reclaim, ...]
+) -> None:
+    assert choose_reclaims(signal, has_image_fs=False) == together
+    assert choose_reclaims(signal, has_image_fs=True) == apart
 
 
 def pod(requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
@@ -137,6 +145,7 @@ TOLERANT = {"key": MEMORY_TAINT, "operator": "Exists", "effect": "NoSchedule"}
         (pod(tolerations=[{**TOLERANT, "effect": "NoExecute"}]), [MEMORY_PRESSURE], False, "[MemoryPressure]. "),
         (pod({"cpu": "1m"}), [DISK_PRESSURE], False, "The node had condition: [DiskPressure]. "),
         (pod(tolerations=[TOLERANT]), [DISK_PRESSURE, MEMORY_PRESSURE], False, "[DiskPressure MemoryPressure]. "),
+        (pod({"cpu": "1m"}), [PID_PRESSURE], False, "The node had condition: [PIDPressure]. "),
         (pod(priority=2_000_000_000), [DISK_PRESSURE], False, None),
         (pod(), [DISK_PRESSURE], True, None),
     ],
@@ -156,3 +165,4 @@ def test_taints_follow_the_conditions_and_leave_those_of_others() -> None:
     both = build_taints(tainted, [MEMORY_PRESSURE, DISK_PRESSURE], "t3")
     assert [each["key"] for each in both] == ["mine", DISK_TAINT, MEMORY_TAINT]
     assert build_taints(both, [], "t4") == [own]
+    assert build_taints([], [PID_PRESSURE], "t5") == [{"key": PID_TAINT, "effect": "NoSchedule", "timeAdded": "t5"}]

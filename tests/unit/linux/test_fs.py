@@ -143,12 +143,13 @@ def test_remove_tree_wins_against_somebody_who_goes_on_creating(tmp_path: Path) 
 def test_disk_usage_counts_hard_links_once_and_follows_no_symlink(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
-    empty = fs.disk_usage_bytes(tree)
+    empty = fs.measure_tree(tree)
     (tmp_path / "outside").write_bytes(b"x" * 1_000_000)
     (tree / "link").symlink_to(tmp_path / "outside")
     (tree / "a").write_bytes(b"x" * 100_000)
     os.link(tree / "a", tree / "sub" / "b")
-    used = fs.disk_usage_bytes(tree)
-    assert 100_000 <= used - empty < 200_000
-    assert fs.disk_usage_bytes(tmp_path / "absent") == 0
-    assert fs.disk_usage_bytes(tree / "a") >= 100_000
+    used = fs.measure_tree(tree)
+    assert 100_000 <= used.allocated_bytes - empty.allocated_bytes < 200_000
+    assert (empty.inodes, used.inodes) == (2, 4)
+    assert fs.measure_tree(tmp_path / "absent") == fs.TreeUse()
+    assert fs.measure_tree(tree / "a").allocated_bytes >= 100_000

@@ -9,6 +9,7 @@ import pytest
 from podhost.api import models
 from podhost.cri.ids import ContainerId, ImageId, PodUID
 from podhost.cri.images import Image, ImageConfig, RootfsMount
+from podhost.cri.stats import DiskUsage
 from podhost.cri.volumes import VolumeError
 from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.plan import compute_directory
@@ -28,9 +29,9 @@ class Snapshots:
     async def remove(self, container_id: ContainerId) -> None:
         self.keys.discard(container_id)
 
-    async def usage_bytes(self, container_id: ContainerId) -> int:
+    async def measure(self, container_id: ContainerId) -> DiskUsage:
         del container_id
-        return 0
+        return DiskUsage()
 
     async def list_keys(self) -> set[ContainerId]:
         return set(self.keys)
