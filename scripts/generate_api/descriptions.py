@@ -6,13 +6,13 @@ import gzip
 import json
 from pathlib import Path
 
-from definitions import DOCUMENTS_ONLY, ROOTS, Definition, load_definitions, reachable
+from definitions import DOCUMENTS_ONLY, ROOTS, SCALARS, Definition, load_definitions, reachable
 
 
 def build_descriptions(definitions: dict[str, Definition]) -> dict[str, dict[str, str]]:
     """By definition: texts of its fields, and under the empty name its own."""
     texts = {}
-    for name in sorted(reachable(definitions, (*ROOTS, *DOCUMENTS_ONLY))):
+    for name in sorted({*reachable(definitions, (*ROOTS, *DOCUMENTS_ONLY)), *SCALARS}):
         definition = definitions[name]
         found = {"": definition.get("description", "")}
         for field, schema in definition.get("properties", {}).items():

@@ -137,6 +137,9 @@ def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert "Successfully assigned default/web to" in ask(daemon, "events --for pod/web")
     assert "One of Always, OnFailure" in ask(daemon, "explain pod.spec.restartPolicy")
     assert "RoleRef can only reference" in ask(daemon, "explain rolebinding.roleRef")
+    assert "FIELD: targetPort <IntOrString>" in ask(daemon, "explain service.spec.ports.targetPort")
+    assert "FIELD: limits <map[string]Quantity>" in ask(daemon, "explain pod.spec.containers.resources.limits")
+    assert "KIND:       SelfSubjectAccessReview" in ask(daemon, "explain selfsubjectaccessreview")
     assert {"v1", "events.k8s.io/v1", "rbac.authorization.k8s.io/v1"} <= set(ask(daemon, "api-versions").split())
     assert "podtemplates" in ask(daemon, "api-resources --namespaced -o name")
     assert ask(daemon, "auth can-i create pods") == "yes\n"

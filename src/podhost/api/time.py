@@ -23,12 +23,17 @@ def _as_datetime(moment: datetime | int) -> datetime:
 
 def format_time(moment: datetime | int) -> str:
     """``2026-11-23T16:00:00Z``.  Integers are nanoseconds since the epoch; fractions are cut off."""
-    return _as_datetime(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _format(moment, "seconds")
 
 
 def format_micro_time(moment: datetime | int) -> str:
     """``2026-11-23T16:00:00.000000Z``."""
-    return _as_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _format(moment, "microseconds")
+
+
+def _format(moment: datetime | int, unit: str) -> str:
+    """Not by strftime, whose years before 1000 have fewer digits."""
+    return _as_datetime(moment).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -14,12 +14,15 @@ import msgspec
 from podhost.api.descriptions import load_descriptions
 from podhost.api.kind import Kind
 from podhost.api.kinds import KINDS
+from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.apiserver.discovery import group_versions
-from podhost.apiserver.openapi_paths import DELETE_OPTIONS, STATUS, build_paths, build_v2_paths
+from podhost.apiserver.openapi_paths import build_paths, build_v2_paths, find_schemas, list_schema_name
 from podhost.apiserver.openapi_protobuf import encode_document
-from podhost.apiserver.openapi_schemas import V2_PREFIX, V3_PREFIX, build_schemas
+from podhost.apiserver.openapi_schemas import LIST_META, V2_PREFIX, V3_PREFIX, build_list_schema, build_schemas
 
 Obj = dict[str, Any]
+
+_KINDS = (*KINDS, *REVIEW_KINDS)
 
 
 def build_paths_document(hashes: Mapping[str, str]) -> bytes:
@@ -43,7 +46,7 @@ def group_document(path: str) -> bytes | None:
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": "v1.37.1+podhost"},
             "paths": build_paths(kinds),
-            "components": {"schemas": build_schemas(_roots(kinds), V3_PREFIX, load_descriptions())},
+            "components": {"schemas": _build_schemas(kinds, V3_PREFIX)},
         }
     )
 
@@ -54,7 +57,7 @@ def v2_document() -> Obj:
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "v1.37.1+podhost"},
         "paths": build_v2_paths(KINDS),
-        "definitions": build_schemas(_roots(KINDS), V2_PREFIX, load_descriptions()),
+        "definitions": _build_schemas(_KINDS, V2_PREFIX),
     }
 
 
@@ -68,16 +71,21 @@ def v2_protobuf() -> bytes:
     return encode_document(v2_document())
 
 
-def _roots(kinds: Iterable[Kind]) -> list[str]:
-    return [*(kind.schema for kind in kinds), DELETE_OPTIONS, STATUS]
+def _build_schemas(kinds: Iterable[Kind], prefix: str) -> Obj:
+    schemas = build_schemas({*find_schemas(kinds), LIST_META}, prefix, load_descriptions())
+    for kind in kinds:
+        if "list" in kind.verbs:
+            gvk = (kind.group, kind.version, f"{kind.kind}List")
+            schemas[list_schema_name(kind)] = build_list_schema(kind.schema, gvk, prefix)
+    return dict(sorted(schemas.items()))
 
 
 @cache
 def _documents() -> dict[str, tuple[Kind, ...]]:
     return {
         (f"apis/{group}/{version}" if group else f"api/{version}"): tuple(
-            kind for kind in KINDS if (kind.group, kind.version) == (group, version)
+            kind for kind in _KINDS if (kind.group, kind.version) == (group, version)
         )
-        for group, versions in group_versions(KINDS).items()
+        for group, versions in group_versions(_KINDS).items()
         for version in versions
     }

@@ -18,12 +18,26 @@ _SCALARS: dict[str, Obj] = {
     "int64": {"type": "integer", "format": "int64"},
     "float64": {"type": "number", "format": "double"},
     "bytes": {"type": "string", "format": "byte"},
-    "time": {"type": "string", "format": "date-time"},
-    "microtime": {"type": "string", "format": "date-time"},
-    "quantity": {"type": "string"},
-    "intorstring": {"type": "string", "format": "int-or-string"},
     "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
+
+_TIME: Obj = {"type": "string", "format": "date-time"}
+_NAMED_SCALARS: dict[str, tuple[str, Obj, Obj]] = {
+    "time": ("io.k8s.apimachinery.pkg.apis.meta.v1.Time", _TIME, _TIME),
+    "microtime": ("io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", _TIME, _TIME),
+    "quantity": (
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        {"type": "string"},
+        {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    ),
+    "intorstring": (
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        {"type": "string", "format": "int-or-string"},
+        {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"},
+    ),
+}
+"""Values with a definition of their own, by whose name ``kubectl explain`` calls them: in version 2, and in 3."""
+LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
 
 
 def build_schemas(roots: Iterable[str], prefix: str, descriptions: Descriptions) -> Obj:
@@ -37,7 +51,27 @@ def build_schemas(roots: Iterable[str], prefix: str, descriptions: Descriptions)
         definition = schema.definition(name)
         schemas[name] = _build_schema(definition, prefix, descriptions.get(name, {}))
         waiting.extend(field.type.element_ref for field in definition.fields.values() if field.type.element_ref)
+    for name, v2, v3 in _NAMED_SCALARS.values():
+        texts = descriptions.get(name, {})
+        schemas[name] = ({"description": texts[""]} if "" in texts else {}) | (v2 if prefix == V2_PREFIX else v3)
     return dict(sorted(schemas.items()))
+
+
+def build_list_schema(schema_name: str, gvk: tuple[str, str, str], prefix: str) -> Obj:
+    """The definition of a list of objects.  ``gvk`` is the list's own."""
+    properties = {
+        "apiVersion": _SCALARS["string"],
+        "items": {"type": "array", "items": _refer(schema_name, prefix)},
+        "kind": _SCALARS["string"],
+        "metadata": _refer(LIST_META, prefix),
+    }
+    kinds = [{"group": gvk[0], "version": gvk[1], "kind": gvk[2]}]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["items"],
+        "x-kubernetes-group-version-kind": kinds,
+    }
 
 
 def _build_schema(definition: schema.Definition, prefix: str, texts: Mapping[str, str]) -> Obj:
@@ -75,12 +109,20 @@ def _build_field(field: schema.Field, prefix: str, text: str) -> Obj:
 
 def _build_type(kind: schema.Type, prefix: str) -> Obj:
     if kind.ref:
-        reference: Obj = {"$ref": prefix + kind.ref}
-        # A v3 reference may have nothing beside it, such as a description.
-        return reference if prefix == V2_PREFIX else {"allOf": [reference], "default": {}}
+        return _refer(kind.ref, prefix)
+    if kind.kind in _NAMED_SCALARS:
+        return _refer(_NAMED_SCALARS[kind.kind][0], prefix, default=False)
     if kind.item is not None:
         inner = _build_type(kind.item, prefix)
         if kind.kind == "list":
             return {"type": "array", "items": inner}
         return {"type": "object", "additionalProperties": inner}
     return dict(_SCALARS[kind.kind])
+
+
+def _refer(name: str, prefix: str, *, default: bool = True) -> Obj:
+    """A v3 reference may have nothing beside it, such as a description."""
+    reference: Obj = {"$ref": prefix + name}
+    if prefix == V2_PREFIX:
+        return reference
+    return {"allOf": [reference], "default": {}} if default else {"allOf": [reference]}

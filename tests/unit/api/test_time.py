@@ -11,6 +11,13 @@ from hypothesis import strategies as st
 from podhost.api import time
 
 
+def test_years_have_four_digits() -> None:
+    moment = datetime(158, 3, 10, 23, 31, 14, 5, tzinfo=UTC)
+    assert time.format_time(moment) == "0158-03-10T23:31:14Z"
+    assert time.format_micro_time(moment) == "0158-03-10T23:31:14.000005Z"
+    assert time.format_time(1_500_000_000) == "1970-01-01T00:00:01Z"
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

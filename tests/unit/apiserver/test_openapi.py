@@ -34,6 +34,54 @@ def test_all_references_lead_somewhere() -> None:
         assert kind.schema in schemas
 
 
+def test_operations_have_the_names_that_generated_clients_call() -> None:
+    found = {
+        operation["operationId"]: f"{method} {path}"
+        for group in openapi.document_paths()
+        for path, item in json.loads(openapi.group_document(group) or b"")["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+    pods = "/api/v1/namespaces/{namespace}/pods"
+    assert found["listCoreV1NamespacedPod"] == f"get {pods}"
+    assert found["listCoreV1PodForAllNamespaces"] == "get /api/v1/pods"
+    assert found["deleteCoreV1CollectionNamespacedPod"] == f"delete {pods}"
+    assert found["patchCoreV1NamespacedPodEphemeralcontainers"] == f"patch {pods}/{{name}}/ephemeralcontainers"
+    assert found["readCoreV1NamespacedPodLog"] == f"get {pods}/{{name}}/log"
+    assert found["replaceCoreV1NamespaceFinalize"] == "put /api/v1/namespaces/{name}/finalize"
+    assert found["createRbacAuthorizationV1ClusterRole"] == "post /apis/rbac.authorization.k8s.io/v1/clusterroles"
+    assert found["createAuthenticationV1TokenReview"] == "post /apis/authentication.k8s.io/v1/tokenreviews"
+    assert "replaceAuthenticationV1TokenReview" not in found
+
+
+def test_operations_say_what_they_answer() -> None:
+    document = json.loads(openapi.group_document("api/v1") or b"")
+
+    def answer(method: str, path: str, code: str = "200") -> str:
+        content = document["paths"][path][method]["responses"][code]["content"]["application/json"]
+        return str(content["schema"]["$ref"].rpartition(".")[2])
+
+    pods = "/api/v1/namespaces/{namespace}/pods"
+    assert [answer("get", pods), answer("post", pods, "201"), answer("delete", pods)] == ["PodList", "Pod", "Status"]
+    assert answer("delete", f"{pods}/{{name}}") == "Pod"
+    assert answer("delete", "/api/v1/namespaces/{name}", "202") == "Status"
+    assert answer("post", f"{pods}/{{name}}/binding", "201") == "Binding"
+    assert answer("post", "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token") == "TokenRequest"
+    pod_list = document["components"]["schemas"]["io.k8s.api.core.v1.PodList"]
+    assert pod_list["properties"]["items"]["items"]["allOf"][0]["$ref"].endswith("/io.k8s.api.core.v1.Pod")
+    assert pod_list["x-kubernetes-group-version-kind"] == [{"group": "", "version": "v1", "kind": "PodList"}]
+
+
+def test_values_with_a_name_have_a_definition_of_their_own() -> None:
+    name = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+    v3 = json.loads(openapi.group_document("api/v1") or b"")["components"]["schemas"]
+    assert v3["io.k8s.api.core.v1.ServicePort"]["properties"]["targetPort"]["allOf"] == [{"$ref": V3_PREFIX + name}]
+    assert v3[name]["oneOf"] == [{"type": "integer"}, {"type": "string"}]
+    v2 = json.loads(openapi.v2_json())["definitions"]
+    assert v2["io.k8s.api.core.v1.ServicePort"]["properties"]["targetPort"]["$ref"].endswith(name)
+    assert (v2[name]["type"], v2[name]["format"]) == ("string", "int-or-string")
+
+
 def test_patch_keys_are_told() -> None:
     document = json.loads(openapi.v2_json())
     containers = document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
