@@ -34,8 +34,6 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   looks every ten seconds. Limits of local storage are looked at once a minute. Thresholds of `containerfs` have no
   effect: writable layers are on nodefs. A negative `--eviction-max-pod-grace-period` means the pod's own grace period,
   as its documentation says. Images that were loaded or built on this host are never collected.
-- Huge pages are limited by cgroup for each container where the host had set some aside when the daemon started;
-  the pod's own cgroup has no such limit.
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.

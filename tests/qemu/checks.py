@@ -313,7 +313,7 @@ def limits_are_applied() -> None:
     with running_pod("limited", "sleep 1000", resources=resources):
         group = container_cgroup("limited")
         seen = {name: (group / name).read_text().strip() for name in ("memory.max", "cpu.max", "cpu.weight")}
-        assert seen == {"memory.max": str(64 << 20), "cpu.max": "20000 100000", "cpu.weight": "4"}, seen
+        assert seen == {"memory.max": str(64 << 20), "cpu.max": "20000 100000", "cpu.weight": "17"}, seen
         whole = {name: (group.parent / name).read_text().strip() for name in seen}
         assert whole == seen, whole
         assert (group / "memory.oom.group").read_text().strip() == "1"

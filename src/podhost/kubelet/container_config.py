@@ -14,7 +14,7 @@ from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.expansion import expand
 from podhost.kubelet.go_format import quote
 from podhost.kubelet.pod_actions import AnyContainer, ContainerStart, compute_spec_hash
-from podhost.kubelet.pod_resources import CPU_PERIOD_US, compute_cpu_quota_us, compute_cpu_shares, to_millis
+from podhost.kubelet.pod_resources import CPU_PERIOD_US, MAX_BYTES, compute_cpu_quota_us, compute_cpu_shares, to_millis
 from podhost.kubelet.qos import compute_oom_score_adj
 from podhost.kubelet.runtime_status import (
     LABEL_BACKOFF_S,
@@ -172,7 +172,7 @@ def build_resources(pod: models.Pod, container: AnyContainer, memory_capacity_by
         period = CPU_PERIOD_US
         quota = compute_cpu_quota_us(limit)
     request = to_millis(requests.get("cpu", limits.get("cpu", 0)))
-    memory = quantity_to_int(limits["memory"]) if "memory" in limits else 0
+    memory = min(quantity_to_int(limits["memory"]), MAX_BYTES) if "memory" in limits else 0
     return LinuxResources(
         cpu_shares=compute_cpu_shares(request),
         cpu_quota_us=quota,

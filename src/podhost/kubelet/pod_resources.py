@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from podhost.api import models
-from podhost.api.quantity import parse_quantity
+from podhost.api.quantity import parse_quantity, quantity_to_int
 from podhost.cri.runtime import LinuxResources
 from podhost.kubelet.pod_actions import AnyContainer
 from podhost.kubelet.qos import compute_qos_class
@@ -15,6 +15,11 @@ CPU_PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
 MIN_SHARES = 2
 MAX_SHARES = 262_144
+MAX_QUOTA_US = (1 << 44) - 1
+"""Of the kernel; more than any machine has processors."""
+MAX_BYTES = (1 << 63) - 1
+"""Of a quantity in Kubernetes, and of what the runtimes read."""
+_HUGE_PAGES = "hugepages-"
 
 _Amounts = Mapping[str, str | int | float]
 _Section = Literal["requests", "limits"]
@@ -23,16 +28,29 @@ _Section = Literal["requests", "limits"]
 def build_pod_resources(pod: models.Pod) -> LinuxResources:
     """Weight of the pod among pods; and limits, where all of its containers have them."""
     qos_class = compute_qos_class(pod)
+    pages = compute_huge_pages(pod)
     if qos_class == "BestEffort":
-        return LinuxResources(cpu_shares=MIN_SHARES)
+        return LinuxResources(cpu_shares=MIN_SHARES, huge_page_limits=pages)
     cpu_limit = compute_pod_limit(pod, "cpu")
     memory_limit = compute_pod_limit(pod, "memory")
     return LinuxResources(
         cpu_shares=compute_cpu_shares(_compute_total(pod, "requests", "cpu")),
         cpu_quota_us=compute_cpu_quota_us(cpu_limit) if cpu_limit else None,
         cpu_period_us=CPU_PERIOD_US if cpu_limit else None,
-        memory_limit_bytes=-(-memory_limit // 1000) if memory_limit else None,
+        memory_limit_bytes=min(-(-memory_limit // 1000), MAX_BYTES) if memory_limit else None,
+        huge_page_limits=pages,
     )
+
+
+def compute_huge_pages(pod: models.Pod) -> tuple[tuple[int, int], ...]:
+    """(size of a page, bytes of such pages) that the pod requests."""
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    found = [each for each in (pod.spec.resources, *(c.resources for c in containers)) if each is not None]
+    names = {name for each in found for name in (*each.requests, *each.limits) if name.startswith(_HUGE_PAGES)}
+    amounts = [
+        (quantity_to_int(name.removeprefix(_HUGE_PAGES)), compute_pod_request(pod, name) // 1000) for name in names
+    ]
+    return tuple(sorted((size, min(amount, MAX_BYTES)) for size, amount in amounts))
 
 
 def compute_cpu_shares(millis: int) -> int:
@@ -42,7 +60,7 @@ def compute_cpu_shares(millis: int) -> int:
 
 def compute_cpu_quota_us(millis: int) -> int:
     """Microseconds a period of 100 ms for a CPU limit."""
-    return max(millis * CPU_PERIOD_US // 1000, MIN_QUOTA_US)
+    return min(max(millis * CPU_PERIOD_US // 1000, MIN_QUOTA_US), MAX_QUOTA_US)
 
 
 def compute_pod_request(pod: models.Pod, resource: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podhost.linux.huge_pages import format_page_size
 from podhost.linux.mount import mounts
 
 _V1_PREFERRED = ("freezer", "pids", "memory", "cpu", "devices")
@@ -194,6 +196,8 @@ class CgroupLimits:
     without_swap: bool = False
     """Version 1: memory and swap together are limited alike, where swap is counted."""
     pids_limit: int | None = None
+    huge_page_limits: tuple[tuple[int, int], ...] = ()
+    """(size of a page, bytes of such pages)."""
 
 
 def ensure_pod_parent(path: str, limits: CgroupLimits) -> list[str]:
@@ -216,6 +220,9 @@ def set_limits(path: str, limits: CgroupLimits) -> list[str]:
         try:
             if directory is None:
                 raise FileNotFoundError(errno.ENOENT, f"the {controller} controller is not available")
+            if ".rsvd." in name and not (directory / name).exists():
+                # Kernels before 5.7 count pages only when they are used.
+                continue
             if name.startswith("memory.memsw"):
                 _set_memory_and_swap(directory, value)
             else:
@@ -247,7 +254,7 @@ def compute_v2_settings(limits: CgroupLimits) -> list[tuple[str, str, str]]:
         found.append(("memory", "memory.max", _quota(limits.memory_limit_bytes)))
     if limits.pids_limit is not None:
         found.append(("pids", "pids.max", _quota(limits.pids_limit)))
-    return found
+    return found + _compute_huge_page_settings(limits, "max")
 
 
 def compute_v1_settings(limits: CgroupLimits) -> list[tuple[str, str, str]]:
@@ -263,7 +270,16 @@ def compute_v1_settings(limits: CgroupLimits) -> list[tuple[str, str, str]]:
         found.append(("memory", name, str(limits.memory_limit_bytes)))
     if limits.pids_limit is not None:
         found.append(("pids", "pids.max", _quota(limits.pids_limit)))
-    return found
+    return found + _compute_huge_page_settings(limits, "limit_in_bytes")
+
+
+def _compute_huge_page_settings(limits: CgroupLimits, file: str) -> list[tuple[str, str, str]]:
+    """What is used and, so that it fails at the reservation and not at the use, what is reserved."""
+    return [
+        ("hugetlb", f"hugetlb.{format_page_size(size)}.{kind}{file}", str(amount))
+        for size, amount in limits.huge_page_limits
+        for kind in ("", "rsvd.")
+    ]
 
 
 def _quota(value: int) -> str:
@@ -271,10 +287,15 @@ def _quota(value: int) -> str:
 
 
 def cpu_weight(shares: int) -> int:
-    """Version 2's weight (1…10000) of version 1's shares (2…262144), as runc and crun convert."""
+    """Version 2's weight (1…10000) of version 1's shares (2…262144), as kubelets convert since 1.35.
+
+    A parabola on logarithms that leads through both ends and both defaults, 1024 and 100; runc has it since 1.3.2,
+    crun since 1.23.  Their older straight line gave 39 for 1024.
+    """
     if shares == 0:
         return 0
-    return 1 + ((max(2, min(shares, 262144)) - 2) * 9999) // 262142
+    log = math.log2(max(2, min(shares, 262144)))
+    return min(math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34)), 10000) if shares > 2 else 1
 
 
 def attach(path: str, pid: int) -> None:

@@ -31,11 +31,11 @@ class HostFacts:
     """cgroup controllers whose limits can be set for containers."""
     can_limit_swap: bool
     huge_page_sizes: tuple[int, ...] = ()
-    """Of which the host has set pages aside."""
+    """That the kernel knows and can limit."""
 
 
-def read_host_facts(cgroup_version: int, controllers: frozenset[str]) -> HostFacts:
-    """Read them; blocking, below 1 ms."""
+def read_host_facts(cgroup_version: int, controllers: frozenset[str], cgroup_place: Path) -> HostFacts:
+    """Read them; blocking, below 1 ms.  ``cgroup_place``: a cgroup with memory limits, where the host gives any."""
     status = Path("/proc/self/status").read_text()
     bounding = re.search(r"^CapPrm:\s*([0-9a-f]+)", status, re.MULTILINE)
     release = re.match(r"(\d+)\.(\d+)", platform.release())
@@ -46,8 +46,8 @@ def read_host_facts(cgroup_version: int, controllers: frozenset[str]) -> HostFac
         oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
         cgroup_version=cgroup_version,
         controllers=controllers,
-        huge_page_sizes=tuple(size for size, amount in read_huge_pages().items() if amount),
-        can_limit_swap=_can_limit_swap(cgroup_version),
+        huge_page_sizes=tuple(read_huge_pages()) if "hugetlb" in controllers else (),
+        can_limit_swap=_can_limit_swap(cgroup_version, cgroup_place),
     )
 
 
@@ -85,7 +85,6 @@ def _describe_device(path: Path) -> dict[str, Any] | None:
     }
 
 
-def _can_limit_swap(cgroup_version: int) -> bool:
-    if cgroup_version == 1:
-        return Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-    return Path("/proc/swaps").exists()
+def _can_limit_swap(cgroup_version: int, cgroup_place: Path) -> bool:
+    name = "memory.memsw.limit_in_bytes" if cgroup_version == 1 else "memory.swap.max"
+    return (cgroup_place / name).exists()

@@ -13,6 +13,7 @@ from typing import Any
 
 from podhost.cri.images import ImageConfig
 from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount
+from podhost.linux.cgroup import cpu_weight
 from podhost.linux.huge_pages import format_page_size
 from podhost.linux.user_namespaces import ID_COUNT
 from podhost.runtime.host_facts import HostFacts
@@ -209,10 +210,24 @@ def build_resources(resources: LinuxResources, host: HostFacts, *, privileged: b
         result["hugepageLimits"] = [
             {"pageSize": format_page_size(size), "limit": wanted.get(size, 0)} for size in host.huge_page_sizes
         ]
-    if host.cgroup_version == 2 and "memory" in host.controllers:
-        # As the kubelet: a container out of memory dies whole, not one of its processes.
-        result["unified"] = {"memory.oom.group": "1"}
+    if host.cgroup_version == 2 and (unified := _build_unified(resources, host)):
+        result["unified"] = unified
     return result
+
+
+def _build_unified(resources: LinuxResources, host: HostFacts) -> dict[str, str]:
+    """What version 2 has no older word for.  It goes before the rest."""
+    unified = {}
+    if "memory" in host.controllers:
+        # singleProcessOOMKill is off: a container out of memory dies whole, not one of its processes.
+        unified["memory.oom.group"] = "1"
+        if host.can_limit_swap:
+            # swapBehavior is NoSwap, also for those without a limit.
+            unified["memory.swap.max"] = "0"
+    if "cpu" in host.controllers and resources.cpu_shares is not None:
+        # OCI runtimes of before 2025 convert shares in another way.
+        unified["cpu.weight"] = str(cpu_weight(resources.cpu_shares))
+    return unified
 
 
 def compute_rootfs_propagation(mounts: Sequence[Mount]) -> str | None:

@@ -17,10 +17,9 @@ from podhost.api.qos import QOS_CLASSES, QosClass
 from podhost.cri.runtime import LinuxResources
 from podhost.errors import PodhostError
 from podhost.linux import cgroup
+from podhost.runtime.cgroup_limits import build_class_limits
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.oci_runtime import remove_empty_cgroup
-from podhost.runtime.resources_update import keep_usable
-from podhost.runtime.sandbox_run import build_limits
 from podhost.runtime.settings import RuntimePaths
 
 
@@ -38,7 +37,7 @@ def remove_qos_cgroups(paths: RuntimePaths) -> None:
 
 async def update_qos_resources(ctx: RuntimeContext, qos_class: QosClass, wanted: LinuxResources) -> None:
     """Raises PodhostError when the kernel refuses."""
-    limits = build_limits(keep_usable(wanted, ctx.host))
+    limits = build_class_limits(wanted, ctx.host)
     path = ctx.paths.qos_cgroup(qos_class)
     problems = await asyncio.to_thread(cgroup.set_limits, path, limits)
     if qos_class == "Guaranteed":

@@ -10,10 +10,10 @@ from podhost.cri.runtime import ContainerState, LinuxResources
 from podhost.errors import ConflictError, PodhostError
 from podhost.linux import cgroup
 from podhost.linux.usage import read_cgroup_use
+from podhost.runtime.cgroup_limits import build_limits
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.records import compute_container_state
-from podhost.runtime.sandbox_run import build_limits
 
 
 async def update_container_resources(ctx: RuntimeContext, container_id: ContainerId, wanted: LinuxResources) -> None:
@@ -49,19 +49,7 @@ def _update(
             # The kernel would kill processes (version 2), or refuse in its own words (version 1).
             used = memory.usage_bytes
             raise PodhostError(f"attempting to set {whose} memory limit ({limit}) below current usage ({used})")
-    limits = build_limits(keep_usable(wanted, host), without_swap=without_swap and host.can_limit_swap)
+    limits = build_limits(wanted, host, without_swap=without_swap)
     problems = cgroup.set_limits(path, limits)
     if problems:
         raise PodhostError("; ".join(problems))
-
-
-def keep_usable(wanted: LinuxResources, host: HostFacts) -> LinuxResources:
-    """Without what needs a controller that the host does not give."""
-    kept = wanted
-    if "cpu" not in host.controllers:
-        kept = replace(kept, cpu_shares=None, cpu_quota_us=None, cpu_period_us=None)
-    if "memory" not in host.controllers:
-        kept = replace(kept, memory_limit_bytes=None)
-    if "pids" not in host.controllers:
-        kept = replace(kept, pids_limit=None)
-    return kept

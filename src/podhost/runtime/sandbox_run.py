@@ -15,14 +15,14 @@ from pathlib import Path
 from podhost.aiokit import failpoint
 from podhost.aiokit.completion import run_in_thread_to_end, run_to_end
 from podhost.cri.ids import SandboxId
-from podhost.cri.runtime import LinuxResources, PodSandboxConfig
+from podhost.cri.runtime import PodSandboxConfig
 from podhost.errors import ExhaustedError, InvalidError, PodhostError
 from podhost.linux import cgroup, mount
-from podhost.linux.cgroup import CgroupLimits
 from podhost.linux.fs import remove_tree, write_atomic
 from podhost.linux.namespaces import pin_namespaces, unpin_namespaces
 from podhost.linux.pidfd import ProcessId, boot_id
 from podhost.linux.user_namespaces import pin_user_namespace
+from podhost.runtime.cgroup_limits import build_limits
 from podhost.runtime.cgroup_warmup import warm_up_migrations
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.oci_runtime import remove_empty_cgroup
@@ -80,7 +80,7 @@ async def _run_steps(
     made = _Made()
     ctx.tasks.spawn(asyncio.to_thread(warm_up_migrations), name="cgroup-warm-up")
     undo.push(lambda: asyncio.to_thread(remove_sandbox_files, ctx.paths, config, paths))
-    await run_in_thread_to_end(_make_namespaces, ctx.paths, config, paths)
+    await run_in_thread_to_end(_make_namespaces, ctx, config, paths)
     failpoint.hit(_NAMESPACES)
     if not config.host_network:
         undo.push(lambda: ctx.network.detach(sandbox_id))
@@ -148,10 +148,10 @@ def build_sandbox_view(config: PodSandboxConfig, paths: SandboxPaths) -> Sandbox
     )
 
 
-def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: SandboxPaths) -> None:
+def _make_namespaces(ctx: RuntimeContext, config: PodSandboxConfig, sandbox: SandboxPaths) -> None:
     kinds = compute_namespace_kinds(config)
     sandbox.root.mkdir(parents=True, mode=0o711)
-    _make_pod_cgroup(paths.pod_cgroup(config), config.resources)
+    _make_pod_cgroup(ctx, config)
     mqueue = sandbox.mqueue if "ipc" in kinds else None
     if mqueue is not None:
         mqueue.mkdir(mode=0o755)
@@ -180,22 +180,9 @@ def _make_namespaces(paths: RuntimePaths, config: PodSandboxConfig, sandbox: San
         )
 
 
-def build_limits(wanted: LinuxResources, *, without_swap: bool = False) -> CgroupLimits:
-    """The same in the kernel's words."""
-    return CgroupLimits(
-        cpu_shares=wanted.cpu_shares,
-        cpu_quota_us=wanted.cpu_quota_us,
-        cpu_period_us=wanted.cpu_period_us,
-        memory_limit_bytes=wanted.memory_limit_bytes,
-        without_swap=without_swap,
-        pids_limit=wanted.pids_limit,
-    )
-
-
-def _make_pod_cgroup(path: str, wanted: LinuxResources) -> None:
-    for problem in cgroup.ensure_pod_parent(path, build_limits(wanted)):
-        # A host that does not give a controller runs pods without it; that was said once, at the start.
-        _log.debug("%s", problem)
+def _make_pod_cgroup(ctx: RuntimeContext, config: PodSandboxConfig) -> None:
+    for problem in cgroup.ensure_pod_parent(ctx.paths.pod_cgroup(config), build_limits(config.resources, ctx.host)):
+        _log.warning("pod %s/%s runs without one of its limits: %s", config.namespace, config.name, problem)
 
 
 def _write_files(config: PodSandboxConfig, ips: tuple[str, ...], sandbox: SandboxPaths) -> None:

@@ -69,7 +69,9 @@ def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     controllers = cgroup.usable_controllers(paths.monitor_cgroup)
     if missing := {"cpu", "memory", "pids"} - controllers:
         _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))
-    return read_host_facts(cgroup.detect().version, controllers)
+    layout = cgroup.detect()
+    place = layout.directory("memory", paths.monitor_cgroup) or layout.root
+    return read_host_facts(layout.version, controllers, place)
 
 
 class OciRuntimeService:

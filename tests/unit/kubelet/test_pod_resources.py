@@ -66,3 +66,12 @@ def test_start_up_steps_count_with_the_largest_and_sidecars_always(
 def test_limits_of_the_pod_itself_replace_the_sum() -> None:
     built = build(container("a", limits={"memory": "2Mi"}), resources={"limits": {"memory": "8Mi", "cpu": "50m"}})
     assert (built.memory_limit_bytes, built.cpu_quota_us) == (8 << 20, 5_000)
+
+
+def test_huge_pages_of_containers_add_up_whatever_the_class_of_the_pod() -> None:
+    pages = {"hugepages-2Mi": "4Mi", "hugepages-1Gi": "1Gi"}
+    built = build(container("a", pages, pages), container("b", limits={"hugepages-2Mi": "2Mi"}))
+    assert built == LinuxResources(cpu_shares=2, huge_page_limits=((2 << 20, 6 << 20), (1 << 30, 1 << 30)))
+    started = container("once", limits={"hugepages-2Mi": "8Mi"})
+    assert build(container("a", pages, pages), initContainers=[started]).huge_page_limits[0] == (2 << 20, 8 << 20)
+    assert build(container("a", {"cpu": "1"})).huge_page_limits == ()

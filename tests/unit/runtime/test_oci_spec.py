@@ -187,11 +187,21 @@ def test_limits_without_their_controller_are_left_out() -> None:
     assert set(built) == {"devices", "pids"}
 
 
-@pytest.mark.parametrize(("version", "unified"), [(1, None), (2, {"memory.oom.group": "1"})])
-def test_a_container_out_of_memory_dies_whole_where_the_kernel_can(
-    version: int, unified: dict[str, str] | None
+@pytest.mark.parametrize(
+    ("changes", "unified"),
+    [
+        ({}, {"memory.oom.group": "1", "memory.swap.max": "0", "cpu.weight": "59"}),
+        ({"can_limit_swap": False}, {"memory.oom.group": "1", "cpu.weight": "59"}),
+        ({"controllers": frozenset({"memory"})}, {"memory.oom.group": "1", "memory.swap.max": "0"}),
+        ({"controllers": frozenset({"cpu"})}, {"cpu.weight": "59"}),
+        ({"controllers": frozenset()}, None),
+        ({"cgroup_version": 1}, None),
+    ],
+)
+def test_a_container_dies_whole_does_not_swap_and_has_its_weight_where_the_kernel_can(
+    changes: dict[str, Any], unified: dict[str, str] | None
 ) -> None:
-    built = build_resources(LinuxResources(), replace(HOST, cgroup_version=version), privileged=False)
+    built = build_resources(LinuxResources(cpu_shares=512), replace(HOST, **changes), privileged=False)
     assert built.get("unified") == unified
 
 
