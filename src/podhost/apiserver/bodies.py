@@ -48,13 +48,16 @@ def media_type(request: web.Request) -> str:
 
 async def read_body(call: Call) -> bytes:
     """Raises ApiError: 413 for more than the server takes, 504 when it does not come in time."""
+    limit_bytes = call.request.client_max_size
+    if (call.request.content_length or 0) > limit_bytes:
+        raise errors.too_large(f"limit is {limit_bytes}")  # before any of it has come
     try:
         async with asyncio.timeout(call.body_timeout_s):
             return await call.request.read()
     except TimeoutError as error:
         raise errors.timeout("request did not complete within the allotted timeout") from error
     except web.HTTPRequestEntityTooLarge as error:
-        raise errors.too_large(f"limit is {call.request.client_max_size}") from error
+        raise errors.too_large(f"limit is {limit_bytes}") from error
 
 
 async def read_document(call: Call) -> Obj:

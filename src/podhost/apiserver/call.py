@@ -27,6 +27,7 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     """Texts for ``Warning`` headers, collected on the way."""
     body_timeout_s: float = 60.0
+    min_watch_s: float = 1800.0
     noted: dict[str, str] = field(default_factory=dict)
     """What a handler found out, for the audit log: the ``name`` in a new object's body."""
 

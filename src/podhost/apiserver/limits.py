@@ -35,8 +35,14 @@ class RequestLimits:
     """Of one IP address, or of the unix socket's users together, so that one peer cannot lock out the others."""
     idle_s: float = 90.0
     """Without a complete request head for so long, a connection is closed: kube-apiserver's idle timeout."""
+    handshake_s: float = 10.0
+    """A TLS handshake that is not complete by then ends its connection."""
     body_s: float = 60.0
-    """A body that has not come by then is not waited for: kube-apiserver's request timeout."""
+    """A body that has not come by then is not waited for: kube-apiserver's ``--request-timeout``."""
+    answer_s: float = 60.0
+    """An answer that the client has not taken by then is broken off; the same timeout."""
+    min_watch_s: float = 1800.0
+    """A watch that names no timeout lasts at least as long, twice as long at most: ``--min-request-timeout``."""
 
 
 class Admission:

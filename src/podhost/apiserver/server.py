@@ -62,6 +62,8 @@ from podhost.store import Store, ViewedStore
 _MAX_HEADER_BYTES = 1 << 20
 """A command given to exec travels in the URL; Kubernetes' limit is the same."""
 _SHUTDOWN_TIMEOUT_S = 2.0
+_FREE_BYTES = 32 << 10
+"""Less than what a transport takes without waiting."""
 _HANGUP_GRACE_S = 5.0
 
 
@@ -206,6 +208,24 @@ class ApiServer:
         with self._metrics.long_running(call.route, _verb(call.request, call.route)):
             return await self._run_stream(call)
 
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send the answer while the request still counts.  Raises ConnectionError when it is not read in time."""
+        transport = request.transport
+        body = response.body if isinstance(response, web.Response) else None
+        if isinstance(body, bytes) and len(body) < _FREE_BYTES and transport and not transport.get_write_buffer_size():
+            # The connection takes it without waiting: no timer.
+            await response.prepare(request)
+            await response.write_eof()
+            return
+        try:
+            async with asyncio.timeout(self._settings.limits.answer_s):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if transport is not None:
+                transport.abort()
+            raise ConnectionAbortedError("the client does not read its answer") from None
+
     async def _run_stream(self, call: Call) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
@@ -256,12 +276,14 @@ class ApiServer:
             user = self._authenticator.authenticate(request)
             route, params = self._resolve(request, user)
             acting = impersonate(request.headers, user, self._authorizer)
-            call = Call(request, route, params, acting, warnings, self._settings.limits.body_s)
+            limits = self._settings.limits
+            call = Call(request, route, params, acting, warnings, limits.body_s, limits.min_watch_s)
             if self._auditor is not None:
                 self._auditor.begin(call, user)
             check_access(self._authorizer, call)
             with self._admission.admitted(call):
                 response = await self._handle(call)
+                await self._send(request, response)
         except ConnectionError:
             # The client has gone, or must see that its answer was broken off: the HTTP server would log an error
             # and answer 500 into the middle of it.

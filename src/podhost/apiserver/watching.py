@@ -25,8 +25,6 @@ from podhost.store.views import ObjectWatch
 
 Obj = dict[str, Any]
 
-_MIN_TIMEOUT_S = 1800
-_MAX_TIMEOUT_S = 3600
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -59,9 +57,9 @@ def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
     since_rv = None if version in ("", "0") else int(version)
     if initial_events and since_rv is not None and since_rv > current_rv:
         raise errors.too_large_resource_version(since_rv, current_rv)
-    timeout_s = call.integer("timeoutSeconds")
+    timeout_s: float | None = call.integer("timeoutSeconds")
     if not timeout_s or timeout_s < 0:
-        timeout_s = random.randint(_MIN_TIMEOUT_S, _MAX_TIMEOUT_S)
+        timeout_s = call.min_watch_s * random.uniform(1.0, 2.0)
     return WatchRequest(
         since_rv=since_rv,
         bookmarks=call.flag("allowWatchBookmarks"),

@@ -194,8 +194,12 @@ def compute_limits(settings: DaemonSettings, descriptors: int) -> RequestLimits:
     return RequestLimits(
         reading=settings.max_requests_inflight,
         mutating=settings.max_mutating_requests_inflight,
+        streams_per_user=settings.max_streams_per_user,
         connections=connections,
-        connections_per_peer=min(usual.connections_per_peer, connections * 3 // 4),
+        connections_per_peer=min(settings.max_connections_per_client, connections * 3 // 4),
+        body_s=settings.request_timeout_s,
+        answer_s=settings.request_timeout_s,
+        min_watch_s=settings.min_request_timeout_s,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from podhost.apiserver.tls_site import TlsSite
 from podhost.daemon.pki import Pki
 from podhost.errors import ConflictError
 from podhost.linux.fs import write_atomic
@@ -120,4 +121,4 @@ async def serve(runner: web.AppRunner, unix: socket.socket, tcp: list[socket.soc
     await runner.setup()
     await web.SockSite(runner, unix, backlog=_BACKLOG).start()
     for sock in tcp:
-        await web.SockSite(runner, sock, ssl_context=tls, backlog=_BACKLOG).start()
+        await TlsSite(runner, sock, tls, backlog=_BACKLOG).start()

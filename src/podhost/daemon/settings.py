@@ -71,6 +71,10 @@ class DaemonSettings:
     """Bearer tokens of users, as of kube-apiserver's flag."""
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
+    max_streams_per_user: int = 2_000
+    max_connections_per_client: int = 3_000
+    request_timeout_s: float = 60.0
+    min_request_timeout_s: float = 1800.0
     audit_log_path: Path | None = None
     """``None``: no audit log."""
     audit_log_max_bytes: int = 100 << 20
@@ -202,6 +206,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 1m")
+    return seconds
+
+
 def _time_scale(text: str) -> float:
     try:
         scale = float(text)
@@ -275,10 +286,23 @@ def build_parser() -> argparse.ArgumentParser:
     for flag, default, what in (
         ("--max-requests-inflight", 400, "requests that read"),
         ("--max-mutating-requests-inflight", 200, "requests that write"),
+        ("--max-streams-per-user", 2_000, "watches, logs, execs and the like of one user who is no administrator"),
     ):
         parser.add_argument(
             flag, type=_count, default=default, metavar="N", help=f"{what}, served at once; more get 429; {default}"
         )
+    parser.add_argument(
+        "--max-connections-per-client", type=_count, default=3_000, metavar="N",
+        help="connections of one address, or of the unix socket; more are closed; 3000",
+    )  # fmt: skip
+    parser.add_argument(
+        "--request-timeout", type=_positive_seconds, default=60.0, metavar="DURATION",
+        help="how long a body may take to come, and an answer to be read; 1m",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min-request-timeout", type=_count, default=1800, metavar="SECONDS",
+        help="how long a watch lasts at least that names no timeout, and half of what it lasts at most; 1800",
+    )  # fmt: skip
     parser.add_argument(
         "--audit-log-path", type=Path, default=None, metavar="FILE",
         help="write who asked for what, a line of JSON each, level Metadata; without it nothing is written",
@@ -389,6 +413,10 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         token_auth_file=args.token_auth_file.absolute() if args.token_auth_file else None,
         max_requests_inflight=args.max_requests_inflight,
         max_mutating_requests_inflight=args.max_mutating_requests_inflight,
+        max_streams_per_user=args.max_streams_per_user,
+        max_connections_per_client=args.max_connections_per_client,
+        request_timeout_s=args.request_timeout,
+        min_request_timeout_s=float(args.min_request_timeout),
         audit_log_path=args.audit_log_path.absolute() if args.audit_log_path else None,
         audit_log_max_bytes=args.audit_log_maxsize << 20,
         audit_log_max_backups=max(0, args.audit_log_maxbackup),

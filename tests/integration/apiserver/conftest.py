@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import ssl
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from podhost.aiokit.clock import SystemClock
 from podhost.api.errors import ApiError
 from podhost.apiserver import ApiServer, ApiServerSettings, DaemonHooks
 from podhost.apiserver.authn import parse_token_file
+from podhost.apiserver.tls_site import TlsSite
 from podhost.controllers import AccessController
 from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
@@ -86,8 +88,9 @@ class HostSession:
         self._pumps.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pumps
-        await self._process.wait()
+        # Output that nobody has read would keep ``wait`` waiting.
         self._process._transport.close()  # type: ignore[attr-defined]
+        await self._process.wait()
 
 
 @dataclass
@@ -384,9 +387,9 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
     context.load_cert_chain(pki / "server.crt", pki / "server.key")
     context.verify_mode = ssl.CERT_OPTIONAL
     await web.UnixSite(runner, str(directory / "podhost.sock")).start()
-    tls = web.TCPSite(runner, "localhost", 0, ssl_context=context)
-    await tls.start()
-    port = runner.addresses[-1][1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    await TlsSite(runner, listener, context, backlog=1024).start()
+    port = listener.getsockname()[1]
     for user in ("admin", "bob", "nobody"):
         (directory / f"{user}.kubeconfig").write_text(_kubeconfig(pki, port, user))
     yield Api(directory, server, store, node, images, port, stopped, runner)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from podhost.apiserver.limits import RequestLimits
+from podhost.daemon.app import compute_limits
 from podhost.daemon.settings import find_ready_fd, parse_settings
 from podhost.errors import InvalidError
 
@@ -44,6 +46,8 @@ def test_a_port_range_must_make_sense(text: str) -> None:
         ("--eviction-hard", "memory.available>1Gi", "malformed pair, expect string<string"),
         ("--eviction-minimum-reclaim", "nodefs.available<1Gi", "malformed pair, expect string=string"),
         ("--no-such-flag", "x", "unrecognized arguments"),
+        ("--request-timeout", "0s", "'0s' is not a duration such as 1m"),
+        ("--max-streams-per-user", "0", "'0' is not a number of at least 1"),
     ],
 )
 def test_a_flag_that_cannot_be_used_is_said_in_one_line(flag: str, value: str, message: str) -> None:
@@ -107,3 +111,12 @@ def test_help_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
         parse_settings(["--help"])
     assert ended.value.code == 0
     assert "nodefs.available<10%" in "".join(capsys.readouterr().out.split())
+
+
+def test_limits_of_clients_are_kube_apiservers_by_default_and_containers_keep_half_of_the_descriptors() -> None:
+    usual = compute_limits(parse_settings([]), 1 << 20)
+    assert usual == RequestLimits()
+    flags = ["--max-streams-per-user=9", "--max-connections-per-client=8", "--request-timeout=2m"]
+    limits = compute_limits(parse_settings([*flags, "--min-request-timeout=7"]), 1024)
+    assert (limits.streams_per_user, limits.connections_per_peer, limits.connections) == (9, 8, 512)
+    assert (limits.body_s, limits.answer_s, limits.min_watch_s) == (120.0, 120.0, 7.0)
