@@ -37,8 +37,9 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.
-- `mountPropagation` reaches the containers of the pod in its `emptyDir`s. Mounts that a container makes in a
-  `hostPath` with `Bidirectional` stay in podhost's own mount namespace.
+- podhost's own mounts (tmpfs of secrets, memory volumes) are not in the host's mount namespace: a `hostPath` of
+  podhost's data directory does not show them. Where the host's `/` is private, what it mounts while a container runs
+  is not seen by that container, as on a node; `podhost doctor` says so.
 - Events are kept for an hour, as on a cluster, but no more than 10,000 of them: the oldest go first.
   Those that podhost writes have no `managedFields`, which would take a fifth more memory and are of no use to anybody.
 - The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch

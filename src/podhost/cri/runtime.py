@@ -134,6 +134,18 @@ class PodSandboxStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountOrigin:
+    """The place on the host that a mount is a clone of.  Only mounts that are shared there can propagate."""
+
+    path: Path
+    """Without symlinks."""
+    mount_point: Path
+    """Of the mount that ``path`` lies on."""
+    is_shared: bool
+    is_slave: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """One bind mount into a container.  ``host_path`` is valid in the daemon's mount namespace."""
 
@@ -143,6 +155,8 @@ class Mount:
     recursive_read_only: bool = False
     no_exec: bool = False
     propagation: Literal["private", "rslave", "rshared"] = "private"
+    origin: MountOrigin | None = None
+    """Of a clone of what the host has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

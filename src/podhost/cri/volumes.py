@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from podhost.api import models
 from podhost.cri.ids import PodUID
-from podhost.cri.runtime import Mount
+from podhost.cri.runtime import Mount, MountOrigin
 from podhost.cri.stats import FileSystemStats
 from podhost.errors import PodhostError
 
@@ -41,6 +41,8 @@ class MountedVolume:
     """The volume itself can only be read (configMap, secret)."""
     no_exec: bool = False
     """Nothing in it can be run (image)."""
+    origin: MountOrigin | None = None
+    """Of one that is the host's, and that ``host_path`` is a clone of."""
 
 
 class PodVolumes(Protocol):

@@ -57,7 +57,8 @@ async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: S
             clock = SystemClock()
             plan = await asyncio.to_thread(build_plan, settings)
             nothing_runs = False
-            engine = await start_engine(settings, plan, clock, outermost)
+            host = instance.host_mount_namespace
+            engine = await start_engine(settings, plan, clock, outermost, host_namespace=host)
             MemoryTidy(engine.store).start(outermost)
             try:
                 await _serve(settings, plan, engine, supervisor, outermost)

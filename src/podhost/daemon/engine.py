@@ -152,8 +152,13 @@ def observe_host_addresses(own_bridge: str) -> tuple[str, ...]:
     return tuple(addresses) or ("127.0.0.1",)
 
 
-async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock, stack: AsyncExitStack) -> Engine:
-    """Start everything but the sockets.  What fails raises; the stack then undoes what had started."""
+async def start_engine(
+    settings: DaemonSettings, plan: NetworkPlan, clock: Clock, stack: AsyncExitStack, *, host_namespace: Path
+) -> Engine:
+    """Start everything but the sockets.  What fails raises; the stack then undoes what had started.
+
+    ``host_namespace`` is the mount namespace of the host, which is not the daemon's.
+    """
     store = Store(settings.data_dir / "objects.db", clock)
     stack.callback(store.close)
     expiry = EventExpiry(store, clock)
@@ -186,7 +191,9 @@ async def start_engine(settings: DaemonSettings, plan: NetworkPlan, clock: Clock
     tokens = PodTokens(store, clock, AccountTokens(store, clock, account_key))
     stack.callback(tokens.close)
     sources = ImageSource(snapshotter=OverlaySnapshotter(images, image_settings), find_image=images.image_status)
-    volumes = VolumeManager(_volume_settings(settings), StoreReader(store), tokens=tokens, images=sources)
+    volumes = VolumeManager(
+        _volume_settings(settings, host_namespace), StoreReader(store), tokens=tokens, images=sources
+    )
     host_ips = await asyncio.to_thread(observe_host_addresses, plan.bridge)
     kubelet = Kubelet(
         _kubelet_settings(settings, plan, host_ips),
@@ -331,8 +338,9 @@ def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
     )
 
 
-def _volume_settings(settings: DaemonSettings) -> VolumeSettings:
+def _volume_settings(settings: DaemonSettings, host_namespace: Path) -> VolumeSettings:
     return VolumeSettings(
+        host_namespace=host_namespace,
         pods_dir=settings.data_dir / "pods",
         cpu_millis=(os.cpu_count() or 1) * 1000,
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),

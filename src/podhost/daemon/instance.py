@@ -35,6 +35,11 @@ class Instance:
     is_new: bool
     """The namespace was made just now: nothing of an earlier daemon is mounted in it."""
 
+    @property
+    def host_mount_namespace(self) -> Path:
+        """A path by which it can be entered."""
+        return Path(f"/proc/self/fd/{self.host_mount_namespace_fd}")
+
 
 def enter_instance(settings: DaemonSettings) -> Instance:
     """Make the directories, take the lock, go into the pinned mount namespace.
@@ -130,7 +135,7 @@ def leave_no_trace(settings: DaemonSettings, instance: Instance) -> None:
         mount.unmount(pin.parent)
         remove_tree(settings.run_dir)
 
-    namespaces.run_in_namespace(Path(f"/proc/self/fd/{instance.host_mount_namespace_fd}"), "mnt", unpin)
+    namespaces.run_in_namespace(instance.host_mount_namespace, "mnt", unpin)
 
 
 def socket_group_id() -> int | None:

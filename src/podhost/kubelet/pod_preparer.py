@@ -41,6 +41,7 @@ class PodPreparer:
         self._in_flight = in_flight
         self._timers = timers
         self._prepared: asyncio.Future[PreparedPod] | None = None
+        self._is_doubted = False
 
     @property
     def prepared(self) -> asyncio.Future[PreparedPod]:
@@ -52,6 +53,10 @@ class PodPreparer:
         """The pod has given back what was prepared."""
         self._prepared = None
 
+    def doubt(self) -> None:
+        """What was prepared may be why a container cannot be made: the host's mounts are looked at anew next time."""
+        self._is_doubted = True
+
     def ensure(self, actions: PodActions, observed: PodRuntimeStatus) -> bool:
         """Sandbox and volumes are there, or on their way."""
         if "prepare" in self._in_flight:
@@ -59,8 +64,10 @@ class PodPreparer:
         if self._timers.is_held("prepare"):
             return False
         done = self._prepared
-        if not actions.create_sandbox and done is not None and _has_result(done, actions):
+        is_wanted = actions.create_sandbox or self._is_doubted
+        if not is_wanted and done is not None and _has_result(done, actions):
             return True
+        self._is_doubted = False
         if done is None and not observed.sandboxes:
             unlimited = self._context.runtime.list_unlimited_resources()
             record_field_events(self._context.recorder, self._facts.document, unlimited)

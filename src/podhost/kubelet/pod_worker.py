@@ -344,6 +344,8 @@ class PodWorker:
         except PrepareError:
             return  # Reported by the task that prepares; the next pass comes with its retry.
         except StartFailure as failure:
+            if failure.reason == "CreateContainerError":
+                self._preparer.doubt()
             self._failures.add(start.name, failure)
         except Exception as error:
             _log.exception("cannot start container %s of %s", start.name, self.key)

@@ -67,6 +67,20 @@ def bind_mount_fd(source_fd: int, target: Path, *, read_only: bool = False, recu
         os.close(tree_fd)
 
 
+def clone_tree(source: Path) -> int:
+    """A descriptor of a copy of all that is mounted at and below ``source``, itself mounted nowhere.
+
+    Where a mount is shared its copy is its peer, in whichever namespace it ends up.  Raises OSError.
+    """
+    flags = sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE | sys.OPEN_TREE_CLOEXEC
+    return sys.open_tree(sys.AT_FDCWD, source, flags)
+
+
+def attach_tree(tree_fd: int, target: Path) -> None:
+    """Mount what :func:`clone_tree` made.  Raises OSError."""
+    _attach_tree(tree_fd, target, read_only=False, recursive=True)
+
+
 def _attach_tree(tree_fd: int, target: Path, *, read_only: bool, recursive: bool) -> None:
     if read_only:
         flags = sys.AT_EMPTY_PATH | (sys.AT_RECURSIVE if recursive else 0)
@@ -245,13 +259,25 @@ def unmount(target: Path, *, detach: bool = True) -> None:
             raise
 
 
+def unmount_alone(target: Path) -> None:
+    """Unmount what is at ``target`` with all below it, here only: an unmount under a shared mount reaches its peers,
+    and those of a hostPath are the host's.  Idempotent.
+
+    What lies on a shared mount at the same place can only be taken away with a private mount above both.
+    Raises OSError.
+    """
+    if is_mount_point(target):
+        make_private(target, recursive=True)
+        unmount(target)
+
+
 def unmount_tree(root: Path) -> None:
-    """Unmount everything at or below ``root``, deepest first, stacked mounts too.  Idempotent."""
+    """Unmount everything at or below ``root``, deepest first, stacked mounts too, here only.  Idempotent."""
     prefix = str(root)
     found = [info for info in mounts() if _is_at_or_below(str(info.mount_point), prefix)]
     # mountinfo lists a mount after those that it lies on.
     for info in reversed(found):
-        unmount(info.mount_point)
+        unmount_alone(info.mount_point)
 
 
 def _is_at_or_below(path: str, root: str) -> bool:
@@ -271,6 +297,28 @@ def mounts() -> list[MountInfo]:
     """Mounts of the calling thread's namespace, in the order in which they were put on top of each other."""
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return [parse_mountinfo_line(line) for line in file]
+
+
+def find_mount(path: Path) -> MountInfo:
+    """The mount on which ``path`` lies as the calling thread sees it, or the nearest directory above that is there.
+
+    Raises:
+        OSError: Not even the root can be opened.
+    """
+    for place in (path, *path.parents):
+        try:
+            fd = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            text = Path(f"/proc/thread-self/fdinfo/{fd}").read_text()
+        finally:
+            os.close(fd)
+        mount_id = int(text.partition("mnt_id:")[2].split()[0])
+        for info in mounts():
+            if info.mount_id == mount_id:
+                return info
+    raise FileNotFoundError(errno.ENOENT, "no mount is there", str(path))
 
 
 def parse_mountinfo_line(line: str) -> MountInfo:
@@ -303,6 +351,18 @@ def make_slave(path: Path, *, recursive: bool = True) -> None:
 def make_private(path: Path, *, recursive: bool = False) -> None:
     """Nothing arrives and nothing goes out.  ``path`` must be a mount point."""
     sys.mount(None, path, None, sys.MS_PRIVATE | (sys.MS_REC if recursive else 0))
+
+
+def ensure_private_mount(directory: Path) -> None:
+    """Make a directory a mount of its own, so that :func:`unmount_alone` takes all below it.  Raises OSError."""
+    if not is_mount_point(directory):
+        bind_mount(directory, directory)
+        make_private(directory)
+
+
+def make_unbindable(path: Path) -> None:
+    """Private, and left out where what lies above it is bound elsewhere.  ``path`` must be a mount point."""
+    sys.mount(None, path, None, sys.MS_UNBINDABLE)
 
 
 def make_shared(path: Path, *, recursive: bool = True) -> None:

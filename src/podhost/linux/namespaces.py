@@ -135,13 +135,14 @@ def create_pinned_mount_namespace(path: Path) -> None:
     """Make a mount namespace that is a slave of ours and hold it by the file ``path``.
 
     The directory of ``path`` is bound on itself and made private first: the kernel refuses to mount a mount
-    namespace on a shared mount, where it could become part of itself.  Call it before any thread starts.
+    namespace on a shared mount, where it could become part of itself.  Nor can it be bound together with what lies
+    above it: a pod with a hostPath of ``/run`` would hold the namespace.  Call it before any thread starts.
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not mount.is_mount_point(path.parent):
         mount.bind_mount(path.parent, path.parent)
-    mount.make_private(path.parent)
+    mount.make_unbindable(path.parent)
     path.touch(mode=0o444)
     ready_fd, child_ready_fd = os.pipe()
     child_go_fd, go_fd = os.pipe()

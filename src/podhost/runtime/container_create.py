@@ -35,7 +35,7 @@ from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
 from podhost.runtime.image_volumes import ensure_image_volumes
 from podhost.runtime.mapped_mounts import expose_mounts, map_mounts, mount_root
-from podhost.runtime.oci_spec import SpecInput, build_container_spec
+from podhost.runtime.oci_spec import SpecInput, build_container_spec, find_propagation_obstacle
 from podhost.runtime.records import ContainerRecord, SandboxRecord
 from podhost.runtime.registry import ContainerEntry
 from podhost.runtime.sandbox_run import build_os_error, build_sandbox_view
@@ -74,6 +74,9 @@ async def create_container(
     image = ctx.find_image(config.image_id)
     if image is None:
         raise NotFoundError(f'cannot create container "{config.name}": image "{config.image_ref}" is not here')
+    if obstacle := find_propagation_obstacle(config.mounts):
+        text = f'failed to generate container "{container_id}" spec: failed to generate spec: {obstacle}'
+        raise ContainerStartError(text, reason="CreateContainerError")
     undo = UndoStack(f"container {container_id}")
     try:
         record = await _create_steps(ctx, container_id, sandbox, config, image, undo)

@@ -236,16 +236,36 @@ def compute_rootfs_propagation(mounts: Sequence[Mount]) -> str | None:
     return next((kind for kind in ("rshared", "rslave") if kind in kinds), None)
 
 
+def find_propagation_obstacle(mounts: Sequence[Mount]) -> str | None:
+    """containerd's word on a mount of the host that cannot propagate as it is asked to; ``None`` when all can."""
+    for each in mounts:
+        origin = each.origin
+        if origin is None or each.propagation == "private" or origin.is_shared:
+            continue
+        where = f'path "{origin.path}" is mounted on "{origin.mount_point}"'
+        if each.propagation == "rshared":
+            return f"{where} but it is not a shared mount"
+        if not origin.is_slave:
+            return f"{where} but it is not a shared or slave mount"
+    return None
+
+
 def build_mounts(given: SpecInput) -> list[dict[str, Any]]:
     """Defaults, the pod's files and the container's own; one of its own replaces a default.
 
-    By depth, so that none hides one below it: a volume at ``/etc`` leaves the pod's ``/etc/hosts`` visible.
+    By depth, so that none hides one below it: a volume at ``/etc`` leaves the pod's ``/etc/hosts`` visible.  One at
+    ``/dev`` has all of it, as with containerd.
     """
     privileged = given.config.security.privileged
     defaults = [*build_default_mounts(given.sandbox, privileged=privileged), *_build_pod_files(given)]
     own = [_build_bind(mount) for mount in given.config.mounts]
     taken = {_normal(mount["destination"]) for mount in own}
-    kept = [mount for mount in defaults if mount["destination"] not in taken]
+    hidden = "/dev/" if "/dev" in taken else None
+    kept = [
+        mount
+        for mount in defaults
+        if mount["destination"] not in taken and not (hidden and mount["destination"].startswith(hidden))
+    ]
     return sorted([*kept, *own], key=lambda mount: _normal(mount["destination"]).count("/"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from podhost.api import models
@@ -61,14 +60,7 @@ def _is_owned(owners: object, pod: models.Pod) -> bool:
     return any(owner.get("uid") == pod.metadata.uid for owner in owners)
 
 
-def apply_plan(plan: ClaimPlan) -> None:
-    """Check the directory, and give it to the pod's group.
-
-    Raises:
-        VolumeError: It is not there: it is made with the volume, never here.
-        OSError: Its group cannot be changed.
-    """
-    if not os.path.isdir(plan.path):
-        raise VolumeError(f'path "{plan.path}" does not exist')
+def apply_fs_group(plan: ClaimPlan) -> None:
+    """Give the directory to the pod's group.  Raises OSError."""
     if plan.fs_group is not None and not plan.read_only:
         apply_fs_group_to_tree(Path(plan.path), plan.fs_group, on_root_mismatch=plan.on_root_mismatch)

@@ -46,7 +46,6 @@ def compute_plan(
         page_bytes=compute_page_bytes(pod, medium) if has_pages else None,
         size_bytes=compute_memory_size(pod, source, host_memory_bytes) if in_memory else None,
         mode=default_mode if source.mode is None else source.mode,
-        is_shared=propagates(pod, name),
         fs_group=security.fs_group if security else None,
     )
 
@@ -116,11 +115,6 @@ def apply_plan(plan: EmptyDirPlan, directory: Path) -> None:
         ensure_tmpfs(directory, plan)
     else:
         ensure_disk_directory(directory, plan.mode, plan.fs_group, read_only=False)
-    if plan.is_shared:
-        # Copies of a mount are peers only where the mount itself is shared: a directory becomes a mount of its own.
-        if not mount.is_mount_point(directory):
-            mount.bind_mount(directory, directory, recursive=False)
-        mount.make_shared(directory, recursive=False)
 
 
 def propagates(pod: models.Pod, name: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,8 @@ from podhost.cri.runtime import Mount
 from podhost.cri.stats import FileSystemStats
 from podhost.cri.volumes import MountedVolume, ObjectReader, VolumeError
 from podhost.errors import PodhostError, describe_cause
-from podhost.volumes import measure, pod_directory, sub_path
+from podhost.linux import mount
+from podhost.volumes import empty_dir, measure, pod_directory, sub_path
 from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.plan import VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
@@ -57,6 +58,7 @@ class VolumeManager:
         images: ImageSource | None = None,
     ) -> None:
         self._pods_dir = settings.pods_dir
+        self._host_namespace = settings.host_namespace
         self._reader = reader
         self._images = images
         self._planner = Planner(settings, reader, tokens)
@@ -72,7 +74,7 @@ class VolumeManager:
             self._pods[uid] = _PodState(pod, find_object_refs(pod))
             plans, failures = self._read_plans(pod)
             await self._read_image_plans(pod, plans, failures)
-            mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans)
+            mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans, self._host_namespace)
             failures.update(more)
         if failures:
             # In the order of the pod's volumes, whichever step failed.
@@ -86,7 +88,8 @@ class VolumeManager:
 
         ``subPathExpr`` has to be expanded into ``subPath`` by the caller, who knows the environment.
         """
-        mounts, pending = [], []
+        mounts: list[Mount] = []
+        pending: list[tuple[int, MountedVolume, models.VolumeMount]] = []
         for index, wanted in enumerate(container.volume_mounts):
             volume = mounted.get(wanted.name)
             if volume is None:
@@ -96,12 +99,15 @@ class VolumeManager:
             path = volume.host_path
             if wanted.sub_path:
                 sub_path.check_sub_path(wanted.sub_path)
-                path = self._sub_path_target(_uid_of(pod), wanted.name, container.name, index)
-                pending.append((volume.host_path, wanted, path))
+                pending.append((index, volume, wanted))
             mounts.append(_build_mount(wanted, volume, path))
         if pending:
-            async with self._lock(_uid_of(pod)):
-                await run_in_thread_to_end(_mount_sub_paths, container.name, pending)
+            uid = _uid_of(pod)
+            async with self._lock(uid):
+                top = self._pods_dir / uid / pod_directory.SUB_PATHS
+                places = await run_in_thread_to_end(_mount_sub_paths, top, container.name, pending)
+            for index, place in places.items():
+                mounts[index] = replace(mounts[index], host_path=place)
         return tuple(mounts)
 
     async def unmount_volumes(self, uid: PodUID) -> None:
@@ -169,7 +175,7 @@ class VolumeManager:
             if state is None:
                 return
             plans, failures = self._read_plans(state.pod)
-            _mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans)
+            _mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans, self._host_namespace)
             failures.update(more)
         for text in failures.values():
             _log.log(failure_level, "pod %s: cannot update its volumes: %s", uid, text)
@@ -191,12 +197,10 @@ class VolumeManager:
                 continue
             assert self._images is not None
             try:
-                plans.append(await self._images.prepare(_uid_of(pod), volume.name, volume.image))
+                plan = await self._images.prepare(_uid_of(pod), volume.name, volume.image)
+                plans.append(replace(plan, is_shared=empty_dir.propagates(pod, volume.name)))
             except (PodhostError, OSError) as error:
                 failures[volume.name] = _format_failure(volume.name, error)
-
-    def _sub_path_target(self, uid: PodUID, volume: str, container: str, index: int) -> Path:
-        return self._pods_dir / uid / pod_directory.SUB_PATHS / volume / container / str(index)
 
     def _lock(self, uid: PodUID) -> asyncio.Lock:
         return self._locks.setdefault(uid, asyncio.Lock())
@@ -213,24 +217,37 @@ def _format_failure(volume: str, error: Exception) -> str:
     return f'MountVolume.SetUp failed for volume "{volume}" : {describe_cause(error)}'
 
 
-def _apply_plans(pod_dir: Path, plans: list[VolumePlan]) -> tuple[dict[str, MountedVolume], dict[str, str]]:
+def _apply_plans(
+    pod_dir: Path, plans: list[VolumePlan], host_namespace: Path | None
+) -> tuple[dict[str, MountedVolume], dict[str, str]]:
     mounted, failures = {}, {}
     for plan in plans:
         try:
-            mounted[plan.name] = pod_directory.apply_plan(pod_dir, plan)
+            mounted[plan.name] = pod_directory.apply_plan(pod_dir, plan, host_namespace)
         except (VolumeError, OSError) as error:
             failures[plan.name] = _format_failure(plan.name, error)
     return mounted, failures
 
 
-def _mount_sub_paths(container: str, pending: list[tuple[Path, models.VolumeMount, Path]]) -> None:
-    for root, wanted, target in pending:
+def _mount_sub_paths(
+    top: Path, container: str, pending: list[tuple[int, MountedVolume, models.VolumeMount]]
+) -> dict[int, Path]:
+    """Where each is held, by the index of its volumeMount."""
+    places = {}
+    for index, volume, wanted in pending:
+        target = top / wanted.name / container / str(index)
         try:
-            sub_path.mount_sub_path(root, wanted.sub_path or "", target)
+            if volume.origin is not None and volume.origin.is_shared:
+                top.mkdir(mode=0o750, parents=True, exist_ok=True)
+                mount.ensure_private_mount(top)
+            places[index] = sub_path.mount_sub_path(
+                volume.host_path, wanted.sub_path or "", target, origin=volume.origin
+            )
         except (VolumeError, OSError) as error:
             raise VolumeError(
                 f'failed to prepare subPath for volumeMount "{wanted.name}" of container "{container}": {error}'
             ) from error
+    return places
 
 
 def _build_mount(wanted: models.VolumeMount, volume: MountedVolume, path: Path) -> Mount:
@@ -241,4 +258,5 @@ def _build_mount(wanted: models.VolumeMount, volume: MountedVolume, path: Path) 
         no_exec=volume.no_exec,
         recursive_read_only=wanted.recursive_read_only in ("Enabled", "IfPossible"),
         propagation=_PROPAGATION[wanted.mount_propagation or "None"],
+        origin=volume.origin,
     )

@@ -34,6 +34,8 @@ class HostPathPlan:
     path: str
     type: str = ""
     read_only: bool = False
+    propagates: bool = False
+    """Mounts made in it are to go to the host or come from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class FilesPlan:
     in_memory: bool
     payload: Payload
     fs_group: int | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class ClaimPlan:
     fs_group: int | None = None
     on_root_mismatch: bool = False
     """The group is given to all files only when the directory itself does not have it."""
+    propagates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +83,29 @@ class ImagePlan:
 
     name: str
     rootfs: RootfsMount
+    is_shared: bool = False
 
 
 VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | ClaimPlan | ImagePlan
 
 EMPTY_DIR_PLUGIN = "kubernetes.io~empty-dir"
+HOST_PATH_PLUGIN = "kubernetes.io~host-path"
+LOCAL_PLUGIN = "kubernetes.io~local-volume"
 IMAGE_PLUGIN = "kubernetes.io~image"
 
 
-def compute_directory(plan: EmptyDirPlan | FilesPlan | ImagePlan) -> PurePosixPath:
+def compute_directory(plan: VolumePlan) -> PurePosixPath:
     """The volume's directory below that of its pod, as the kubelet lays it out."""
-    if isinstance(plan, ImagePlan):
-        plugin = IMAGE_PLUGIN
-    else:
-        plugin = EMPTY_DIR_PLUGIN if isinstance(plan, EmptyDirPlan) else plan.plugin
+    plugin = plan.plugin if isinstance(plan, FilesPlan) else _PLUGINS[type(plan)]
     return PurePosixPath("volumes", plugin, plan.name)
+
+
+_PLUGINS: Mapping[type[VolumePlan], str] = {
+    EmptyDirPlan: EMPTY_DIR_PLUGIN,
+    HostPathPlan: HOST_PATH_PLUGIN,
+    ClaimPlan: LOCAL_PLUGIN,
+    ImagePlan: IMAGE_PLUGIN,
+}
 
 
 def check_payload_path(path: str) -> None:

@@ -4,6 +4,9 @@
 
     <pods dir>/<uid>/volumes/kubernetes.io~<kind>/<volume>
     <pods dir>/<uid>/volume-subpaths/<volume>/<container>/<index of the volumeMount>
+
+``volumes/<kind>`` and ``volume-subpaths`` are private mounts where mounts of the host are cloned below them, so that
+these can be taken away without the host's.
 """
 
 from __future__ import annotations
@@ -36,31 +39,43 @@ VOLUMES = "volumes"
 SUB_PATHS = "volume-subpaths"
 
 
-def apply_plan(pod_dir: Path, plan: VolumePlan) -> MountedVolume:
-    """Make one volume as planned; what is there already stays.
+def apply_plan(pod_dir: Path, plan: VolumePlan, host_namespace: Path | None = None) -> MountedVolume:
+    """Make one volume as planned; what is there already stays.  ``host_namespace`` has the mounts of the host.
 
     Raises:
         VolumeError: A hostPath of the wrong type, a file path out of the volume.
         OSError: From the kernel.
     """
-    if isinstance(plan, HostPathPlan):
-        host_path.apply_plan(plan)
+    directory = pod_dir / compute_directory(plan)
+    if isinstance(plan, HostPathPlan | ClaimPlan):
+        path, origin = host_path.expose(plan, directory, host_namespace)
         failpoint.hit(_HOST_PATH_CHECKED)
-        return MountedVolume(name=plan.name, host_path=Path(plan.path), read_only=plan.read_only)
-    if isinstance(plan, ClaimPlan):
-        claim.apply_plan(plan)
-        return MountedVolume(name=plan.name, host_path=Path(plan.path), read_only=plan.read_only)
+        if isinstance(plan, ClaimPlan):
+            claim.apply_fs_group(plan)
+        return MountedVolume(name=plan.name, host_path=path, read_only=plan.read_only, origin=origin)
     # Other users of the host must not walk into volumes that anybody may write to.
     pod_dir.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    directory = pod_dir / compute_directory(plan)
+    _apply_own(plan, directory)
+    if plan.is_shared:
+        _share(directory)
+    read_only = not isinstance(plan, EmptyDirPlan)
+    return MountedVolume(name=plan.name, host_path=directory, read_only=read_only, no_exec=isinstance(plan, ImagePlan))
+
+
+def _apply_own(plan: EmptyDirPlan | FilesPlan | ImagePlan, directory: Path) -> None:
     if isinstance(plan, ImagePlan):
         image_volume.apply_plan(plan, directory)
-        return MountedVolume(name=plan.name, host_path=directory, read_only=True, no_exec=True)
-    if isinstance(plan, EmptyDirPlan):
+    elif isinstance(plan, EmptyDirPlan):
         empty_dir.apply_plan(plan, directory)
-        return MountedVolume(name=plan.name, host_path=directory)
-    _apply_files(plan, directory)
-    return MountedVolume(name=plan.name, host_path=directory, read_only=True)
+    else:
+        _apply_files(plan, directory)
+
+
+def _share(directory: Path) -> None:
+    """Copies of a mount are peers only where the mount itself is shared: a directory becomes a mount of its own."""
+    if not mount.is_mount_point(directory):
+        mount.bind_mount(directory, directory, recursive=False)
+    mount.make_shared(directory, recursive=False)
 
 
 def _apply_files(plan: FilesPlan, directory: Path) -> None:
@@ -86,6 +101,8 @@ def remove_volumes(pod_dir: Path) -> None:
     Raises:
         OSError: Something cannot be unmounted or deleted.
     """
+    for path in (pod_dir / SUB_PATHS, *_children(pod_dir / VOLUMES, depth=1)):
+        _unmount_all(path)
     for path in _children(pod_dir / SUB_PATHS, depth=3):
         _unmount_all(path)
     failpoint.hit(_SUB_PATHS_UNMOUNTED)
@@ -117,7 +134,7 @@ def _children(top: Path, depth: int) -> Iterator[Path]:
 
 def _unmount_all(path: Path) -> None:
     while mount.is_mount_point(path):
-        mount.unmount(path)
+        mount.unmount_alone(path)
 
 
 def _remove(pod_dir: Path, name: str) -> None:

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from podhost.aiokit import failpoint
+from podhost.cri.runtime import MountOrigin
 from podhost.cri.volumes import VolumeError
 from podhost.linux import mount, paths
 
@@ -28,12 +29,13 @@ def check_sub_path(path: str) -> None:
         raise VolumeError(f"unable to provision SubPath `{path}`: must not contain '..'")
 
 
-def mount_sub_path(root: Path, path: str, target: Path) -> None:
-    """Mount ``path`` beneath ``root`` on ``target``, which is made.  Idempotent.
+def mount_sub_path(root: Path, path: str, target: Path, *, origin: MountOrigin | None = None) -> Path:
+    """Mount ``path`` beneath ``root`` on ``target``, which is made and returned.  Idempotent.
 
     What is missing of the path is made as directories with the permissions of the volume's root.  A mount that
     is there already stays if it shows what the path leads to now (a restarted container gets the new file of
-    an updated configMap; a running one keeps its own).
+    an updated configMap; a running one keeps its own).  ``root`` may be a clone of ``origin``, which absolute links
+    in it then mean.  Where its mounts are the host's too, none is taken away, and the new one has a place beside.
 
     Raises:
         VolumeError: The path leads out of the volume.
@@ -41,29 +43,37 @@ def mount_sub_path(root: Path, path: str, target: Path) -> None:
     """
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        source_fd = _open_or_make(root_fd, _resolve(root, path))
+        source_fd = _open_or_make(root_fd, _resolve(root, path, origin))
     finally:
         os.close(root_fd)
     try:
         info = os.fstat(source_fd)
-        if mount.is_mount_point(target):
-            if _is_same_file(target, info):
-                return
-            mount.unmount(target)
+        place = target
+        while mount.is_mount_point(place):
+            if _is_same_file(place, info):
+                return place
+            if origin is not None and origin.is_shared:
+                place = place.with_name(f"{place.name}+")
+            else:
+                mount.unmount(place)
+        target = place
         _make_target(target, directory=stat.S_ISDIR(info.st_mode))
         failpoint.hit(_TARGET_MADE)
         mount.bind_mount_fd(source_fd, target)
         failpoint.hit(_MOUNTED)
+        return target
     finally:
         os.close(source_fd)
 
 
-def _resolve(root: Path, path: str) -> str:
+def _resolve(root: Path, path: str, origin: MountOrigin | None) -> str:
     """``path`` without symlinks, relative to ``root``; what is missing of it stays as it is."""
     real_root, real = os.path.realpath(root), os.path.realpath(root / path)
-    if os.path.commonpath([real_root, real]) != real_root:
-        raise VolumeError(f'subpath "{real}" not within volume path "{real_root}"')
-    return os.path.relpath(real, real_root)
+    names = (real_root,) if origin is None else (real_root, str(origin.path))
+    for name in names:
+        if os.path.commonpath([name, real]) == name:
+            return os.path.relpath(real, name)
+    raise VolumeError(f'subpath "{real}" not within volume path "{names[-1]}"')
 
 
 def _open_or_make(root_fd: int, path: str) -> int:

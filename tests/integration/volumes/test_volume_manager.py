@@ -230,7 +230,8 @@ async def test_all_failures_are_told_in_the_pods_order_and_the_rest_is_mounted(h
     with pytest.raises(VolumeError) as caught:
         await host.manager.mount_volumes(pod)
     assert str(caught.value) == (
-        'MountVolume.SetUp failed for volume "h" : hostPath type check failed: /etc/passwd is not a directory; '
+        'MountVolume.SetUp failed for volume "h" : hostPath type check failed: /etc/passwd is not a directory, '
+        "it's a File; "
         'MountVolume.SetUp failed for volume "c" : configmap "cm" not found'
     )
     assert (host.pods / "uid-1/volumes/kubernetes.io~empty-dir/e").is_dir()

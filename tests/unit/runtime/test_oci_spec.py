@@ -10,7 +10,7 @@ import pytest
 
 from podhost.cri.ids import ImageId
 from podhost.cri.images import ImageConfig
-from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount, SecurityConfig
+from podhost.cri.runtime import ContainerConfig, ContainerStartError, LinuxResources, Mount, MountOrigin, SecurityConfig
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.oci_spec import (
     MASKED_PATHS,
@@ -21,6 +21,7 @@ from podhost.runtime.oci_spec import (
     compute_args,
     compute_environment,
     compute_oom_score_adj,
+    find_propagation_obstacle,
 )
 from podhost.runtime.users import ResolvedUser
 
@@ -152,6 +153,31 @@ def test_own_mounts_replace_defaults_and_are_ordered_by_depth() -> None:
     assert mount_at(spec, "/data")["options"] == ["rbind", "rprivate", "ro", "rro"]
     assert mount_at(spec, "/etc/hosts")["source"] == "/h/4"
     assert spec["linux"]["rootfsPropagation"] == "rshared"
+
+
+def test_a_volume_at_dev_has_all_of_it() -> None:
+    spec = build(mounts=(Mount(container_path="/dev/", host_path=Path("/dev")),))
+    assert [each["destination"] for each in spec["mounts"] if each["destination"].startswith("/dev")] == ["/dev"]
+
+
+@pytest.mark.parametrize(
+    ("propagation", "is_shared", "is_slave", "text"),
+    [
+        ("private", False, False, None),
+        ("rslave", True, False, None),
+        ("rslave", False, True, None),
+        ("rslave", False, False, 'path "/h/1" is mounted on "/h" but it is not a shared or slave mount'),
+        ("rshared", True, False, None),
+        ("rshared", False, True, 'path "/h/1" is mounted on "/h" but it is not a shared mount'),
+    ],
+)
+def test_what_cannot_propagate_on_the_host_is_refused(
+    propagation: Any, is_shared: bool, is_slave: bool, text: str | None
+) -> None:
+    origin = MountOrigin(path=Path("/h/1"), mount_point=Path("/h"), is_shared=is_shared, is_slave=is_slave)
+    asked = Mount(container_path="/x", host_path=Path("/pods/1"), propagation=propagation, origin=origin)
+    of_the_pod = Mount(container_path="/y", host_path=Path("/pods/2"), propagation="rshared")
+    assert find_propagation_obstacle([of_the_pod, asked]) == text
 
 
 def test_resources_are_converted() -> None:

@@ -15,7 +15,8 @@ from harness.covers import covers
 from harness.kubelet_rig import make_pod
 from podhost.api import models
 from podhost.cri.volumes import VolumeError
-from podhost.volumes.claim import apply_plan, read_plan
+from podhost.volumes.claim import read_plan
+from podhost.volumes.host_path import check_path
 from podhost.volumes.local_volumes import LocalVolumes
 from podhost.volumes.ownership import apply_fs_group_to_tree
 from podhost.volumes.plan import ClaimPlan, HostPathPlan
@@ -78,7 +79,7 @@ def test_an_ephemeral_volume_takes_only_the_claim_that_its_pod_owns() -> None:
 
 def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="does not exist"):
-        apply_plan(ClaimPlan(name="v", path=str(tmp_path / "gone")))
+        check_path(ClaimPlan(name="v", path=str(tmp_path / "gone")))
 
 
 def test_the_group_is_given_to_all_files_and_no_symlink_is_followed(tmp_path: Path) -> None:
