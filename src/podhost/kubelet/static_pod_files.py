@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from podhost.api import kinds
 from podhost.api.kind import validate
 from podhost.api.objects import all_containers
 from podhost.api.structure import check_structure
+from podhost.manifests.documents import split_documents
 from podhost.manifests.report import check_text
 
 Document = dict[str, Any]
@@ -42,20 +43,34 @@ _VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class StaticPodFile:
-    """What a file holds: a complete pod, or faults as ``file:line:column: text``."""
+    """What a file holds: a complete pod, or faults.  Both these and warnings are ``file:line:column: text``."""
 
     pod: Document | None
     faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_static_pod(text: str, place: str, node_name: str) -> StaticPodFile:
     """Check a file and complete its pod.
+
+    Of several documents a kubelet takes the first and does not look at the others; nor does this, but it says so.
 
     Args:
         text: Content of the file, YAML or JSON.
         place: Its path, for messages and for the pod's uid.
         node_name: Of this machine.
     """
+    documents = split_documents(text)
+    if len(documents) < 2 or documents[1].is_joined:
+        return _read_one(text, place, node_name)
+    first, second = documents[:2]
+    found = _read_one("\n" * first.first_line + first.text, place, node_name)
+    ignored = f"only the first of a static pod's file is taken, and this has {len(documents)}"
+    warning = f"{place}:{second.first_line + 1}:1: this document is ignored: {ignored}"
+    return replace(found, warnings=(warning,))
+
+
+def _read_one(text: str, place: str, node_name: str) -> StaticPodFile:
     report = check_text(text, with_warnings=False)
     if faults := [f for f in report.faults if f.severity == "error"]:
         return StaticPodFile(None, tuple(f"{place}:{f.line}:{f.column}: {f.message}" for f in faults))

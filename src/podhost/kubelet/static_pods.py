@@ -6,6 +6,7 @@
     file changes ──▶ that pod is terminated; the new one starts when it has gone
     file goes    ──▶ the pod is terminated, and its mirror goes
     broken file  ──▶ a warning with its line; what ran before goes on
+    documents behind the first ──▶ a warning; they are ignored, as by a kubelet
     mirror goes  ──▶ it comes back; the containers do not notice
 """
 
@@ -117,16 +118,18 @@ class StaticPods:
     def _take(self, path: Path, found: StaticPodFile) -> None:
         for fault in found.faults:
             self._warn(fault)
+        for warning in found.warnings:
+            self._warn(warning, "IgnoredDocument")
         if found.pod is not None:
             # As a Go program writes it; the mirror shows when the pod was first seen.
             found.pod["metadata"]["annotations"][SEEN_ANNOTATION] = format_micro_time(self._context.clock.now_ns())
             self._wanted[path] = found.pod
 
-    def _warn(self, message: str) -> None:
+    def _warn(self, message: str, reason: str = "InvalidStaticPod") -> None:
         _log.warning("static pod: %s", message)
         node = self._context.store.find(ObjectKey("nodes", "", self._context.settings.node_name))
         if node is not None:
-            self._context.recorder.event(node, "Warning", "InvalidStaticPod", message)
+            self._context.recorder.event(node, "Warning", reason, message)
 
     # -- pods and mirrors -----------------------------------------------------------------------------------
 

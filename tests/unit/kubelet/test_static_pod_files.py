@@ -43,7 +43,8 @@ def test_the_uid_is_that_of_file_and_content() -> None:
     ("text", "says"),
     [
         ("", "/etc/m/web.yaml:1:1: a static pod's file holds one Pod, not 0 objects"),
-        (GOOD + "---\n" + GOOD, "/etc/m/web.yaml:1:1: a static pod's file holds one Pod, not 2 objects"),
+        (GOOD + GOOD, "/etc/m/web.yaml:7:1: "),
+        (GOOD.replace("image", "imagee") + "---\n" + GOOD, "/etc/m/web.yaml:6:"),
         (GOOD.replace("image", "imagee"), "/etc/m/web.yaml:6:"),
         (GOOD.replace("{name: c,", "{name: c"), "/etc/m/web.yaml:6:"),
         (GOOD.replace("name: c,", "name: C,"), "/etc/m/web.yaml:6:"),
@@ -61,3 +62,14 @@ def test_what_is_wrong_is_said_with_its_place(text: str, says: str) -> None:
     found = read(text)
     assert found.pod is None
     assert found.faults[0].startswith(says), found.faults
+
+
+@pytest.mark.parametrize("rest", [GOOD.replace("web", "other"), "kind: [broken\n", GOOD + "---\n" + GOOD])
+def test_only_the_first_document_counts_and_that_is_said(rest: str) -> None:
+    found, alone = read("# ours\n---\n" + GOOD + "---\n" + rest), read(GOOD)
+    assert found.pod == alone.pod
+    assert found.faults == ()
+    (warning,) = found.warnings
+    assert warning.startswith("/etc/m/web.yaml:9:1: this document is ignored: only the first ")
+    assert warning.endswith(f"and this has {2 + rest.count('---')}")
+    assert alone.warnings == ()
