@@ -44,7 +44,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   Those that podhost writes have no `managedFields`, which would take a fifth more memory and are of no use to anybody.
 - The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch
   gets no event for a renewal (decision 12).
-- A pod that is bound by hand (`nodeName`) runs also where it does not fit; a kubelet would reject it.
+- A pod that has been taken up is not judged again when the daemon restarts: a node that has changed since ends none.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
 - Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.
   `Location` headers are rewritten as there.

@@ -118,3 +118,37 @@ def test_taints_keep_pods_away_and_drive_them_out_unless_they_are_tolerated(daem
     finally:
         daemon.kubectl("uncordon", node)
     wait_until(lambda: _scheduled(daemon, namespace, "late").get("status") == "True", what="its node")
+
+
+@covers("PodSpec.nodeName", "PodSpec.os", "PodOS.name")
+def test_a_pod_that_is_bound_by_hand_must_fit_all_the_same(daemon: Daemon, namespace: str) -> None:
+    """No scheduler looks at it, so the kubelet does."""
+    (node,) = [item["metadata"]["name"] for item in daemon.get("/api/v1/nodes")["items"]]
+    _apply(daemon, namespace, "chosen", nodeName=node, nodeSelector={"disk": "none"})
+    _apply(daemon, namespace, "foreign", os={"name": "windows"})
+    requests = {"containers": [
+        {"name": "c", "image": "debian", "command": ["sleep", "inf"], "resources": {"requests": {"cpu": "4k"}}}
+    ]}  # fmt: skip
+    _apply(daemon, namespace, "large", schedulerName="my-scheduler", **requests)
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "large"}, "target": target}
+    path = f"/api/v1/namespaces/{namespace}/pods/large/binding"
+    daemon.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+    affinity = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    assert wait_for_event(daemon, namespace, "chosen", "NodeAffinity") == affinity
+    system = "Failed to admit pod as the OS field doesn't match node OS"
+    assert wait_for_event(daemon, namespace, "foreign", "PodOSNotSupported") == system
+    _wait(daemon, namespace, "chosen", "foreign", "large", condition="jsonpath={.status.phase}=Failed")
+    status = daemon.pod("chosen", namespace)["status"]
+    assert (status["reason"], status["message"]) == ("NodeAffinity", f"Pod was rejected: {affinity}")
+    assert {"conditions", "containerStatuses", "podIP"}.isdisjoint(status)
+    told = wait_for_event(daemon, namespace, "large", "OutOfcpu")
+    assert told.startswith("Node didn't have enough resource: cpu, requested: 4000000, used: ")
+    listed = daemon.kubectl("get", "pods", "-n", namespace, "--no-headers").stdout
+    assert [line.split()[:4] for line in listed.splitlines()] == [
+        ["chosen", "0/1", "NodeAffinity", "0"],
+        ["foreign", "0/1", "PodOSNotSupported", "0"],
+        ["large", "0/1", "OutOfcpu", "0"],
+    ]
+    daemon.kubectl("delete", "pods", "-n", namespace, "--all", "--timeout=20s")

@@ -80,11 +80,19 @@ def test_static_pods_follow_their_files(static: tuple[Daemon, Path]) -> None:
     (directory / "broken.yaml").write_text(BROKEN)
     (directory / "web.yaml").write_text((POD % "two").replace("name: c, image", "name: c image"))
     (directory / "more.yaml").write_text(BROKEN + "---\n" + POD % "never")
+    (directory / "misfit.yaml").write_text(
+        (POD % "never").replace("name: web", "name: misfit").replace("spec:", "spec:\n  nodeSelector: {disk: none}")
+    )
     (directory / ".hidden.yaml").write_text(POD % "never")
     wait_until(lambda: daemon.log_path.read_text().count("static pod: ") >= 4, what="the warnings")
     events = [e["message"] for e in daemon.get("/api/v1/events")["items"] if e["reason"] == "InvalidStaticPod"]
     assert any(f"{directory}/broken.yaml:5:3: " in message for message in events), events
     assert any(f"{directory}/web.yaml:7:" in message for message in events), events
+    wait_until(lambda: _find(daemon, "misfit-n1"), what="the mirror of what does not fit")
+    status = _find(daemon, "misfit-n1")["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "NodeAffinity")
+    (directory / "misfit.yaml").unlink()
+    wait_until(lambda: not _find(daemon, "misfit-n1"), what="its end")
     ignored = [e["message"] for e in daemon.get("/api/v1/events")["items"] if e["reason"] == "IgnoredDocument"]
     assert [message.partition(": ")[0] for message in ignored] == [f"{directory}/more.yaml:6:1"]
     assert _pid(daemon) == pid

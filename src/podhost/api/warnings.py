@@ -47,13 +47,11 @@ _NO_PLUGIN = Rule("rejected", "no driver for this kind of volume exists on this 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "PodSpec": {
         "topologySpreadConstraints": _never(_ONE_NODE),
-        "nodeName": _harmless("the pod is bound to the only node"),
-        "priority": _harmless("nothing is preempted"),
+        "priority": _harmless("the scheduler preempts nothing; evictions and critical pods go by it"),
         "priorityClassName": _harmless("nothing is preempted"),
         "preemptionPolicy": _harmless("nothing is preempted"),
         "schedulingGroup": _never("pods are started one by one, not as a group"),
         "evictionResponders": _harmless("nobody requests evictions"),
-        "os": _harmless("everything here is Linux"),
         "resourceClaims": _later("no device is allocated"),
     },
     "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
@@ -150,12 +148,13 @@ HONOURED: Mapping[str, frozenset[str]] = {
     for name, fields in {
         "PodSpec": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy "
         "enableServiceLinks ephemeralContainers hostAliases hostIPC hostname hostnameOverride hostNetwork "
-        "hostPID hostUsers imagePullSecrets initContainers nodeSelector overhead readinessGates resources "
+        "hostPID hostUsers imagePullSecrets initContainers nodeName nodeSelector os overhead readinessGates resources "
         "restartPolicy runtimeClassName schedulerName schedulingGates securityContext serviceAccount "
         "serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
         "tolerations volumes",
         "Affinity": "nodeAffinity",
         "NodeAffinity": "requiredDuringSchedulingIgnoredDuringExecution",
+        "PodOS": "name",
         "NodeSelector": "nodeSelectorTerms",
         "NodeSelectorTerm": "matchExpressions matchFields",
         "NodeSelectorRequirement": "key operator values",

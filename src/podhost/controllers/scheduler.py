@@ -6,10 +6,10 @@ from collections import defaultdict
 from typing import Any
 
 from podhost.aiokit.clock import Clock
+from podhost.api.node_load import NodeLoad
 from podhost.api.time import format_time
 from podhost.controllers import claim_checks, scheduling
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.node_load import NodeLoad, PodKey
 from podhost.controllers.objects import SCHEDULER, mutate_managed, update_managed
 from podhost.controllers.volume_binding import SELECTED_NODE, claims_of_pod
 from podhost.store.events import EventRecorder
@@ -20,6 +20,8 @@ from podhost.store.watch import WatchEvent
 DEFAULT_SCHEDULER = "default-scheduler"
 
 Obj = dict[str, Any]
+PodKey = tuple[str, str]
+"""Namespace and name."""
 
 
 class Scheduler:

@@ -21,6 +21,7 @@ from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
 from podhost.kubelet.node_lease import lease_key, renew_lease
+from podhost.kubelet.pod_admission import PodAdmission
 from podhost.kubelet.pod_handlers import PodHandlers
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.pressure import NodePressure
@@ -76,6 +77,7 @@ class Kubelet:
         self._unreadable: set[PodUID] = set()
         self._limits = VolumeLimits(self.context, self._pods)
         self.pressure = NodePressure(self.context, self._pods)
+        self._admission = PodAdmission(self.context, self._pods)
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(self._sync, name="pod", on_error=self._on_sync_failed)
         self._tasks = Tasks()
         self._undo: list[object] = []
@@ -208,6 +210,7 @@ class Kubelet:
         self._pods[worker.uid] = worker
         self._limits.on_admitted(worker)
         self.pressure.on_admitted(worker)
+        self._admission.on_admitted(worker)
         self._submit(worker.uid)
         return worker
 

@@ -104,6 +104,8 @@ class PodFailure:
     message: str
     grace_s: float | None = None
     """How long its containers may take to end; ``None``: as long as the pod says."""
+    is_rejection: bool = False
+    """It has not been taken up at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class PodEnd:
             self._in_flight.spawn("finish", self._run_finish())
 
     async def _run_finish(self) -> None:
-        await self._in_flight.cancel("start:", "prepare", "kill:")
+        await self._in_flight.cancel("room", "start:", "prepare", "kill:")
         facts = self._facts
         try:
             own_s = facts.failure.grace_s if facts.failure is not None else None
@@ -90,7 +90,7 @@ class PodEnd:
             self._shorten_to(_FORCED_GRACE_S)
 
     async def _run_terminate(self, grace_s: float) -> None:
-        await self._in_flight.cancel("start:", "prepare", "kill:", "finish")
+        await self._in_flight.cancel("room", "start:", "prepare", "kill:", "finish")
         await self._in_flight.wait("gc")  # It removes log files, as we are about to.
         facts = self._facts
         try:

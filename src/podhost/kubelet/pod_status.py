@@ -44,6 +44,8 @@ def generate_pod_status(
         context: Time, addresses and failures to start.
         resize_conditions: What is said of a resize; all else that was said of one goes.
     """
+    if _is_rejected(previous, observed) or (context.failure is not None and context.failure.is_rejection):
+        return _build_rejected(pod, previous, context)
     spec = pod.spec
     default_waiting = "PodInitializing" if spec.init_containers else "ContainerCreating"
 
@@ -89,6 +91,26 @@ _OWNED_FIELDS = frozenset(
         "ephemeralContainerStatuses", "resources", "allocatedResources",
     }
 )  # fmt: skip
+
+
+def _is_rejected(previous: Mapping[str, Any], observed: PodRuntimeStatus) -> bool:
+    """Has the pod failed before there was anything to say of its containers?"""
+    return previous.get("phase") == "Failed" and not previous.get("containerStatuses") and not observed.containers
+
+
+def _build_rejected(pod: models.Pod, previous: Mapping[str, Any], context: StatusContext) -> dict[str, Any]:
+    """Of a pod that the kubelet did not take up: no more than that (``rejectPod``)."""
+    status: dict[str, Any] = {k: v for k, v in previous.items() if k not in _OWNED_FIELDS}
+    if pod.metadata.generation:
+        status["observedGeneration"] = pod.metadata.generation
+    return {
+        **status,
+        "phase": "Failed",
+        **_build_reason(previous, context, "Failed"),
+        "startTime": previous.get("startTime") or format_time(context.now_ns),
+        "qosClass": previous.get("qosClass") or compute_qos_class(pod),
+        "conditions": [],
+    }
 
 
 def _build_head(

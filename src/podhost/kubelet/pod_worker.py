@@ -17,7 +17,7 @@ docs/state-machines.md has all transitions.  The parts of a worker share :class:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ from podhost.kubelet.pod_resizer import PodResizer
 from podhost.kubelet.pod_start import PodStarter, PrepareError
 from podhost.kubelet.pod_status import is_terminal
 from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
+from podhost.kubelet.preemption import DISRUPTION_MESSAGE, PREEMPTED_MESSAGE, PREEMPTING
 from podhost.kubelet.resize import ContainerUpdate
 from podhost.kubelet.runtime_status import PodRuntimeStatus
 from podhost.kubelet.start_failures import StartFailures
@@ -198,7 +199,7 @@ class PodWorker:
             self.request_sync()
 
     async def wait_released(self) -> None:
-        """Until an evicted pod's containers have ended and what they held is given back."""
+        """Until its containers have ended and what they held is given back."""
         await self._end.released.wait()
 
     @property
@@ -206,10 +207,35 @@ class PodWorker:
         """Whether no kubelet has taken it up yet."""
         return not self._facts.status.get("startTime") and not self.observe().sandboxes
 
-    def reject(self, message: str) -> None:
-        """The node does not take the pod now."""
-        self._facts.failure = PodFailure(EVICTED, f"Pod was rejected: {message}", EVICTION_GRACE_S)
-        self._facts.event("Warning", EVICTED, message)
+    @property
+    def takes_room(self) -> bool:
+        """Whether the node has to count it among its pods."""
+        failure = self._facts.failure
+        is_rejected = failure is not None and failure.is_rejection
+        return not is_rejected and not self._facts.is_object_gone and not is_terminal(self._facts.status)
+
+    def reject(self, message: str, reason: str = EVICTED) -> None:
+        """The node does not take the pod."""
+        self._facts.failure = PodFailure(reason, f"Pod was rejected: {message}", is_rejection=True)
+        self._facts.event("Warning", reason, message)
+
+    def preempt(self) -> None:
+        """It has to go, with the patience that it asks for, so that a critical pod can run."""
+        if self.may_be_evicted:
+            self._facts.failure = PodFailure(PREEMPTING, PREEMPTED_MESSAGE)
+            self._facts.event("Warning", PREEMPTING, PREEMPTED_MESSAGE)
+            now_ns = self._context.clock.now_ns()
+            write_disruption(self._context.store, self.key, self.uid, DISRUPTION_MESSAGE, now_ns)
+            self.request_sync()
+
+    def wait_for_room(self, others: Iterable[PodWorker]) -> None:
+        """Start nothing before these have given back what they hold."""
+
+        async def wait() -> None:
+            for other in tuple(others):
+                await other.wait_released()
+
+        self._in_flight.spawn("room", wait())
 
     async def stop(self) -> None:
         """The daemon ends: drop what is in flight; containers live on."""
@@ -288,6 +314,9 @@ class PodWorker:
         if facts.failure is not None or (actions.kill_pod and not actions.create_sandbox):
             self._reporter.write(observed, is_ending=True)
             self._end.finish()
+            return
+        if "room" in self._in_flight:
+            self._write_progress(observed)
             return
         self._carry_out(actions, observed)
         self._timers.set("requeue", self._delay_until(actions.requeue_at_ns))

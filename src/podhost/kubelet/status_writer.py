@@ -30,6 +30,8 @@ def write_status(store: Store, key: ObjectKey, uid: str, status: dict[str, Any],
     foreign = [c for c in old.get("conditions") or () if c.get("type") not in OWNED_CONDITIONS]
     owned = [c for c in status["conditions"] if c["type"] in OWNED_CONDITIONS]
     merged = {**status, "conditions": owned + foreign}
+    if not merged["conditions"]:
+        del merged["conditions"]
     if merged == old:
         return False
     try:

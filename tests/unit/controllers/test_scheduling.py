@@ -8,14 +8,10 @@ from typing import Any
 import pytest
 
 from harness.covers import covers
+from podhost.api.node_fit import compute_toleration_s
+from podhost.api.node_load import NodeLoad
 from podhost.api.pod_requests import sum_requests
-from podhost.controllers.node_load import NodeLoad
-from podhost.controllers.scheduling import (
-    Misfit,
-    compute_misfits,
-    compute_toleration_s,
-    format_unschedulable,
-)
+from podhost.controllers.scheduling import Misfit, compute_misfits, format_unschedulable
 
 
 def node(**spec: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What the pods on the node take of it, kept up to date pod by pod.  Pure."""
+"""What the pods on a node take of it, kept up to date pod by pod.  Pure; scheduler and kubelet each have one."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 from podhost.api.pod_requests import sum_requests
 
 Doc = Mapping[str, Any]
-PodKey = tuple[str, str]
-"""Namespace and name."""
 HostPort = tuple[str, str, int]
 """Host address, protocol, port."""
 
@@ -32,13 +30,13 @@ class NodeLoad:
     used: dict[str, Fraction] = field(default_factory=dict)
     """Effective requests, by resource."""
     ports: Counter[HostPort] = field(default_factory=Counter)
-    _shares: dict[PodKey, _Share] = field(default_factory=dict)
+    _shares: dict[Hashable, _Share] = field(default_factory=dict)
 
     @property
     def pods(self) -> int:
         return len(self._shares)
 
-    def put(self, key: PodKey, pod: Doc) -> None:
+    def put(self, key: Hashable, pod: Doc) -> None:
         """The pod is on the node, as it is now."""
         self.drop(key)
         spec = pod.get("spec") or {}
@@ -47,7 +45,7 @@ class NodeLoad:
             self.used[name] = self.used.get(name, Fraction(0)) + amount
         self.ports.update(share.ports)
 
-    def drop(self, key: PodKey) -> None:
+    def drop(self, key: Hashable) -> None:
         """It is not, or has ended.  Idempotent."""
         share = self._shares.pop(key, None)
         if share is None:
