@@ -136,7 +136,7 @@ def test_one_can_get_into_a_pod(daemon: Daemon, web: str, tmp_path: Path) -> Non
 def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert "Successfully assigned default/web to" in ask(daemon, "events --for pod/web")
     assert "One of Always, OnFailure" in ask(daemon, "explain pod.spec.restartPolicy")
-    assert "RoleRef can only reference" in ask(daemon, "explain rolebinding.roleRef")
+    assert "This field is immutable" in ask(daemon, "explain rolebinding.roleRef")
     assert "FIELD: targetPort <IntOrString>" in ask(daemon, "explain service.spec.ports.targetPort")
     assert "FIELD: limits <map[string]Quantity>" in ask(daemon, "explain pod.spec.containers.resources.limits")
     assert "KIND:       SelfSubjectAccessReview" in ask(daemon, "explain selfsubjectaccessreview")

@@ -23,6 +23,8 @@ from podhost.store.views import ObjectWatch
 
 _TURN = 256
 """Watchers that are written to before other requests get a turn."""
+BOOKMARK_INTERVAL_S = 60.0
+"""How often watchers that want bookmarks get one while nothing happens, as from kube-apiserver."""
 
 
 class FeedKey(NamedTuple):
@@ -95,7 +97,7 @@ class WatchFeeds:
         if feed is None:
             feed = self._feeds[key] = _Feed(self._store, key, encoder)
             self._tasks.spawn(self._run(feed, key), name=f"watch feed of {key.resource}")
-        feed.followers.add(follower)
+        feed.add(follower)
 
         def leave() -> None:
             if follower in feed.followers and feed.is_idle:
@@ -112,6 +114,7 @@ class WatchFeeds:
             await feed.run()
         finally:
             self._forget(feed, key)
+            feed.close()
             for follower in feed.followers:
                 follower.wake()  # each finds out for itself how to go on
 
@@ -133,10 +136,29 @@ class _Feed:
         self._rv = store.current_rv()
         self._watch = self._open()
         self._delivering = False
+        self._timer: asyncio.TimerHandle | None = None
         self.followers: set[Follower] = set()
+
+    def add(self, follower: Follower) -> None:
+        """The timer runs only while somebody wants to hear from it."""
+        self.followers.add(follower)
+        if follower.form.bookmarks and self._timer is None:
+            self._arm()
 
     def close(self) -> None:
         self._watch.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(BOOKMARK_INTERVAL_S, self._tell_progress)
+
+    def _tell_progress(self) -> None:
+        """In its turn among the changes, so that nobody hears of a version before all that led to it."""
+        self._timer = None
+        if any(follower.form.bookmarks for follower in self.followers):
+            self._watch.offer_progress(self._store.current_rv())
+            self._arm()
 
     @property
     def is_idle(self) -> bool:
@@ -176,8 +198,8 @@ class _Feed:
             if follower not in self.followers:
                 continue
             form = follower.form
-            if follower.rv >= first_rv:  # it has come in the meantime
-                own = self._encoder.encode_events((event for event in batch if event.rv > follower.rv), form)
+            if follower.rv >= first_rv:  # it has come in the meantime, or nothing has happened
+                own = self._encoder.encode_events((event for event in batch if _is_news(event, follower.rv)), form)
             elif form in frames:
                 own = frames[form]
             else:
@@ -187,3 +209,8 @@ class _Feed:
             else:
                 self.followers.discard(follower)
                 follower.wake()
+
+
+def _is_news(event: WatchEvent, rv: int) -> bool:
+    """For one that has everything up to ``rv``: that this is still so is news too."""
+    return event.rv > rv or (event.rv == rv and event.type == "BOOKMARK")

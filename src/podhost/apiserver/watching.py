@@ -55,6 +55,8 @@ def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
     if problem is not None:
         raise errors.invalid(call.kind.plural, call.kind.group, "", [problem])
     since_rv = None if version in ("", "0") else int(version)
+    if initial_events is None and since_rv is None:
+        initial_events = True  # as kube-apiserver takes it, so that the end of the objects is told
     if initial_events and since_rv is not None and since_rv > current_rv:
         raise errors.too_large_resource_version(since_rv, current_rv)
     timeout_s: float | None = call.integer("timeoutSeconds")

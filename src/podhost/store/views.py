@@ -26,6 +26,8 @@ class ObjectWatch(Protocol):
 
     async def backlog(self) -> list[WatchEvent]: ...
 
+    def offer_progress(self, rv: int) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -119,6 +121,9 @@ class _ViewedWatch:
 
     async def next_batch(self) -> list[WatchEvent]:
         return [self._converted(event) for event in await self._watch.next_batch()]
+
+    def offer_progress(self, rv: int) -> None:
+        self._watch.offer_progress(rv)
 
     async def backlog(self) -> list[WatchEvent]:
         return [self._converted(event) for event in await self._watch.backlog()]

@@ -122,8 +122,16 @@ async def test_watch_of_forgotten_history_says_gone(http: aiohttp.ClientSession)
 
 async def test_watch_ends_at_its_timeout_with_a_bookmark(api: Any, http: aiohttp.ClientSession) -> None:
     async with watch(http, CM, "timeoutSeconds=1&allowWatchBookmarks=1") as response:
+        watcher = Watcher(response)
+        for annotations in ({"k8s.io/initial-events-end": "true"}, None):
+            kind, bookmark = await watcher.next()
+            assert (kind, bookmark["metadata"]["resourceVersion"]) == ("BOOKMARK", str(api.store.current_rv()))
+            assert bookmark["metadata"].get("annotations") == annotations
+        assert await response.content.read() == b""
+    version = api.store.current_rv()
+    async with watch(http, CM, f"timeoutSeconds=1&allowWatchBookmarks=1&resourceVersion={version}") as response:
         kind, bookmark = await Watcher(response).next()
-        assert (kind, bookmark["metadata"]["resourceVersion"]) == ("BOOKMARK", str(api.store.current_rv()))
+        assert (kind, "annotations" in bookmark["metadata"]) == ("BOOKMARK", False)
         assert await response.content.read() == b""
 
 
