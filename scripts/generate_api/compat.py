@@ -46,6 +46,9 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   gets no event for a renewal (decision 12).
 - A pod that has been taken up is not judged again when the daemon restarts: a node that has changed since ends none.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
+- A node has no port 10250. What its kubelet tells is read through `nodes/NAME/proxy`: `/stats/summary`,
+  `/metrics/resource`, `/pods`, `/configz` and `/healthz`; other paths of a kubelet are not there. `nodes/proxy` is the
+  right that it takes, as on a cluster.
 - Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.
   `Location` headers are rewritten as there.
 - Validation errors are Kubernetes' word for word, but the difference shown for a forbidden change of a pod's spec is

@@ -30,7 +30,7 @@ from podhost.cri.runtime import (
     RuntimeVersion,
     SandboxState,
 )
-from podhost.cri.stats import ContainerStats, DiskUsage, FileSystemStats
+from podhost.cri.stats import ContainerStats, DiskUsage, FileSystemStats, MemoryUsage, PodSandboxStats
 from podhost.cri.volumes import MountedVolume, VolumeError
 from podhost.errors import ConflictError, NotFoundError, PodhostError
 
@@ -263,6 +263,10 @@ class FakeRuntime:
         self._call("list_container_stats")
         return [each for each in self.stats() if each.pod_uid in pod_uids]
 
+    async def list_pod_sandbox_stats(self, pod_uids: Sequence[PodUID]) -> list[PodSandboxStats]:
+        """As if nothing but containers were in a pod's cgroup."""
+        return [_sum_stats(uid, found) for uid in pod_uids if (found := [e for e in self.stats() if e.pod_uid == uid])]
+
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return ExecResult(exit_code=0, stdout=b"", stderr=b"")
 
@@ -295,6 +299,17 @@ class FakeRuntime:
     def names(self, state: ContainerState) -> list[str]:
         """Containers in a state, by name."""
         return sorted(c.name for c in self.containers.values() if c.state is state)
+
+
+def _sum_stats(uid: PodUID, containers: Sequence[ContainerStats]) -> PodSandboxStats:
+    sizes = [each.memory.working_set_bytes for each in containers if each.memory is not None]
+    counts = [each.process_count for each in containers if each.process_count is not None]
+    return PodSandboxStats(
+        pod_uid=uid,
+        created_at_ns=0,
+        memory=MemoryUsage(working_set_bytes=sum(sizes), usage_bytes=sum(sizes)) if sizes else None,
+        process_count=sum(counts) if counts else None,
+    )
 
 
 @dataclass(slots=True)

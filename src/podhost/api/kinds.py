@@ -147,7 +147,10 @@ NODE = Kind(
     schema=_CORE + "Node",
     short_names=("no",),
     namespaced=False,
-    subresources=(status_subresource("Node"),),
+    subresources=(
+        Subresource(name="proxy", kind="NodeProxyOptions", verbs=PROXY_VERBS),
+        status_subresource("Node"),
+    ),
     prepare_update=strategies.keep_status,
     validate_create=nodes.validate_node,
     validate_update=nodes.validate_node_update,

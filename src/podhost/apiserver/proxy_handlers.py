@@ -34,6 +34,8 @@ from podhost.apiserver.upgrade import RawConnection, UpgradedResponse, give_up_o
 
 Obj = dict[str, Any]
 
+NAMESPACED_SEGMENTS = 7
+"""Of ``/api/v1/namespaces/NAMESPACE/pods/NAME/proxy``; any of the names may be "proxy", too."""
 _CONNECT_TIMEOUT_S = 30.0
 _MAX_HEAD_BYTES = 1 << 20
 _REFUSAL_TIMEOUT_S = 10.0
@@ -59,7 +61,7 @@ class ProxyHandlers:
     async def pod(self, call: Call) -> web.StreamResponse:
         wanted = parse_name(call.name, "pod")
         pod = self._registry.get(POD, call.namespace, wanted.name)
-        return await self._serve(call, find_pod_target(wanted, pod))
+        return await self.serve(call, find_pod_target(wanted, pod))
 
     async def service(self, call: Call) -> web.StreamResponse:
         wanted = parse_name(call.name, "service")
@@ -72,7 +74,7 @@ class ProxyHandlers:
             return bool(name) and is_address_of(address, self._find_pod(call.namespace, name))
 
         target = find_service_target(wanted, port_name, endpoints, is_pod=is_pod, choose=random.randrange)
-        return await self._serve(call, target)
+        return await self.serve(call, target)
 
     def _find_pod(self, namespace: str, name: str) -> Obj | None:
         try:
@@ -80,9 +82,10 @@ class ProxyHandlers:
         except ApiError:
             return None
 
-    async def _serve(self, call: Call, target: Target) -> web.StreamResponse:
+    async def serve(self, call: Call, target: Target, segments: int = NAMESPACED_SEGMENTS) -> web.StreamResponse:
+        """Carry a request to the target; ``segments``: of the path before that in the target."""
         request = call.request
-        prefix, path = split_path(request.rel_url.raw_path)
+        prefix, path = split_path(request.rel_url.raw_path, segments)
         if "upgrade" in ",".join(request.headers.getall("Connection", [])).lower():
             return await _upgrade(request, target, path or "/")
         if not path and request.method in ("GET", "HEAD"):
@@ -135,10 +138,9 @@ class ProxyHandlers:
         return self._session
 
 
-def split_path(raw_path: str) -> tuple[str, str]:
-    """(path of the subresource, path in the pod), as they came: what is quoted stays so."""
-    # /api/v1/namespaces/NAMESPACE/pods/NAME/proxy; any of the names may be "proxy", too.
-    found = re.match(r"(?:/+[^/]+){7}", raw_path)
+def split_path(raw_path: str, segments: int = NAMESPACED_SEGMENTS) -> tuple[str, str]:
+    """(path of the subresource, path in the target), as they came: what is quoted stays so."""
+    found = re.match(rf"(?:/+[^/]+){{{segments}}}", raw_path)
     end = found.end() if found is not None else len(raw_path)
     return raw_path[:end], raw_path[end:]
 

@@ -40,7 +40,7 @@ class Target:
 
 
 def parse_name(text: str, kind: str) -> ProxyName:
-    """Raises ApiError (400) for what is no such name; ``kind`` is ``pod`` or ``service``."""
+    """Raises ApiError (400) for what is no such name; ``kind`` is ``pod``, ``service`` or ``node``."""
     match text.split(":"):
         case [name]:
             parsed = ProxyName("", name, "")
@@ -68,6 +68,19 @@ def find_pod_target(wanted: ProxyName, pod: Obj) -> Target:
     if not _is_global_unicast(address):
         raise errors.bad_request("address not allowed")
     return Target(scheme, address, _parse_port(port))
+
+
+def find_node_target(wanted: ProxyName, node: Obj) -> Target:
+    """A port of the node's own address.
+
+    Raises:
+        ApiError: 400 for a node without an address that may be reached, and for what is no port.
+    """
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    address = next((str(each["address"]) for each in addresses if each.get("type") == "InternalIP"), "")
+    if not _is_global_unicast(address):
+        raise errors.bad_request("address not allowed")
+    return Target(wanted.scheme or "http", address, _parse_port(wanted.port))
 
 
 def find_service_port(wanted: ProxyName, service: Obj) -> str:

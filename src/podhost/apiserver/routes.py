@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podhost.api.kind import Kind
-from podhost.api.kinds import POD, SERVICE, SERVICE_ACCOUNT
+from podhost.api.kinds import NODE, POD, SERVICE, SERVICE_ACCOUNT
 from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.review_kinds import REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.issuer_handlers import IssuerHandlers
 from podhost.apiserver.meta_handlers import MetaHandlers
+from podhost.apiserver.node_proxy import NodeProxyHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.proxy_handlers import ProxyHandlers
@@ -87,9 +88,9 @@ def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, po
                 yield from _subresource_routes(kind, sub.name, resources, pods)
 
 
-def build_proxy_routes(proxy: ProxyHandlers) -> Iterator[Route]:
-    """HTTP through the API server to pods, of every method and on every path."""
-    for kind, handler in ((POD, proxy.pod), (SERVICE, proxy.service)):
+def build_proxy_routes(proxy: ProxyHandlers, node: NodeProxyHandlers) -> Iterator[Route]:
+    """HTTP through the API server to pods and to the node, of every method and on every path."""
+    for kind, handler in ((POD, proxy.pod), (SERVICE, proxy.service), (NODE, node.serve)):
         pattern = _paths(kind)[2] + "/proxy/*"
         for method, verb in _PROXY_VERBS:
             yield Route(method=method, pattern=pattern, verb=verb, handler=handler, kind=kind, subresource=PROXY)

@@ -40,6 +40,7 @@ from podhost.apiserver.issuer_handlers import IssuerHandlers
 from podhost.apiserver.limits import Admission
 from podhost.apiserver.meta_handlers import MetaHandlers
 from podhost.apiserver.metrics import Metrics, compute_verb
+from podhost.apiserver.node_proxy import NodeProxyHandlers
 from podhost.apiserver.own_api import OwnApiHandlers
 from podhost.apiserver.pod_handlers import PodHandlers
 from podhost.apiserver.proxy_handlers import ProxyHandlers
@@ -167,7 +168,7 @@ class ApiServer:
                 routes.build_resource_routes(KINDS, resources, pods),
                 routes.build_review_routes(reviews),
                 () if tokens is None else routes.build_issuer_routes(IssuerHandlers(tokens, settings)),
-                routes.build_proxy_routes(self._proxy),
+                routes.build_proxy_routes(self._proxy, NodeProxyHandlers(self.registry, self._proxy, node.http)),
                 () if channels is None else routes.build_channel_routes(ChannelHandlers(channels, store, clock)),
                 () if usage is None else routes.build_usage_routes(UsageHandlers(usage, store, clock)),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,25 @@ class LogOptions:
     limit_bytes: int | None = None
     stream: str = "All"
     """``All``, ``Stdout`` or ``Stderr``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """What the kubelet's HTTP server answers."""
+
+    content_type: str
+    body: bytes
+
+
+class NodeHttpApi(Protocol):
+    """The paths of the kubelet's own HTTP server, which only reads."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that there are."""
+
+    async def get(self, path: str, query: Mapping[str, str]) -> NodeAnswer | None:
+        """``None``: there is no such path.  Raises OSError, PodhostError."""
 
 
 class ByteStream(Protocol):
@@ -45,6 +64,10 @@ class NodeApi(Protocol):
 
     Raises ``podhost.api.errors.ApiError`` with the kubelet's texts (container not found, waiting to start…).
     """
+
+    @property
+    def http(self) -> NodeHttpApi:
+        """What else the kubelet tells."""
 
     async def logs(self, namespace: str, pod: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         """Chunks of whole log lines.  Errors are raised by the call itself, before the first chunk."""

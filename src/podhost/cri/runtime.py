@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId
-from podhost.cri.stats import ContainerStats, DiskUsage
+from podhost.cri.stats import ContainerStats, DiskUsage, PodSandboxStats
 from podhost.errors import PodhostError
 
 
@@ -385,6 +385,9 @@ class RuntimeService(Protocol):
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         """What the running containers of these pods use, as of now; in no order."""
+
+    async def list_pod_sandbox_stats(self, pod_uids: Sequence[PodUID]) -> list[PodSandboxStats]:
+        """What those of these pods use as a whole that have a running container, as of now; in no order."""
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         """Run a command to its end.

@@ -75,6 +75,31 @@ class ContainerStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceStats:
+    """CRI's NetworkInterfaceUsage: bytes and errors since the interface was made."""
+
+    name: str
+    rx_bytes: int
+    rx_errors: int
+    tx_bytes: int
+    tx_errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSandboxStats:
+    """Of a pod as a whole: its cgroup, its network.  ``None``: the host does not count it."""
+
+    pod_uid: PodUID
+    created_at_ns: int
+    """Wall clock."""
+    cpu: CpuUsage | None = None
+    memory: MemoryUsage | None = None
+    process_count: int | None = None
+    interfaces: tuple[InterfaceStats, ...] = ()
+    """None on the host's network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Averages over a window that ended with the sample."""
 
@@ -102,6 +127,8 @@ class NodeUsage:
     window_s: float
     nano_cores: int
     memory: MemoryUsage
+    usage_core_ns: int = 0
+    """Consumed since the machine started, on all processors."""
 
 
 class UsageApi(Protocol):

@@ -28,6 +28,7 @@ from podhost.daemon.engine import (
     DNS_HOST,
     Engine,
     build_plan,
+    cgroup_parent,
     remove_cgroups,
     start_controllers,
     start_dns,
@@ -42,7 +43,10 @@ from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, InvalidError, PodhostError
 from podhost.kubelet.node_api import KubeletNodeApi
+from podhost.kubelet.node_http import KubeletHttp
+from podhost.kubelet.node_stats import NodeStats
 from podhost.linux.descriptors import read_descriptor_limit
+from podhost.linux.usage import read_cgroup_use
 from podhost.network.plan import NetworkPlan
 
 _log = logging.getLogger(__name__)
@@ -168,7 +172,8 @@ def _build_server(
         limits=compute_limits(settings, read_descriptor_limit()),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
-    node = KubeletNodeApi(engine.kubelet)
+    stats = NodeStats(engine.kubelet, engine.usage, lambda: read_cgroup_use(cgroup_parent(settings)))
+    node = KubeletNodeApi(engine.kubelet, KubeletHttp(engine.kubelet, stats))
     server = ApiServer(engine.store, clock, node, engine.images, api_settings, hooks, engine.channels, engine.usage)
     return server
 

@@ -36,6 +36,10 @@ class PodDisk:
     containers: Mapping[str, ContainerDisk] = field(default_factory=dict)
     volumes: Mapping[str, FileSystemStats] = field(default_factory=dict)
 
+    def sum_layers(self) -> DiskUsage:
+        """Writable layers of all containers."""
+        return sum((each.rootfs for each in self.containers.values()), DiskUsage())
+
     def sum_local(self, pod: models.Pod) -> DiskUsage:
         """What counts as the pod's ephemeral storage: layers, logs and local volumes."""
         total = DiskUsage()

@@ -147,6 +147,10 @@ class Kubelet:
         """The worker of a pod, for those who ask for its present state."""
         return self._pods.get(uid)
 
+    def list_workers(self) -> list[PodWorker]:
+        """Those of all pods of this node."""
+        return list(self._pods.values())
+
     # -- events ---------------------------------------------------------------------------------------------
 
     def _is_ours(self, document: Document) -> bool:

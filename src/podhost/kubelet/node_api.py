@@ -8,7 +8,7 @@ from typing import Any
 from podhost.api import errors
 from podhost.api.objects import read_pod_uid
 from podhost.cri.ids import ContainerId, PodUID
-from podhost.cri.node import ByteStream, LogOptions
+from podhost.cri.node import ByteStream, LogOptions, NodeHttpApi
 from podhost.cri.runtime import (
     ContainerEvent,
     ContainerEventType,
@@ -32,7 +32,8 @@ _TERMINAL = ("Succeeded", "Failed")
 class KubeletNodeApi:
     """Implements :class:`podhost.cri.node.NodeApi`."""
 
-    def __init__(self, kubelet: Kubelet) -> None:
+    def __init__(self, kubelet: Kubelet, http: NodeHttpApi) -> None:
+        self.http = http
         self._kubelet = kubelet
         self._context = kubelet.context
         self._watcher = kubelet.log_watcher

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from podhost.api.pod_requests import sum_requests
 from podhost.cri.ids import PodUID
-from podhost.cri.stats import DiskUsage
+from podhost.cri.stats import ContainerStats, DiskUsage, PodSandboxStats
 from podhost.kubelet.ephemeral_storage import ContainerDisk
 from podhost.kubelet.eviction_ranking import ContainerUse, PodUse
 from podhost.kubelet.eviction_thresholds import (
@@ -32,10 +32,6 @@ class _Measured:
     total: int | None = None
     by_container: dict[str, int] = field(default_factory=dict)
 
-    def add(self, name: str, used: int) -> None:
-        self.total = (self.total or 0) + used
-        self.by_container[name] = used
-
 
 async def measure_uses(context: NodeContext, signal: str, workers: Sequence[PodWorker], look: NodeLook) -> list[PodUse]:
     """Of these pods, in no order.  Raises OSError, PodhostError."""
@@ -53,13 +49,19 @@ async def measure_uses(context: NodeContext, signal: str, workers: Sequence[PodW
 async def _measure_in_cgroups(
     context: NodeContext, resource: str, workers: Sequence[PodWorker]
 ) -> Mapping[PodUID, _Measured]:
+    """The pod's cgroup has what its containers' have, and what is in none of them: files in memory, of the dead."""
     found = {worker.uid: _Measured() for worker in workers}
-    for each in await context.runtime.list_container_stats(list(found)):
-        used = each.process_count
-        if resource == RESOURCE_MEMORY:
-            used = None if each.memory is None else each.memory.working_set_bytes
-        if used is not None:
-            found[each.pod_uid].add(each.name, used)
+
+    def pick(stats: ContainerStats | PodSandboxStats) -> int | None:
+        if resource == RESOURCE_PIDS:
+            return stats.process_count
+        return None if stats.memory is None else stats.memory.working_set_bytes
+
+    for sandbox in await context.runtime.list_pod_sandbox_stats(list(found)):
+        found[sandbox.pod_uid].total = pick(sandbox)
+    for container in await context.runtime.list_container_stats(list(found)):
+        if (used := pick(container)) is not None:
+            found[container.pod_uid].by_container[container.name] = used
     return found
 
 

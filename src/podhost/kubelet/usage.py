@@ -13,7 +13,7 @@ from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import RuntimeService
 from podhost.cri.stats import ContainerStats, ContainerUsage, MemoryUsage, NodeUsage, Rates
 from podhost.kubelet.usage_window import WINDOW_S, Sample, UsageWindows, build_birth, build_sample, compute_rates
-from podhost.linux.usage import CgroupUse, read_machine_use
+from podhost.linux.usage import CgroupUse, MemoryUse, read_machine_use
 
 _NODE = "node"
 
@@ -58,16 +58,12 @@ class UsageObserver:
             self._windows.add(_NODE, now)
         self._windows.forget_old(now.at_ns)
         rates = compute_rates(start, now)
-        memory = use.memory
         return NodeUsage(
             timestamp_ns=self._clock.now_ns(),
             window_s=rates.window_s,
             nano_cores=rates.nano_cores,
-            memory=MemoryUsage(
-                working_set_bytes=memory.working_set_bytes if memory else 0,
-                usage_bytes=memory.usage_bytes if memory else 0,
-                rss_bytes=memory.rss_bytes if memory else 0,
-            ),
+            memory=build_memory(use.memory) if use.memory else MemoryUsage(working_set_bytes=0, usage_bytes=0),
+            usage_core_ns=use.cpu_ns or 0,
         )
 
     def _sample_machine(self) -> tuple[CgroupUse, Sample]:
@@ -87,6 +83,17 @@ class UsageObserver:
             if sample is not None:
                 self._windows.add(each.id, sample)
                 self._windows.forget_old(sample.at_ns)
+
+
+def build_memory(memory: MemoryUse) -> MemoryUsage:
+    """In CRI's words."""
+    return MemoryUsage(
+        working_set_bytes=memory.working_set_bytes,
+        usage_bytes=memory.usage_bytes,
+        rss_bytes=memory.rss_bytes,
+        page_faults=memory.page_faults,
+        major_page_faults=memory.major_page_faults,
+    )
 
 
 def _of_pod(

@@ -17,6 +17,8 @@ class DiskSpace:
     """Equal for two paths on the same file system."""
     capacity_bytes: int
     available_bytes: int
+    free_bytes: int
+    """With what only root may use."""
     inodes: int
     """0 where the file system makes them as they are needed (btrfs)."""
     inodes_free: int
@@ -34,6 +36,7 @@ def read_disk_space(path: Path) -> DiskSpace:
         device=place.stat().st_dev,
         capacity_bytes=found.f_blocks * found.f_frsize,
         available_bytes=found.f_bavail * found.f_frsize,
+        free_bytes=found.f_bfree * found.f_frsize,
         inodes=found.f_files,
         inodes_free=found.f_ffree,
     )

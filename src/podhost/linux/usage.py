@@ -6,6 +6,8 @@ Blocking, about 0.1 ms a cgroup.  A value whose controller the host does not giv
 from __future__ import annotations
 
 import os
+import resource
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,12 +141,39 @@ def read_machine_use() -> CgroupUse:
     """The whole machine.  Raises OSError where ``/proc`` is not mounted."""
     memory = _read_counters(Path("/proc/meminfo"))
     total, free = memory.get("MemTotal:", 0), memory.get("MemFree:", 0)
+    faults = _read_counters(Path("/proc/vmstat"))
     return CgroupUse(
         cpu_ns=parse_machine_cpu(Path("/proc/stat").read_text()),
         memory=MemoryUse(
             usage_bytes=(total - free) * 1024,
             inactive_file_bytes=memory.get("Inactive(file):", 0) * 1024,
             rss_bytes=memory.get("AnonPages:", 0) * 1024,
+            page_faults=faults.get("pgfault", 0),
+            major_page_faults=faults.get("pgmajfault", 0),
+        ),
+    )
+
+
+def read_swap() -> tuple[int, int]:
+    """Bytes of swap that are left, and that are used.  Both 0 where there is none."""
+    memory = _read_counters(Path("/proc/meminfo"))
+    total, free = memory.get("SwapTotal:", 0) * 1024, memory.get("SwapFree:", 0) * 1024
+    return free, total - free
+
+
+def read_own_use() -> CgroupUse:
+    """This process alone, its children not."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    status = _read_counters(Path("/proc/self/status"))
+    size, own = status.get("VmRSS:", 0) * 1024, status.get("RssAnon:", 0) * 1024
+    return CgroupUse(
+        cpu_ns=time.process_time_ns(),
+        memory=MemoryUse(
+            usage_bytes=size,
+            inactive_file_bytes=0,
+            rss_bytes=own,
+            page_faults=usage.ru_minflt,
+            major_page_faults=usage.ru_majflt,
         ),
     )
 

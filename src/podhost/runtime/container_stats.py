@@ -31,22 +31,31 @@ def _read_all(wanted: Iterable[tuple[PodUID, ContainerRecord, str]]) -> list[Con
 
 def build_stats(uid: PodUID, record: ContainerRecord, use: CgroupUse, now_ns: int) -> ContainerStats:
     """In CRI's words."""
-    memory, io = use.memory, use.io
+    io = use.io
     return ContainerStats(
         id=record.id,
         pod_uid=uid,
         name=record.config.name,
         started_at_ns=record.started_at_ns,
-        cpu=None if use.cpu_ns is None else CpuUsage(timestamp_ns=now_ns, usage_core_ns=use.cpu_ns),
-        memory=None
-        if memory is None
-        else MemoryUsage(
-            working_set_bytes=memory.working_set_bytes,
-            usage_bytes=memory.usage_bytes,
-            rss_bytes=memory.rss_bytes,
-            page_faults=memory.page_faults,
-            major_page_faults=memory.major_page_faults,
-        ),
+        cpu=build_cpu(use, now_ns),
+        memory=build_memory(use),
         io=None if io is None else IoUsage(read_bytes=io.read_bytes, written_bytes=io.written_bytes),
         process_count=use.pids,
+    )
+
+
+def build_cpu(use: CgroupUse, now_ns: int) -> CpuUsage | None:
+    return None if use.cpu_ns is None else CpuUsage(timestamp_ns=now_ns, usage_core_ns=use.cpu_ns)
+
+
+def build_memory(use: CgroupUse) -> MemoryUsage | None:
+    memory = use.memory
+    if memory is None:
+        return None
+    return MemoryUsage(
+        working_set_bytes=memory.working_set_bytes,
+        usage_bytes=memory.usage_bytes,
+        rss_bytes=memory.rss_bytes,
+        page_faults=memory.page_faults,
+        major_page_faults=memory.major_page_faults,
     )

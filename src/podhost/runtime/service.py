@@ -26,7 +26,7 @@ from podhost.cri.runtime import (
     PodSandboxStatus,
     RuntimeVersion,
 )
-from podhost.cri.stats import ContainerStats, DiskUsage
+from podhost.cri.stats import ContainerStats, DiskUsage, PodSandboxStats
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
@@ -54,6 +54,7 @@ from podhost.runtime.recovery import recover
 from podhost.runtime.registry import ContainerEntry, Registry, SandboxEntry
 from podhost.runtime.resources_update import update_container_resources, update_pod_sandbox_resources
 from podhost.runtime.sandbox_run import run_pod_sandbox
+from podhost.runtime.sandbox_stats import list_pod_sandbox_stats
 from podhost.runtime.sandbox_stop import on_holder_exit, remove_pod_sandbox, stop_pod_sandbox
 from podhost.runtime.seccomp import FilterCache
 from podhost.runtime.settings import RuntimePaths, RuntimeSettings
@@ -183,6 +184,9 @@ class OciRuntimeService:
 
     async def list_container_stats(self, pod_uids: Sequence[PodUID]) -> list[ContainerStats]:
         return await list_container_stats(self._ctx, pod_uids)
+
+    async def list_pod_sandbox_stats(self, pod_uids: Sequence[PodUID]) -> list[PodSandboxStats]:
+        return await list_pod_sandbox_stats(self._ctx, pod_uids)
 
     async def exec_sync(self, container_id: ContainerId, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         return await exec_sync(self._ctx, container_id, command, timeout_s)

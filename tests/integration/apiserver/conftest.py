@@ -33,7 +33,7 @@ from podhost.apiserver.tls_site import TlsSite
 from podhost.controllers import AccessController
 from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
-from podhost.cri.node import ByteStream, LogOptions
+from podhost.cri.node import ByteStream, LogOptions, NodeAnswer
 from podhost.cri.runtime import ExecSession
 from podhost.errors import NotFoundError, PodhostError, UnavailableError
 from podhost.kubelet.port_forward import NobodyListensError, SocketStream, connect_in_namespace
@@ -94,9 +94,22 @@ class HostSession:
 
 
 @dataclass
+class FakeNodeHttp:
+    """A kubelet with one path of its own."""
+
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    paths: tuple[str, ...] = ("/healthz",)
+
+    async def get(self, path: str, query: Mapping[str, str]) -> NodeAnswer | None:
+        self.asked.append((path, dict(query)))
+        return NodeAnswer("text/plain", b"ok") if path in self.paths else None
+
+
+@dataclass
 class FakeNode:
     """The node: containers are the host; logs are what a test puts here."""
 
+    http: FakeNodeHttp = field(default_factory=FakeNodeHttp)
     lines: list[bytes] = field(default_factory=list)
     follow: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     log_calls: list[LogOptions] = field(default_factory=list)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from harness.kubelet_rig import Rig, make_pod
 from podhost.api.errors import ApiError
-from podhost.cri.node import LogOptions, NodeApi
+from podhost.cri.node import LogOptions, NodeAnswer, NodeApi
 from podhost.kubelet.cri_log import STDOUT, encode_record
 from podhost.kubelet.node_api import KubeletNodeApi, choose_log_container
 
@@ -41,9 +42,18 @@ def test_which_log_is_meant(status: dict[str, Any], previous: bool, expected: st
     assert (error.value.code, str(error.value)) == (400, expected)
 
 
+class NoHttp:
+    """A kubelet without an HTTP server."""
+
+    paths = ()
+
+    async def get(self, path: str, query: Mapping[str, str]) -> NodeAnswer | None:
+        raise AssertionError(path)
+
+
 @pytest.mark.looptime
 async def test_log_of_a_running_container_is_read(rig: Rig) -> None:
-    api: NodeApi = KubeletNodeApi(rig.kubelet)
+    api: NodeApi = KubeletNodeApi(rig.kubelet, NoHttp())
     rig.create(make_pod())
     await asyncio.sleep(1)
     (container,) = rig.runtime.list_containers()
@@ -54,7 +64,7 @@ async def test_log_of_a_running_container_is_read(rig: Rig) -> None:
 
 @pytest.mark.looptime
 async def test_errors_come_before_the_first_chunk(rig: Rig) -> None:
-    api = KubeletNodeApi(rig.kubelet)
+    api = KubeletNodeApi(rig.kubelet, NoHttp())
     rig.create(make_pod("web", {"name": "main", "image": "nosuch:1"}))
     await asyncio.sleep(0.5)
     with pytest.raises(ApiError, match="image can't be pulled"):
