@@ -338,7 +338,7 @@ class FakeImages:
 
     def image_status(self, ref: str) -> Image | None:
         for image in self.local.values():
-            if image.id == ref:
+            if image.id == ref or ref in image.repo_digests:
                 return image
         try:
             return self.local.get(str(normalize(ref)))
@@ -346,7 +346,7 @@ class FakeImages:
             return None
 
     def list_images(self) -> list[Image]:
-        return list(self.local.values())
+        return list({image.id: image for image in self.local.values()}.values())
 
     async def pull_image(
         self, ref: str, *, auths: tuple[AuthConfig, ...] = (), progress: ProgressCallback | None = None
@@ -361,8 +361,8 @@ class FakeImages:
         if self.errors.get(ref):
             raise self.errors[ref].pop(0)
         if ref not in self.remote:
-            raise ImagePullError(f"manifest unknown: {ref}")
-        return self.add(ref)
+            raise ImagePullError(f'failed to pull and unpack image "{ref}": {ref}: not found')
+        return self.local.get(str(normalize(ref))) or self.add(ref)
 
     def subscribe_pulls(self, callback: ProgressCallback) -> Callable[[], None]:
         return lambda: None
@@ -383,12 +383,30 @@ class FakeImages:
         return self.add(name, local_name=True)
 
     async def tag_image(self, source: str, name: str) -> Image:
-        return self.add(name)
+        self.local[str(normalize(name))] = self._find(source)
+        self._rename(self._find(source).id)
+        return self._find(name)
 
     async def remove_image(self, ref: str) -> None:
-        by_id = [name for name, image in self.local.items() if image.id == ref]
-        for name in by_id or [str(normalize(ref))]:
-            self.local.pop(name, None)
+        image = self._find(ref)
+        for name in image.repo_tags if ref == image.id else [str(normalize(ref))]:
+            del self.local[name]
+        self._rename(image.id)
+
+    def _find(self, ref: str) -> Image:
+        image = self.image_status(ref)
+        if image is None:
+            raise NotFoundError(f"no such image: {ref}")
+        return image
+
+    def _rename(self, image_id: ImageId) -> None:
+        """An image knows the names under which it is here."""
+        names = [name for name, image in self.local.items() if image.id == image_id]
+        for name in names:
+            image = self.local[name]
+            self.local[name] = replace(
+                image, repo_tags=tuple(names), local_names=tuple(n for n in image.local_names if n in names)
+            )
 
     async def prune(self) -> tuple[int, int]:
         return 0, 0
@@ -399,6 +417,8 @@ class FakeVolumes:
     """PodVolumes.  ``errors`` are raised by the next mounts."""
 
     mounted: set[PodUID] = field(default_factory=set)
+    lost: set[tuple[str, str]] = field(default_factory=set)
+    """ConfigMaps, by namespace and name, that do not exist; all others do."""
     errors: list[VolumeError] = field(default_factory=list)
     refreshed: list[tuple[str, str, str]] = field(default_factory=list)
     refreshed_pods: list[str] = field(default_factory=list)
@@ -408,17 +428,35 @@ class FakeVolumes:
     """Of each of a pod's volumes, by the pod's name."""
 
     async def mount_volumes(self, pod: models.Pod) -> dict[str, MountedVolume]:
-        self.mounted.add(PodUID(pod.metadata.uid))
+        if pod.spec.volumes:
+            self.mounted.add(PodUID(pod.metadata.uid))
         await asyncio.sleep(0)
         if self.errors:
             raise self.errors.pop(0)
-        return {v.name: MountedVolume(name=v.name, host_path=Path("/volumes") / v.name) for v in pod.spec.volumes}
+        for v in pod.spec.volumes:
+            if v.config_map and (pod.metadata.namespace, v.config_map.name) in self.lost:
+                raise VolumeError(
+                    f'MountVolume.SetUp failed for volume "{v.name}" : configmap "{v.config_map.name}" not found'
+                )
+        return {
+            v.name: MountedVolume(
+                name=v.name, host_path=Path("/volumes") / v.name, read_only=bool(v.config_map or v.secret)
+            )
+            for v in pod.spec.volumes
+        }
 
     async def container_mounts(
         self, pod: models.Pod, container: models.Container, mounted: Mapping[str, MountedVolume]
     ) -> tuple[Mount, ...]:
+        for m in container.volume_mounts:
+            if m.name not in mounted:
+                raise VolumeError(f'cannot find volume "{m.name}" to mount into container "{container.name}"')
         return tuple(
-            Mount(container_path=m.mount_path, host_path=mounted[m.name].host_path, read_only=bool(m.read_only))
+            Mount(
+                container_path=m.mount_path,
+                host_path=mounted[m.name].host_path,
+                read_only=bool(m.read_only) or mounted[m.name].read_only,
+            )
             for m in container.volume_mounts
         )
 

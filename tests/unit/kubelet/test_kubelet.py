@@ -143,18 +143,22 @@ async def test_image_that_does_not_exist_is_reported_and_backs_off(rig: Rig) -> 
     await asyncio.sleep(0.5)
     assert rig.container("main")["state"]["waiting"] == {
         "reason": "ErrImagePull",
-        "message": "manifest unknown: nosuch:1",
+        "message": 'failed to pull and unpack image "nosuch:1": nosuch:1: not found',
     }
     assert "running" in rig.container("good")["state"]
     await asyncio.sleep(3)
     assert rig.container("main")["state"]["waiting"] == {
         "reason": "ImagePullBackOff",
-        "message": 'Back-off pulling image "nosuch:1": ErrImagePull: manifest unknown: nosuch:1',
+        "message": 'Back-off pulling image "nosuch:1": ErrImagePull: '
+        'failed to pull and unpack image "nosuch:1": nosuch:1: not found',
     }
     assert rig.status()["phase"] == "Pending"
     events = rig.events()
     assert ("Pulling", 'Pulling image "nosuch:1"') in events
-    assert ("Failed", 'Failed to pull image "nosuch:1": manifest unknown: nosuch:1') in events
+    assert (
+        "Failed",
+        'Failed to pull image "nosuch:1": failed to pull and unpack image "nosuch:1": nosuch:1: not found',
+    ) in events
     assert ("Failed", "Error: ErrImagePull") in events
     assert ("BackOff", 'Back-off pulling image "nosuch:1"') in events
     rig.images.remote.add("nosuch:1")
