@@ -39,6 +39,8 @@ class Daemon:
     extra_flags: tuple[str, ...] = ()
     programs: Path | None = None
     """A directory that is searched before all others: stand-ins for crun, conmon …"""
+    wrapper: tuple[str, ...] = ()
+    """Words before the daemon's command: a program that prepares its surroundings and becomes it."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,7 +85,7 @@ class Daemon:
         command += ["--image-store", str(self.image_store), "--api-port", "0", "--ready-fd", str(write_fd)]
         # The machine that runs the tests may be full; those about its pressure say what that is.
         command += ["--eviction-hard", "", "--image-gc-high-threshold", "100"]
-        command += self.extra_flags
+        command = [*self.wrapper, *command, *self.extra_flags]
         environment = {**self.environment(), "PYTHONUNBUFFERED": "1"}
         if self.programs is not None:
             environment["PATH"] = f"{self.programs}:{environment['PATH']}"
@@ -248,10 +250,10 @@ def wait_until(condition: Any, *, timeout_s: float = 20, what: str = "the condit
 
 
 @contextlib.contextmanager
-def running_daemon(image_store: Path, *flags: str) -> Iterator[Daemon]:
+def running_daemon(image_store: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> Iterator[Daemon]:
     """A daemon that is stopped, with all its pods, at the end; its log is shown when the test failed."""
     root = Path(tempfile.mkdtemp(prefix="podhost-test-"))
-    daemon = Daemon(root, image_store, extra_flags=flags)
+    daemon = Daemon(root, image_store, extra_flags=flags, wrapper=wrapper)
     try:
         daemon.start()
         yield daemon

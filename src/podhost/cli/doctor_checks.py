@@ -204,15 +204,33 @@ def check_cgroups(machine: Machine) -> Check:
         hybrid = machine.exists("/sys/fs/cgroup/unified/cgroup.controllers")
         layout = "hybrid (version 1 with an empty version 2 beside it)" if hybrid else "version 1"
     missing = sorted(wanted - have)
-    if not missing:
-        return Check(name="cgroups", level="ok", detail=layout)
     if not have:
         return Check(
             name="cgroups", level="fail", detail="not mounted", mend="sudo mount -t cgroup2 none /sys/fs/cgroup"
         )
+    if read_only := _find_read_only_cgroups(machine):
+        detail = f"{layout}, read-only: {', '.join(read_only)}"
+        mend = "give this container a cgroup namespace of its own, as docker run --privileged --cgroupns=private does"
+        return Check(name="cgroups", level="fail", detail=detail, mend=mend)
+    if not missing:
+        return Check(name="cgroups", level="ok", detail=layout)
     detail = f"{layout}, without {', '.join(missing)}: such limits are not applied"
     mend = "add to the kernel's command line: cgroup_enable=memory swapaccount=1, then reboot"
+    if machine.exists("/sys/fs/cgroup/cgroup.type"):
+        # Only the machine's real root has no such file.
+        mend = "have the host delegate these controllers to this container (systemd: Delegate=yes)"
     return Check(name="cgroups", level="warn", detail=detail, mend=mend)
+
+
+def _find_read_only_cgroups(machine: Machine) -> list[str]:
+    """Mount points of hierarchies that cannot be written to."""
+    found = []
+    for line in machine.read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.partition(" ")[0]
+        if kind in ("cgroup", "cgroup2") and fields[4].startswith("/sys/fs/cgroup") and "ro" in fields[5].split(","):
+            found.append(fields[4])
+    return sorted(found)
 
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_MKNOD": 27, "CAP_BPF": 39}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -144,11 +145,26 @@ def create_pinned_mount_namespace(path: Path) -> None:
         mount.bind_mount(path.parent, path.parent)
     mount.make_unbindable(path.parent)
     path.touch(mode=0o444)
+    attempts: list[int | None] = [None, *sorted(os.sched_getaffinity(0))]
+    for cpu in attempts:
+        try:
+            return _pin_new_mount_namespace(path, cpu)
+        except OSError as error:
+            if error.errno != errno.EINVAL or cpu == attempts[-1]:
+                raise
+
+
+def _pin_new_mount_namespace(path: Path, cpu: int | None) -> None:
+    """A namespace is refused (EINVAL) whose number is below that of the one it is mounted in.
+
+    Since Linux 6.18 each processor has numbers of its own to give: where ours is young, as in a container, a new one
+    is only sure to have a higher number when the same processor makes it.
+    """
     ready_fd, child_ready_fd = os.pipe()
     child_go_fd, go_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _hold_new_mount_namespace(child_ready_fd, child_go_fd, (ready_fd, go_fd))
+        _hold_new_mount_namespace(child_ready_fd, child_go_fd, (ready_fd, go_fd), cpu)
     os.close(child_ready_fd)
     os.close(child_go_fd)
     try:
@@ -163,11 +179,13 @@ def create_pinned_mount_namespace(path: Path) -> None:
         os.waitpid(pid, 0)
 
 
-def _hold_new_mount_namespace(ready_fd: int, go_fd: int, unwanted_fds: tuple[int, int]) -> None:
+def _hold_new_mount_namespace(ready_fd: int, go_fd: int, unwanted_fds: tuple[int, int], cpu: int | None) -> None:
     """In the forked child: make the namespace, then stay until the parent has pinned it.  Never returns."""
     try:
         for fd in unwanted_fds:
             os.close(fd)
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
         sys.unshare(sys.CLONE_NEWNS)
         mount.make_slave(Path("/"))
         os.write(ready_fd, b"ok")

@@ -65,8 +65,11 @@ _log = logging.getLogger(__name__)
 def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     """The monitors' cgroup, and what the host offers: which limits work can be seen in there."""
     settings.runtime()
-    cgroup.create(paths.monitor_cgroup)
-    create_qos_cgroups(paths)
+    try:
+        cgroup.create(paths.monitor_cgroup)
+        create_qos_cgroups(paths)
+    except OSError as error:
+        raise UnavailableError(f"cannot run containers: no cgroups can be made: {error}") from error
     controllers = cgroup.usable_controllers(paths.monitor_cgroup)
     if missing := {"cpu", "memory", "pids"} - controllers:
         _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +140,17 @@ def test_mount_namespace_outlives_its_maker_and_can_be_entered_again(tmp_path: P
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         mount.unmount_tree(pin.parent)
+
+
+def test_a_mount_namespace_can_be_made_in_one_that_is_as_young(tmp_path: Path) -> None:
+    """As in a container: Linux 6.18 refuses it now and then, by the numbers that its processors give out."""
+    make = f"""
+import sys
+from pathlib import Path
+from podhost.linux.namespaces import create_pinned_mount_namespace
+for index in range(4):
+    create_pinned_mount_namespace(Path({str(tmp_path)!r}, str(index), "mnt"))
+"""
+    for _ in range(6):
+        # What is mounted there goes with the namespace that is around it.
+        subprocess.run(["unshare", "--mount", sys.executable, "-c", make], check=True)

@@ -63,6 +63,7 @@ def test_runtime_is_crun_then_runc(tmp_path: Path, programs: tuple[str, ...], le
 
 
 V2 = {"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids"}
+MOUNT = "30 24 0:26 /"
 V1_TABLE = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\nmemory\t2\t1\t{}\npids\t3\t1\t1\n"
 V1 = {f"sys/fs/cgroup/{name}/tasks": "" for name in ("cpu", "memory", "pids")}
 
@@ -75,13 +76,24 @@ V1 = {f"sys/fs/cgroup/{name}/tasks": "" for name in ("cpu", "memory", "pids")}
         ({**V1, "proc/cgroups": V1_TABLE.format(1)}, "ok", "version 1"),
         ({**V1, "proc/cgroups": V1_TABLE.format(0)}, "warn", "version 1, without memory"),
         ({**V1, "proc/cgroups": V1_TABLE.format(1), "sys/fs/cgroup/unified/cgroup.controllers": ""}, "ok", "hybrid"),
+        ({**V2, "proc/self/mountinfo": f"{MOUNT} /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n"}, "fail",
+         "version 2, read-only: /sys/fs/cgroup"),
+        ({**V2, "proc/self/mountinfo": f"{MOUNT} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup rw\n"}, "ok", "version 2"),
+        ({**V2, "proc/self/mountinfo": f"{MOUNT} /elsewhere ro - cgroup2 cgroup rw\n"}, "ok", "version 2"),
         ({}, "fail", "not mounted"),
     ],
-)
+)  # fmt: skip
 def test_cgroup_layouts_are_told_apart(tmp_path: Path, files: dict[str, str], level: str, detail: str) -> None:
     check = checks.check_cgroups(make_machine(tmp_path, files))
     assert check.level == level
     assert check.detail.startswith(detail)
+
+
+def test_what_to_do_about_missing_controllers_depends_on_whose_hierarchy_it_is(tmp_path: Path) -> None:
+    own = {"sys/fs/cgroup/cgroup.controllers": "pids"}
+    assert "kernel's command line" in str(checks.check_cgroups(make_machine(tmp_path / "machine", own)).mend)
+    given = {**own, "sys/fs/cgroup/cgroup.type": "domain"}
+    assert "delegate" in str(checks.check_cgroups(make_machine(tmp_path / "container", given)).mend)
 
 
 @pytest.mark.parametrize(
