@@ -37,3 +37,19 @@ def pss_kib(pids: Sequence[int]) -> int:
         except OSError:
             continue
     return total
+
+
+def pss_by_kind_kib(pid: int) -> dict[str, int]:
+    """Proportional set size of a process: its heap (blocks of more than 512 bytes), other anonymous memory (Python's
+    objects, stacks of threads), and what is mapped from files (libraries).
+    """
+    kinds = {"heap": 0, "objects": 0, "files": 0}
+    kind = "files"
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        word, _, rest = line.partition(" ")
+        if not word.endswith(":"):
+            name = rest.split(maxsplit=4)[4:]
+            kind = "objects" if not name else {"[heap]": "heap", "[stack]": "objects"}.get(name[0], "files")
+        elif word == "Pss:":
+            kinds[kind] += int(rest.split()[0])
+    return kinds

@@ -25,10 +25,17 @@ class EncodedObjects:
         self._size_bytes = 0
         self._known: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
         """Version and JSON, by uid and API version."""
+        self._api_versions: set[str] = set()
 
     def encode_all(self, objects: Iterable[Obj]) -> list[msgspec.Raw]:
         """To be put into a document in place of the objects, which must be as stored."""
         return [msgspec.Raw(self._encode(obj)) for obj in objects]
+
+    def forget(self, obj: Obj) -> None:
+        """It has been deleted: nobody will read it again."""
+        uid = obj["metadata"].get("uid", "")
+        for api_version in self._api_versions:
+            self._size_bytes -= len(self._known.pop((uid, api_version), ("", b""))[1])
 
     def _encode(self, obj: Obj) -> bytes:
         metadata = obj["metadata"]
@@ -41,6 +48,7 @@ class EncodedObjects:
             encoded = msgspec.json.encode(obj)
             self._size_bytes += len(encoded)
         self._known[key] = (version, encoded)
+        self._api_versions.add(key[1])
         while self._size_bytes > self._limit_bytes:
             self._size_bytes -= len(self._known.popitem(last=False)[1][1])
         return encoded

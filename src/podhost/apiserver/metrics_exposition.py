@@ -80,7 +80,7 @@ class _StoreCollector(Collector):
             "apiserver_resource_objects", "Number of stored objects at the time of last check.", labels=["resource"]
         )
         for resource in sorted({kind.resource_key for kind in STORED_KINDS}):
-            objects.add_metric([resource], len(self._store.list(resource)[0]))
+            objects.add_metric([resource], self._store.count(resource))
         yield objects
         pods, _ = self._store.list("pods")
         running = GaugeMetricFamily("kubelet_running_pods", "Number of pods that have a running pod sandbox")

@@ -27,7 +27,7 @@ from podhost.apiserver.watch_encoding import EventEncoder, FrameEncoder
 from podhost.apiserver.watch_feeds import FeedKey, WatchFeeds
 from podhost.apiserver.watching import WatchStream, read_watch_request
 from podhost.apiserver.write_options import WriteOptions, read_write_options
-from podhost.store import GoneError, ObjectStore
+from podhost.store import GoneError, ObjectStore, WatchEvent
 
 Obj = dict[str, Any]
 
@@ -51,6 +51,11 @@ class ResourceHandlers:
         self._authorizer = authorizer
         self._feeds = feeds
         self._encoded = EncodedObjects()
+
+    def on_change(self, event: WatchEvent) -> None:
+        """Of a stored object: what is kept of a deleted one goes."""
+        if event.type == "DELETED":
+            self._encoded.forget(event.object)
 
     async def get(self, call: Call) -> web.StreamResponse:
         version = call.text("resourceVersion")

@@ -155,6 +155,8 @@ class ApiServer:
         reviews = ReviewHandlers(store, self._authenticator, self._authorizer, tokens)
         self._feeds = WatchFeeds(objects)
         resources = ResourceHandlers(self.registry, objects, clock, settings, self._authorizer, self._feeds)
+        for kind in KINDS:
+            store.subscribe(kind.resource_key, resources.on_change)
         pods = PodHandlers(self.registry, node, clock)
         self._proxy = ProxyHandlers(self.registry)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))

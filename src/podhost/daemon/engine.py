@@ -57,7 +57,8 @@ from podhost.proxy.proxy import Proxy
 from podhost.proxy.settings import ProxySettings
 from podhost.runtime.service import OciRuntimeService
 from podhost.runtime.settings import RuntimeSettings
-from podhost.store.events import EventExpiry, EventRecorder
+from podhost.store.event_expiry import EventExpiry
+from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.volumes.image_volume import ImageSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.keyed_worker import KeyedWorkers
@@ -269,12 +270,15 @@ class Kubelet:
 
     # -- safety net -----------------------------------------------------------------------------------------
 
-    def _arm(self, name: str, delay_s: float, action: object) -> None:
+    def _arm(self, name: str, delay_s: float, action: Callable[[], object]) -> None:
         old = self._timers.pop(name, None)
         if old is not None:
             old.cancel()
-        assert callable(action)
-        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, action)
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._fire, name, action)
+
+    def _fire(self, name: str, action: Callable[[], object]) -> None:
+        del self._timers[name]
+        action()
 
     def _relist(self) -> None:
         """Every few minutes: an event that was lost must not be lost for ever."""

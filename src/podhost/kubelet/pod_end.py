@@ -31,12 +31,7 @@ EVICTION_GRACE_S = 1.0
 
 
 class PodEnd:
-    """Ends one pod.
-
-    Args:
-        on_released: Told when a finished pod holds nothing any more.
-        on_removed: Told when nothing of a deleted pod is left.
-    """
+    """Ends one pod."""
 
     def __init__(
         self,
@@ -45,16 +40,12 @@ class PodEnd:
         reporter: StatusReporter,
         in_flight: InFlight,
         timers: Timers,
-        on_released: Callable[[], None],
-        on_removed: Callable[[], None],
     ) -> None:
         self._facts = facts
         self._stopper = stopper
         self._reporter = reporter
         self._in_flight = in_flight
         self._timers = timers
-        self._on_released = on_released
-        self._on_removed = on_removed
         self._grace_s: float | None = None
         self.released = asyncio.Event()
         """It has finished and given back what it held."""
@@ -62,12 +53,12 @@ class PodEnd:
     def _may_begin(self, name: str) -> bool:
         return name not in self._in_flight and not self._timers.is_held(name)
 
-    def finish(self) -> None:
-        """Have what it holds given back.  Idempotent."""
+    def finish(self, on_released: Callable[[], None]) -> None:
+        """Have what it holds given back; ``on_released`` is told when it holds nothing any more.  Idempotent."""
         if not self.released.is_set() and self._may_begin("finish"):
-            self._in_flight.spawn("finish", self._run_finish())
+            self._in_flight.spawn("finish", self._run_finish(on_released))
 
-    async def _run_finish(self) -> None:
+    async def _run_finish(self, on_released: Callable[[], None]) -> None:
         await self._in_flight.cancel("room", "start:", "prepare", "kill:")
         facts = self._facts
         try:
@@ -79,17 +70,17 @@ class PodEnd:
             self._on_stop_failed("finish", error)
             return
         self.released.set()
-        self._on_released()
+        on_released()
 
-    def terminate(self) -> None:
-        """Have it removed.  Idempotent."""
+    def terminate(self, on_removed: Callable[[], None]) -> None:
+        """Have it removed; ``on_removed`` is told when nothing of it is left.  Idempotent."""
         if self._may_begin("terminate"):
             self._grace_s = _FORCED_GRACE_S if self._facts.is_object_gone else compute_grace_s(self._facts.pod)
-            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s))
+            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s, on_removed))
         elif self._facts.is_object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
             self._shorten_to(_FORCED_GRACE_S)
 
-    async def _run_terminate(self, grace_s: float) -> None:
+    async def _run_terminate(self, grace_s: float, on_removed: Callable[[], None]) -> None:
         await self._in_flight.cancel("room", "start:", "prepare", "kill:", "finish")
         await self._in_flight.wait("gc")  # It removes log files, as we are about to.
         facts = self._facts
@@ -104,7 +95,7 @@ class PodEnd:
         except (PodhostError, OSError) as error:
             self._on_stop_failed("terminate", error)
             return
-        self._on_removed()
+        on_removed()
 
     def _on_stop_failed(self, name: str, error: Exception) -> None:
         key = self._facts.key

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -70,7 +71,8 @@ _UNEXPECTED_RETRY_S = 10.0
 class PodWorker:
     """The state that is kept for one pod in memory: what is in flight, and recent failures.
 
-    Everything else is read from the store and the runtime at each pass.
+    Everything else is read from the store and the runtime at each pass.  No collaborator holds the worker, so that
+    all of it is freed with the pod, and not when the collector next looks.
     """
 
     def __init__(
@@ -85,10 +87,11 @@ class PodWorker:
         self._context = context
         self._request_sync = request_sync
         self._on_end = on_end
-        self._in_flight = in_flight = InFlight(self.request_sync)
-        self._timers = timers = Timers(self.request_sync)
-        self._failures = StartFailures(timers, self._on_backing_off)
-        self._probes = PodProbes(context, self.request_sync)
+        ask = partial(request_sync, document["metadata"]["uid"])
+        self._in_flight = in_flight = InFlight(ask)
+        self._timers = timers = Timers(ask)
+        self._failures = StartFailures(timers)
+        self._probes = PodProbes(context, ask)
         self._resizer = PodResizer(context)
         self._facts = facts = PodFacts(context, document, self._allocate(document))
         self._starter = PodStarter(context, puller)
@@ -96,7 +99,7 @@ class PodWorker:
         self._preparer = PodPreparer(context, facts, self._starter, stopper, in_flight, timers)
         self._reporter = reporter = StatusReporter(context, facts, self._failures, self._resizer, timers)
         self._garbage = GarbageCollector(str(facts.key), context.runtime, in_flight, timers, reporter.forget)
-        self._end = PodEnd(facts, stopper, reporter, in_flight, timers, self._on_released, self._on_removed)
+        self._end = PodEnd(facts, stopper, reporter, in_flight, timers)
         self._killed_to_restart: frozenset[ContainerId] = frozenset()
 
     def _allocate(self, document: Document) -> models.Pod:
@@ -313,7 +316,7 @@ class PodWorker:
             facts.event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
         if facts.failure is not None or (actions.kill_pod and not actions.create_sandbox):
             self._reporter.write(observed, is_ending=True)
-            self._end.finish()
+            self._end.finish(self._on_released)
             return
         if "room" in self._in_flight:
             self._write_progress(observed)
@@ -375,11 +378,12 @@ class PodWorker:
         except StartFailure as failure:
             if failure.reason == "CreateContainerError":
                 self._preparer.doubt()
-            self._failures.add(start.name, failure)
+            self._failures.add(start.name, failure, self._on_backing_off)
         except Exception as error:
             _log.exception("cannot start container %s of %s", start.name, self.key)
             retry = RetryPlan(_UNEXPECTED_RETRY_S)
-            self._failures.add(start.name, StartFailure("CreateContainerError", describe_cause(error), retry))
+            unexpected = StartFailure("CreateContainerError", describe_cause(error), retry)
+            self._failures.add(start.name, unexpected, self._on_backing_off)
         else:
             self._failures.clear(start.name)
 
@@ -402,7 +406,7 @@ class PodWorker:
 
     def _sync_finished(self, observed: PodRuntimeStatus) -> None:
         """The phase is final: nothing starts any more; what is held is given back."""
-        self._end.finish()
+        self._end.finish(self._on_released)
         self._reporter.write(observed, is_ending=True)
         self._garbage.collect(observed)
 
@@ -411,7 +415,7 @@ class PodWorker:
         self._resizer.forget(self.uid)
 
     def _sync_terminating(self, observed: PodRuntimeStatus) -> None:
-        self._end.terminate()
+        self._end.terminate(self._on_removed)
         if not self._facts.is_object_gone:
             self._write_progress(observed)
 

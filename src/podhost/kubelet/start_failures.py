@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from podhost.kubelet.container_status import WaitingReason
 from podhost.kubelet.image_puller import StartFailure
 from podhost.kubelet.timers import Timers
+
+OnBackingOff = Callable[[str, StartFailure], None]
 
 
 class StartFailures:
@@ -14,32 +17,31 @@ class StartFailures:
 
     Args:
         timers: Those of the pod; a start that has failed is held there.
-        on_backing_off: Told when ErrImagePull turns into ImagePullBackOff.
     """
 
-    def __init__(self, timers: Timers, on_backing_off: Callable[[str, StartFailure], None]) -> None:
+    def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self._tell_backing_off = on_backing_off
         self._failures: dict[str, StartFailure] = {}
 
     def __bool__(self) -> bool:
         return bool(self._failures)
 
-    def add(self, name: str, failure: StartFailure) -> None:
-        """It has failed; not again before its time."""
+    def add(self, name: str, failure: StartFailure, on_backing_off: OnBackingOff) -> None:
+        """It has failed; not again before its time.  ``on_backing_off`` is told when ErrImagePull turns into
+        ImagePullBackOff.
+        """
         self._failures[name] = failure
         retry = failure.retry
         self._timers.hold(f"start:{name}", retry.retry_after_s)
         self._timers.set(f"becomes:{name}", None)
         if retry.becomes is not None:
-            self._timers.call_later(
-                f"becomes:{name}", retry.becomes_after_s, self._on_backing_off, name, failure, retry.becomes
-            )
+            becomes = partial(self._back_off, name, failure, retry.becomes, on_backing_off)
+            self._timers.call_later(f"becomes:{name}", retry.becomes_after_s, becomes)
 
-    def _on_backing_off(self, name: str, failure: StartFailure, becomes: StartFailure) -> None:
+    def _back_off(self, name: str, failure: StartFailure, becomes: StartFailure, tell: OnBackingOff) -> None:
         if self._failures.get(name) is failure:
             self._failures[name] = becomes
-            self._tell_backing_off(name, becomes)
+            tell(name, becomes)
 
     def clear(self, name: str) -> None:
         """It has been started, or may be tried at once."""

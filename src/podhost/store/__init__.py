@@ -3,7 +3,8 @@
 Knows nothing of what the objects mean.
 """
 
-from podhost.store.events import EventExpiry, EventRecorder
+from podhost.store.event_expiry import EventExpiry
+from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.views import ObjectStore, ViewedStore

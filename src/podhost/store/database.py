@@ -11,10 +11,12 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from podhost.aiokit import failpoint
 from podhost.errors import ExhaustedError, InvalidError, UnavailableError
@@ -39,7 +41,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
-_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0", "temp_store = MEMORY")
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "wal_autocheckpoint = 0",
+    "temp_store = MEMORY",
+    "cache_size = -512",
+)
 _COMPACT_EVERY = 32
 _CHECKPOINT_EVERY = 1000
 _LOG_LIMIT_PAGES = 8192
@@ -135,12 +143,43 @@ class Database:
         with self._transaction():
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'opened_rv'", (rv,))
 
-    def load(self) -> Iterator[tuple[ObjectKey, bytes]]:
-        """All objects."""
+    def load(self, *, without: Collection[str] = ()) -> Iterator[tuple[ObjectKey, bytes]]:
+        """All objects but those of some resources."""
+        holes = ", ".join("?" * len(without))
         for resource, namespace, name, doc in self._connection.execute(
-            "SELECT resource, namespace, name, doc FROM objects ORDER BY resource, namespace, name"
+            f"SELECT resource, namespace, name, doc FROM objects WHERE resource NOT IN ({holes})"
+            " ORDER BY resource, namespace, name",
+            tuple(without),
         ):
             yield ObjectKey(resource, namespace, name), doc
+
+    def read(self, key: ObjectKey) -> bytes | None:
+        """The document of an object.  Raises UnavailableError."""
+        query = "SELECT doc FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
+        rows = self._read(query, (key.resource, key.namespace, key.name))
+        return rows[0][0] if rows else None
+
+    def read_all(self, resource: str, namespace: str | None) -> list[tuple[str, str, bytes]]:
+        """Namespace, name and document, in that order.  Raises UnavailableError."""
+        query = "SELECT namespace, name, doc FROM objects WHERE resource = ?"
+        if namespace is None:
+            return self._read(f"{query} ORDER BY namespace, name", (resource,))
+        return self._read(f"{query} AND namespace = ? ORDER BY name", (resource, namespace))
+
+    def count(self, resource: str) -> int:
+        """How many objects there are.  Raises UnavailableError."""
+        return int(self._read("SELECT count(*) FROM objects WHERE resource = ?", (resource,))[0][0])
+
+    def oldest(self, resource: str, limit: int) -> deque[tuple[int, ObjectKey]]:
+        """Version and key of those with the lowest versions; looks at all.  Raises UnavailableError."""
+        query = "SELECT rv, namespace, name FROM objects WHERE resource = ? ORDER BY rv LIMIT ?"
+        return deque((rv, ObjectKey(resource, *place)) for rv, *place in self._read(query, (resource, limit)))
+
+    def _read(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise UnavailableError(f'cannot read the store "{self.path}": {error}') from error
 
     def write(self, change: Change) -> None:
         """Make a change durable, whole or not at all.

@@ -1,8 +1,7 @@
-"""Event objects: recorded with client-go's correlation, gone an hour after they were last written."""
+"""Event objects, recorded with client-go's correlation."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,15 +16,11 @@ from podhost.store.keys import ObjectKey
 from podhost.store.store import Obj, Store
 from podhost.store.watch import WatchEvent
 
-EVENT_TTL_S = 3600
-EVENT_LIMIT = 10_000
-"""More are not kept: each takes about 3 KiB of memory, and a pod that comes and goes leaves a dozen."""
 _NS_PER_S = 1_000_000_000
 _CACHE_SIZE = 4096
 _SIMILAR_LIMIT = 10
 _SIMILAR_WINDOW_NS = 600 * _NS_PER_S
 _MAX_MESSAGE = 1024
-_EXPIRE_BATCH = 100
 
 _log = logging.getLogger(__name__)
 
@@ -150,76 +145,6 @@ class EventRecorder:
         return suffix
 
 
-class EventExpiry:
-    """Deletes an Event when an hour has passed since it was last written, and the oldest when there are very many.
-
-    One timer for all of them.
-    """
-
-    def __init__(self, store: Store, clock: Clock, *, ttl_s: float = EVENT_TTL_S, limit: int = EVENT_LIMIT) -> None:
-        self._store = store
-        self._clock = clock
-        self._limit = limit
-        self._ttl_ns = round(ttl_s * _NS_PER_S)
-        self._deadlines: OrderedDict[ObjectKey, int] = OrderedDict()
-        self._timer: asyncio.TimerHandle | None = None
-        self._started = False
-        self._undo = store.subscribe("events", self._on_change)
-
-    def start(self) -> None:
-        """Take up the events that are in the store already.  Call in the event loop."""
-        self._started = True
-        events, _ = self._store.list("events")
-        written = sorted((_last_written_ns(event), _key_of(event)) for event in events)
-        for written_ns, key in written:
-            self._deadlines[key] = written_ns + self._ttl_ns
-        self._arm()
-
-    def stop(self) -> None:
-        """Idempotent."""
-        self._started = False
-        self._undo()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_change(self, event: WatchEvent) -> None:
-        key = _key_of(event.object)
-        if event.type == "DELETED":
-            self._deadlines.pop(key, None)
-            return
-        self._deadlines[key] = self._clock.now_ns() + self._ttl_ns
-        self._deadlines.move_to_end(key)
-        if self._started and (self._timer is None or self._is_crowded):
-            self._arm()
-
-    @property
-    def _is_crowded(self) -> bool:
-        return len(self._deadlines) > self._limit
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._deadlines:
-            return
-        first_ns = next(iter(self._deadlines.values()))
-        delay_s = 0.0 if self._is_crowded else max(0.0, (first_ns - self._clock.now_ns()) / _NS_PER_S)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
-
-    def _expire(self) -> None:
-        now_ns = self._clock.now_ns()
-        for key, deadline_ns in tuple(self._deadlines.items())[:_EXPIRE_BATCH]:
-            if deadline_ns > now_ns and not self._is_crowded:
-                break
-            try:
-                self._store.delete(key)
-            except PodhostError as error:
-                _log.warning("cannot expire %s: %s", key, error)
-            self._deadlines.pop(key, None)
-        self._arm()
-
-
 _REFERENCE_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
 _UID_PLACE = _REFERENCE_FIELDS.index("uid")
 
@@ -257,29 +182,6 @@ def _remember(cache: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], va
 def _forget(cache: OrderedDict[tuple[str, ...], Any], uid: str) -> None:
     for key in [key for key in cache if key[_UID_PLACE] == uid]:
         del cache[key]
-
-
-def _key_of(event: Obj) -> ObjectKey:
-    metadata = event["metadata"]
-    return ObjectKey("events", metadata.get("namespace", ""), metadata["name"])
-
-
-def _last_written_ns(event: Obj) -> int:
-    series = event.get("series") or {}
-    metadata = event["metadata"]
-    times = (
-        series.get("lastObservedTime"),
-        event.get("lastTimestamp"),
-        event.get("eventTime"),
-        metadata.get("creationTimestamp"),
-    )
-    for text in times:
-        if isinstance(text, str):
-            try:
-                return round(datetime.fromisoformat(text).timestamp()) * _NS_PER_S
-            except ValueError:
-                continue
-    return 0
 
 
 def _timestamp(now_ns: int) -> str:

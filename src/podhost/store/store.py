@@ -1,4 +1,4 @@
-"""Objects with versions: all in memory, every change first on disk.
+"""Objects with versions: in memory (but for some, see :mod:`podhost.store.tables`), every change first on disk.
 
 Synchronous and meant for one thread, the event loop's: a read costs a dictionary look-up, a write
 about 0.1 ms.  Every change gets the next resourceVersion, one count for all resources, never going back, also
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from podhost.aiokit.clock import Clock
 from podhost.errors import ConflictError, ExistsError, NotFoundError
 from podhost.store.database import Change, Database
 from podhost.store.keys import ObjectKey
+from podhost.store.tables import DiskTable, MemoryTable, Table, decode_stored
 from podhost.store.watch import EventType, GoneError, Watch, WatchEvent
 
 Obj = dict[str, Any]
@@ -30,6 +31,8 @@ Subscriber = Callable[[WatchEvent], None]
 RV_SKIP = 1_000
 HISTORY_LIMIT = 10_000
 WATCH_CAPACITY = 4_096
+ON_DISK = frozenset({"events"})
+"""Resources that are not kept in memory."""
 _PROGRESS_EVERY = 1_000
 
 _log = logging.getLogger(__name__)
@@ -50,8 +53,9 @@ class Store:
         *,
         history_limit: int = HISTORY_LIMIT,
         watch_capacity: int = WATCH_CAPACITY,
+        on_disk: Collection[str] = ON_DISK,
     ) -> None:
-        """Open or create the database file at ``path``.
+        """Open or create the database file at ``path``; resources ``on_disk`` are not kept in memory.
 
         Raises:
             InvalidError: Damaged, or written by a newer podhost.
@@ -59,13 +63,14 @@ class Store:
         """
         self._clock = clock
         self._watch_capacity = watch_capacity
-        self._objects: dict[str, dict[tuple[str, str], Obj]] = defaultdict(dict)
         self._watches: dict[str, list[Watch]] = defaultdict(list)
         self._subscribers: dict[str, list[Subscriber]] = defaultdict(list)
         self._undelivered: deque[tuple[str, WatchEvent]] = deque()
         self._delivering = False
         self._database = Database(path, history_limit=history_limit)
-        self._load()
+        self._tables: dict[str, Table] = defaultdict(MemoryTable)
+        self._tables |= {resource: DiskTable(self._database, resource) for resource in on_disk}
+        self._load(on_disk)
         self._last_run_rv = self._database.last_rv()
         self._first_rv = self._rv = self._last_run_rv + RV_SKIP
         self._database.mark_opened(self._rv)
@@ -95,17 +100,28 @@ class Store:
 
     def find(self, key: ObjectKey) -> Obj | None:
         """The object, or ``None``."""
-        return self._objects[key.resource].get((key.namespace, key.name))
+        return self._tables[key.resource].find((key.namespace, key.name))
 
     def list(self, resource: str, namespace: str | None = None) -> tuple[list[Obj], int]:
         """Objects in the order of (namespace, name), and the version at which this is so."""
-        objects = self._objects[resource]
-        return [objects[place] for place in sorted(objects) if namespace in (None, place[0])], self._rv
+        return [obj for _, obj in self._tables[resource].items(namespace)], self._rv
+
+    def scan(self, resource: str) -> Iterator[Obj]:
+        """The objects one by one, in the order of :meth:`list`; nothing may be written until the last was taken."""
+        return (obj for _, obj in self._tables[resource].items())
+
+    def oldest(self, resource: str, limit: int) -> deque[tuple[int, ObjectKey]]:
+        """Version and key of those that were written longest ago."""
+        return self._database.oldest(resource, limit)
+
+    def count(self, resource: str) -> int:
+        """How many objects there are."""
+        return len(self._tables[resource])
 
     def list_at(self, resource: str, namespace: str | None, rv: int) -> Objects:
         """As :meth:`list`, at a past version.  Raises GoneError when that is not known (any more)."""
         self._check_history(rv)
-        past = dict(self._objects[resource])
+        past = dict(self._tables[resource].items(namespace))
         for there, name, doc in self._database.states_at(resource, rv):
             if doc is None:
                 past.pop((there, name), None)
@@ -200,12 +216,11 @@ class Store:
 
         return undo
 
-    def _load(self) -> None:
-        for key, doc in self._database.load():
-            try:
-                self._objects[key.resource][(key.namespace, key.name)] = _decode(doc)
-            except msgspec.DecodeError:
-                _log.exception("cannot read %s from the store: it is left out", key)
+    def _load(self, on_disk: Collection[str]) -> None:
+        for key, doc in self._database.load(without=on_disk):
+            obj = decode_stored(key, doc)
+            if obj is not None:
+                self._tables[key.resource].put((key.namespace, key.name), obj)
 
     def _commit(self, key: ObjectKey, kind: EventType, obj: Obj, previous: Obj | None) -> Obj:
         rv = self._rv + 1
@@ -225,9 +240,9 @@ class Store:
         stored: Obj = _decode(doc)
         self._rv = rv
         if kind == "DELETED":
-            del self._objects[key.resource][(key.namespace, key.name)]
+            self._tables[key.resource].remove((key.namespace, key.name))
         else:
-            self._objects[key.resource][(key.namespace, key.name)] = stored
+            self._tables[key.resource].put((key.namespace, key.name), stored)
         self._deliver(key.resource, WatchEvent(kind, stored, previous, rv))
         return stored
 

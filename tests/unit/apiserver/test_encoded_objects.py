@@ -38,3 +38,12 @@ def test_an_older_version_is_not_kept() -> None:
         decoded(cache, config("a", version, "x" * 200))
     assert len(cache._known) == 1
     assert cache._size_bytes == len(msgspec.json.encode(config("a", 4, "x" * 200)))
+
+
+def test_deleted_objects_are_forgotten_in_every_version() -> None:
+    cache = EncodedObjects()
+    decoded(cache, config("a", 1), {**config("a", 1), "apiVersion": "other/v1"}, config("b", 1))
+    cache.forget(config("a", 1))
+    cache.forget(config("never seen", 1))
+    assert [uid for uid, _ in cache._known] == ["b"]
+    assert cache._size_bytes == len(msgspec.json.encode(config("b", 1)))

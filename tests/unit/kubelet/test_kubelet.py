@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from harness.cri_fakes import Script
 from harness.kubelet_rig import Rig, make_pod
+from podhost.cri.ids import PodUID
 from podhost.cri.images import ImagePullError
 from podhost.cri.runtime import ContainerStartError, ContainerState
 from podhost.cri.volumes import VolumeError
@@ -53,6 +56,29 @@ async def test_pod_that_never_restarts_completes_and_gives_its_sandbox_back(rig:
     assert rig.volumes.mounted == set()
     assert "stop_pod_sandbox s0001" in rig.runtime.calls
     assert [c.state for c in rig.runtime.list_containers()] == [ContainerState.EXITED]
+
+
+@pytest.mark.parametrize("case", ["plain", "probed", "pulling"])
+async def test_what_is_kept_of_a_pod_is_freed_with_it_without_the_collector(rig: Rig, case: str) -> None:
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    container = {"name": "main", "readinessProbe": probe} if case == "probed" else {"name": "main"}
+    if case == "pulling":
+        container["image"] = "absent:1"
+    rig.create(make_pod("web", container))
+    await asyncio.sleep(5)
+    worker = rig.kubelet.find_worker(PodUID("uid-web"))
+    assert worker is not None
+    freed = weakref.ref(worker)
+    gc.collect()
+    gc.disable()
+    try:
+        del worker
+        rig.delete("web", grace_s=0)
+        await asyncio.sleep(30)
+        assert rig.kubelet.find_worker(PodUID("uid-web")) is None
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_init_containers_run_one_after_another_before_the_others(rig: Rig) -> None:

@@ -32,9 +32,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, FakeClock())
+@pytest.fixture(params=[(), ("pods",)], ids=["in memory", "on disk"])
+def store(path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    opened = Store(path, FakeClock(), on_disk=request.param)
     yield opened
     opened.close()
 
@@ -84,7 +84,7 @@ def test_update_with_an_old_version_conflicts(store: Store) -> None:
 
 def test_update_that_changes_nothing_keeps_the_version(store: Store) -> None:
     old = store.create(KEY, pod(spec=1))
-    assert store.update(KEY, pod(spec=1)) is old
+    assert store.update(KEY, pod(spec=1)) == old
 
 
 def test_mutate_works_on_a_copy_and_none_changes_nothing(store: Store) -> None:
@@ -93,7 +93,7 @@ def test_mutate_works_on_a_copy_and_none_changes_nothing(store: Store) -> None:
     def spoil(obj: dict[str, Any]) -> None:
         obj["spec"]["x"] = 2
 
-    assert store.mutate(KEY, spoil) is old
+    assert store.mutate(KEY, spoil) == old
     assert old["spec"] == {"x": 1}
     assert store.mutate(KEY, lambda obj: {**obj, "spec": 3})["spec"] == 3
 
@@ -361,10 +361,41 @@ def test_one_broken_record_does_not_stop_the_others(store: Store, path: Path, ca
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("UPDATE objects SET doc = x'00' WHERE name = 'a'")
     connection.close()
-    again = Store(path, FakeClock())
-    assert [o["metadata"]["name"] for o in again.list("pods")[0]] == ["b"]
-    assert 'cannot read pods "ns/a"' in caplog.text
-    again.close()
+    for on_disk in ((), ("pods",)):
+        caplog.clear()
+        again = Store(path, FakeClock(), on_disk=on_disk)
+        assert [o["metadata"]["name"] for o in again.list("pods")[0]] == ["b"]
+        assert again.find(KEY) is None
+        assert 'cannot read pods "ns/a"' in caplog.text
+        again.close()
+
+
+def test_objects_on_disk_are_nowhere_else(path: Path) -> None:
+    store = Store(path, FakeClock(), on_disk=("pods",))
+    for number in range(3):
+        store.create(ObjectKey("pods", "ns", f"p{number}"), pod(f"p{number}"))
+    outside = sqlite3.connect(path, isolation_level=None)
+    outside.execute("DELETE FROM objects WHERE name = 'p1'")
+    outside.close()
+    assert [o["metadata"]["name"] for o in store.scan("pods")] == ["p0", "p2"]
+    assert store.count("pods") == 2
+    assert store.find(ObjectKey("pods", "ns", "p1")) is None
+    store.close()
+
+
+def test_a_database_that_cannot_be_read_is_unavailable(path: Path) -> None:
+    store = Store(path, FakeClock(), on_disk=("pods",))
+    store.close()
+    with pytest.raises(UnavailableError, match="cannot read the store"):
+        store.list("pods")
+
+
+def test_objects_are_counted(store: Store) -> None:
+    for number in range(3):
+        store.create(ObjectKey("pods", f"ns{number}", "a"), pod("a", f"ns{number}"))
+    store.delete(ObjectKey("pods", "ns1", "a"))
+    assert store.count("pods") == 2
+    assert store.count("nothing") == 0
 
 
 def test_file_is_private(store: Store, path: Path) -> None:
@@ -487,3 +518,14 @@ class StoreMachine(RuleBasedStateMachine):
 
 StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
+
+
+class OnDiskMachine(StoreMachine):
+    """The same, with objects that are not in memory."""
+
+    def open(self) -> Store:
+        return Store(self.directory / "db", FakeClock(), history_limit=1000, on_disk=("pods",))
+
+
+OnDiskMachine.TestCase.settings = StoreMachine.TestCase.settings
+TestOnDiskMachine = OnDiskMachine.TestCase
