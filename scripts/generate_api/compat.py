@@ -37,6 +37,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.
+- The size of a persistent volume is not enforced: it is a directory of the host's disk. One claim may have any access
+  mode, because there is one node. `volumeMode: Block` and the policy `Recycle` are not offered, and an event says so.
 - podhost's own mounts (tmpfs of secrets, memory volumes) are not in the host's mount namespace: a `hostPath` of
   podhost's data directory does not show them. Where the host's `/` is private, what it mounts while a container runs
   is not seen by that container, as on a node; `podhost doctor` says so.

@@ -111,3 +111,98 @@ def test_claims_outlive_their_pods_and_the_daemon(daemon: Daemon) -> None:
     # Retained: the data is the user's.
     (kept,) = (daemon.data_root / daemon.instance / "volumes").iterdir()
     assert (kept / "f").read_text() == "kept\n"
+
+
+REFUSED = """
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: grows}
+provisioner: podhost.dev/local
+allowVolumeExpansion: true
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: there}
+spec:
+  capacity: {storage: 1Mi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Recycle
+  local: {path: /tmp}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [
+    {key: kubernetes.io/hostname, operator: In, values: [elsewhere]}]}]}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: larger}
+spec: {accessModes: [ReadWriteOnce], storageClassName: "", volumeName: there, resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: chooses}
+spec: {accessModes: [ReadWriteOnce], selector: {matchLabels: {a: b}}, resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: fixed}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: single}
+spec: {accessModes: [ReadWriteOncePod], storageClassName: grows, resources: {requests: {storage: 1Gi}}}
+"""
+
+
+def test_claims_grow_and_are_refused_in_kubernetes_words(daemon: Daemon) -> None:
+    daemon.kubectl("create", "namespace", "words")
+
+    def kubectl(*words: str, stdin: str | None = None) -> str:
+        result = daemon.kubectl("-n", "words", *words, stdin=stdin, check=False)
+        return result.stdout + result.stderr
+
+    def says(name: str, text: str, kind: str = "pvc") -> None:
+        wait_until(lambda: text in kubectl("describe", kind, name), what=f"{name}: {text}")
+
+    def ask(name: str, size: str) -> str:
+        return kubectl("patch", "pvc", name, "-p", json.dumps({"spec": {"resources": {"requests": {"storage": size}}}}))
+
+    kubectl("apply", "-f", "-", stdin=REFUSED)
+    says("larger", 'Cannot bind to requested volume "there": requested PV is too small')
+    says("chooses", 'failed to provision volume with StorageClass "standard": claim.Spec.Selector is not supported')
+    for name in ("fixed", "single"):
+        kubectl("wait", f"pvc/{name}", "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")
+    assert "only dynamically provisioned pvc can be resized and the storageclass that" in ask("fixed", "2Gi")
+    assert "patched" in ask("single", "2Gi")
+    says("single", "Resize volume succeeded")
+    assert "field can not be less than status.capacity" in ask("single", "1Gi")
+    assert kubectl("get", "pvc", "single", "-o", "jsonpath={.status.capacity.storage}") == "2Gi"
+
+    # Only one pod at a time, and the claim of none is anybody's to unprotect.
+    container = {"name": "c", "image": "debian", "command": ["sleep", "infinity"]}
+    volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": "single"}}]
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
+    for name in ("one", "two"):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+        if name == "one":
+            kubectl("wait", "pod/one", "--for=condition=Ready", "--timeout=60s")
+    says("two", "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode", "pod")
+    kubectl("patch", "pvc", "single", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    wait_until(lambda: "pvc-protection" in kubectl("get", "pvc", "single", "-o", "yaml"), what="the protection")
+    daemon.kill()
+    daemon.start()
+    kubectl("delete", "pod", "one")
+    kubectl("wait", "pod/two", "--for=condition=Ready", "--timeout=60s")
+
+    # A volume of another node, and one that nobody can reclaim.
+    kubectl("delete", "pvc", "larger")
+    smaller = REFUSED.split("---")[2].replace("1Gi", "1Mi")
+    kubectl("apply", "-f", "-", stdin=smaller)
+    kubectl("wait", "pvc/larger", "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")
+    far = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "far"}, "spec": spec})
+    kubectl("apply", "-f", "-", stdin=far.replace('"single"', '"larger"'))
+    says("far", "0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity.", "pod")
+    kubectl("delete", "pod", "far", "two")
+    kubectl("delete", "pvc", "larger")
+    says("there", "No recycler plugin found for the volume!", "pv")
+    assert kubectl("get", "pv", "there", "-o", "jsonpath={.status.phase}") == "Failed"

@@ -105,9 +105,12 @@ def matches_node(spec: Doc, node: Doc) -> bool:
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
-    if affinity is None:
-        return True
-    return any(_matches_term(term, node) for term in affinity.get("nodeSelectorTerms") or [])
+    return affinity is None or matches_selector(affinity, node)
+
+
+def matches_selector(selector: Doc, node: Doc) -> bool:
+    """Whether one of the terms of a NodeSelector chooses the node."""
+    return any(_matches_term(term, node) for term in selector.get("nodeSelectorTerms") or [])
 
 
 def _matches_term(term: Doc, node: Doc) -> bool:

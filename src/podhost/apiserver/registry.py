@@ -21,7 +21,7 @@ from podhost.api.time import format_time
 from podhost.api.validation import pods
 from podhost.api.validation.pod_resize import validate_pod_resize
 from podhost.apiserver import deletion, identity
-from podhost.apiserver.claim_admission import admit_claim, protect_storage
+from podhost.apiserver.claim_admission import admit_claim, check_growth, protect_storage
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
 from podhost.apiserver.runtime_class_admission import admit_runtime_class
@@ -279,6 +279,8 @@ class Registry:
             if kind is kinds.SERVICE and not problems:
                 problems = self._services.allocate(new)
         self._raise_if(problems, kind, new)
+        if kind is PERSISTENT_VOLUME_CLAIM and not subresource:
+            check_growth(new, old, self._store.list(STORAGE_CLASS.resource_key)[0])
 
     def _record(self, kind: Kind, old: Obj | None, new: Obj, writer: Writer | None) -> None:
         if writer is not None:

@@ -6,20 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from podhost.api.node_fit import matches_selector
 from podhost.controllers.scheduling import is_terminal
-from podhost.controllers.volume_binding import claims_of_pod
+from podhost.controllers.volume_binding import PROVISIONED_BY, PROVISIONER, claims_of_pod
 
 Doc = Mapping[str, Any]
 _UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
+_ELSEWHERE = "1 node(s) didn't match PersistentVolume's node affinity"
 _ONE_POD = "1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim and the class that it names, if there is one."""
+    """A claim, the class that it names, and the volume that it is bound to, if there are any."""
 
     document: Doc
     storage_class: Doc | None
+    volume: Doc | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Unbound:
     names: tuple[str, ...]
 
 
-def find_obstacle(pod: Doc, claims: Mapping[str, Claim], others: Iterable[Doc]) -> str | Unbound | None:
+def find_obstacle(pod: Doc, claims: Mapping[str, Claim], others: Iterable[Doc], node: Doc) -> str | Unbound | None:
     """Why the pod has to wait; ``None`` when its claims are bound.  ``others`` are the namespace's pods."""
     waiting = []
     ephemeral = {volume["name"] for volume in pod["spec"].get("volumes") or () if volume.get("ephemeral") is not None}
@@ -51,9 +54,18 @@ def find_obstacle(pod: Doc, claims: Mapping[str, Claim], others: Iterable[Doc]) 
             if not _is_delayed(claim):
                 return _UNBOUND
             waiting.append(name)
+        elif not _reaches(claim.volume, node):
+            return _ELSEWHERE
         if "ReadWriteOncePod" in (document["spec"].get("accessModes") or ()) and _is_used(name, pod, others):
             return _ONE_POD
     return Unbound(tuple(waiting)) if waiting else None
+
+
+def _reaches(volume: Doc | None, node: Doc) -> bool:
+    if volume is None or (volume["metadata"].get("annotations") or {}).get(PROVISIONED_BY) == PROVISIONER:
+        return True  # Ours are here, also after the machine got another name.
+    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    return required is None or matches_selector(required, node)
 
 
 def _is_owned(claim: Doc, pod: Doc) -> bool:

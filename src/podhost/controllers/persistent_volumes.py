@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from podhost.aiokit.clock import Clock
@@ -90,21 +91,19 @@ class PersistentVolumeController:
             self._loop.mark((VOLUMES, "", name))
 
     def _on_volume(self, event: WatchEvent) -> None:
-        self._loop.mark((VOLUMES, "", event.object["metadata"]["name"]))
-        ref = event.object["spec"].get("claimRef")
+        name, ref = event.object["metadata"]["name"], event.object["spec"].get("claimRef")
+        self._loop.mark((VOLUMES, "", name))
         if ref:
             self._loop.mark((CLAIMS, ref.get("namespace", ""), ref.get("name", "")))
-        else:
-            self._mark_pending()
+        self._mark_claims(lambda claim: claim["spec"].get("volumeName") == name or (not ref and _is_pending(claim)))
 
     def _on_class(self, event: WatchEvent) -> None:
         del event
-        self._mark_pending()
+        self._mark_claims(_is_pending)
 
-    def _mark_pending(self) -> None:
-        for claim in self._store.list(CLAIMS)[0]:
-            if (claim.get("status") or {}).get("phase") == "Pending":
-                self._loop.mark((CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"]))
+    def _mark_claims(self, is_concerned: Callable[[dict[str, Any]], bool]) -> None:
+        for claim in filter(is_concerned, self._store.list(CLAIMS)[0]):
+            self._loop.mark((CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"]))
 
     def _on_pod(self, event: WatchEvent) -> None:
         """A claim may be let go, or be made for an ephemeral volume."""
@@ -133,11 +132,9 @@ class PersistentVolumeController:
         if "deletionTimestamp" in claim["metadata"]:
             self._release_claim(claim)
             return
-        phase = (claim.get("status") or {}).get("phase")
-        if phase == "Bound":
+        self._protect(claim, CLAIMS, _PVC_FINALIZER)
+        if (claim.get("status") or {}).get("phase") in ("Bound", "Lost"):
             self._check_bound(claim)
-            return
-        if phase == "Lost":
             return
         name = claim["spec"].get("storageClassName") or ""
         storage_class = self._store.find(ObjectKey(CLASSES, "", name)) if name else None
@@ -145,9 +142,26 @@ class PersistentVolumeController:
             case Bind(volume):
                 self._bind(claim, dict(volume))
             case Provision(of):
+                claim = self._assign(claim, of["provisioner"])
                 self._bind(claim, self._provision(claim, dict(of)))
             case Wait(kind, reason, message):
+                if reason == volume_binding.EXTERNAL_PROVISIONING and storage_class is not None:
+                    claim = self._assign(claim, storage_class["provisioner"])
                 self._recorder.event(claim, kind, reason, message)
+
+    def _assign(self, claim: dict[str, Any], provisioner: str) -> dict[str, Any]:
+        """Say on the claim who is to make its volume."""
+        wanted = volume_binding.with_provisioner(claim, provisioner)
+        return claim if wanted == claim else self._update(_key_of(claim), wanted)
+
+    def _protect(self, obj: dict[str, Any], resource: str, finalizer: str) -> None:
+        """Whoever removes the finalizer of what is not being deleted gets it back; nobody manages it."""
+        meta = obj["metadata"]
+        if finalizer in (meta.get("finalizers") or ()):
+            return
+        meta = {**meta, "finalizers": [*(meta.get("finalizers") or ()), finalizer]}
+        key = ObjectKey(resource, meta.get("namespace", ""), meta["name"])
+        obj["metadata"] = self._store.update(key, {**obj, "metadata": meta})["metadata"]
 
     def _bind(self, claim: dict[str, Any], volume: dict[str, Any]) -> None:
         """The volume first: a claim is never bound to one that may still be another's."""
@@ -157,6 +171,8 @@ class PersistentVolumeController:
 
     def _provision(self, claim: dict[str, Any], storage_class: dict[str, Any]) -> dict[str, Any]:
         meta = claim["metadata"]
+        text = volume_binding.format_external_provisioning(PROVISIONER)
+        self._recorder.event(claim, "Normal", volume_binding.EXTERNAL_PROVISIONING, text)
         text = f'External provisioner is provisioning volume for claim "{meta["namespace"]}/{meta["name"]}"'
         self._recorder.event(claim, "Normal", "Provisioning", text)
         name = volume_binding.volume_name(claim)
@@ -167,12 +183,37 @@ class PersistentVolumeController:
         return made
 
     def _check_bound(self, claim: dict[str, Any]) -> None:
-        """Its volume has gone: so has the data."""
-        if self._store.find(ObjectKey(VOLUMES, "", claim["spec"]["volumeName"])) is not None:
+        """Its volume may have gone, and with it the data; be another's; be there again; or be too small now."""
+        volume = self._store.find(ObjectKey(VOLUMES, "", claim["spec"]["volumeName"]))
+        if volume is None:
+            text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
+            self._lose(claim, "ClaimLost", text)
             return
-        text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
-        self._recorder.event(claim, "Warning", "ClaimLost", text)
-        self._update(_key_of(claim), {**claim, "status": {**claim["status"], "phase": "Lost"}})
+        owner = (volume["spec"].get("claimRef") or {}).get("uid")
+        if owner and owner != claim["metadata"]["uid"]:
+            text = "Two claims are bound to the same volume, this one is bound incorrectly"
+            self._lose(claim, "ClaimMisbound", text)
+        elif not owner or claim["status"]["phase"] == "Lost":
+            self._bind(claim, volume)
+        elif size := volume_binding.compute_growth(claim, volume):
+            self._grow(claim, volume, size)
+
+    def _lose(self, claim: dict[str, Any], reason: str, text: str) -> None:
+        if claim["status"]["phase"] != "Lost":
+            self._recorder.event(claim, "Warning", reason, text)
+            self._update(_key_of(claim), {**claim, "status": {"phase": "Lost"}})
+
+    def _grow(self, claim: dict[str, Any], volume: dict[str, Any], size: str) -> None:
+        """The size of a directory is a word: it grows at once."""
+        name = volume["metadata"]["name"]
+        text = "waiting for an external controller to expand this PVC"
+        self._recorder.event(claim, "Normal", "ExternalExpanding", text)
+        if not _is_ours(volume):
+            return
+        self._recorder.event(claim, "Normal", "Resizing", f"External resizer is resizing volume {name}")
+        self._update(_key_of(claim), volume_binding.with_grown_volume(claim, size))
+        self._update(ObjectKey(VOLUMES, "", name), volume_binding.with_capacity(volume, size))
+        self._recorder.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
 
     def _release_claim(self, claim: dict[str, Any]) -> None:
         """Let a deleted claim go once no pod uses it any more."""
@@ -199,6 +240,7 @@ class PersistentVolumeController:
             if not bound and _PV_FINALIZER in (meta.get("finalizers") or ()):
                 self._drop_finalizer(ObjectKey(VOLUMES, "", meta["name"]), _PV_FINALIZER)
             return
+        self._protect(volume, VOLUMES, _PV_FINALIZER)
         if ref and ref.get("uid") and claim is None:
             self._reclaim(volume)
         elif not ref or not ref.get("uid"):
@@ -208,12 +250,15 @@ class PersistentVolumeController:
 
     def _reclaim(self, volume: dict[str, Any]) -> None:
         self._set_phase(volume, "Released")
-        ours = (volume["metadata"].get("annotations") or {}).get(volume_binding.PROVISIONED_BY) == PROVISIONER
-        if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and ours:
-            name = volume["metadata"]["name"]
-            if name not in self._removing:
-                self._removing.add(name)
-                self._tasks.spawn(self._delete_data(name, volume["spec"]["local"]["path"]), name=f"reclaim-{name}")
+        policy, name = volume["spec"].get("persistentVolumeReclaimPolicy"), volume["metadata"]["name"]
+        if policy == "Recycle":
+            self._fail(volume, "VolumeFailedRecycle", "No recycler plugin found for the volume!")
+        elif policy == "Delete" and _provisioner_of(volume) is None:
+            text = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'
+            self._fail(volume, "VolumeFailedDelete", text)
+        elif policy == "Delete" and _is_ours(volume) and name not in self._removing:
+            self._removing.add(name)
+            self._tasks.spawn(self._delete_data(name, volume["spec"]["local"]["path"]), name=f"reclaim-{name}")
 
     async def _delete_data(self, name: str, path: str) -> None:
         key = ObjectKey(VOLUMES, "", name)
@@ -222,12 +267,16 @@ class PersistentVolumeController:
         except (OSError, ValueError) as error:
             volume = self._store.find(key)
             if volume is not None:
-                self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
-                self._set_phase(volume, "Failed", str(error))
+                self._fail(volume, "VolumeFailedDelete", str(error))
         else:
             request_deletion(self._store, self._clock, key)
         finally:
             self._removing.discard(name)
+
+    def _fail(self, volume: dict[str, Any], reason: str, text: str) -> None:
+        if (volume.get("status") or {}).get("phase") != "Failed":
+            self._recorder.event(volume, "Warning", reason, text)
+            self._set_phase(volume, "Failed", text)
 
     def _set_phase(self, volume: dict[str, Any], phase: str, message: str = "") -> None:
         status = volume.get("status") or {}
@@ -282,6 +331,19 @@ class PersistentVolumeController:
             if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
                 return str(each["metadata"]["name"])
         return ""
+
+
+def _is_pending(claim: dict[str, Any]) -> bool:
+    return bool((claim.get("status") or {}).get("phase") == "Pending")
+
+
+def _provisioner_of(volume: dict[str, Any]) -> str | None:
+    name: str | None = (volume["metadata"].get("annotations") or {}).get(volume_binding.PROVISIONED_BY)
+    return name
+
+
+def _is_ours(volume: dict[str, Any]) -> bool:
+    return _provisioner_of(volume) == PROVISIONER
 
 
 def _key_of(claim: dict[str, Any]) -> ObjectKey:

@@ -60,7 +60,7 @@ class Scheduler:
         node = self._store.find(ObjectKey("nodes", "", self._node_name))
         if node is None:
             return
-        obstacle = self._find_obstacle(key[0], pod)
+        obstacle = self._find_obstacle(key[0], pod, node)
         if isinstance(obstacle, claim_checks.Unbound):
             self._select_node(key[0], obstacle.names)
             return
@@ -73,17 +73,21 @@ class Scheduler:
         else:
             self._bind(key, pod)
 
-    def _find_obstacle(self, namespace: str, pod: Obj) -> str | claim_checks.Unbound | None:
+    def _find_obstacle(self, namespace: str, pod: Obj, node: Obj) -> str | claim_checks.Unbound | None:
         if not claims_of_pod(pod):
             return None
-        return claim_checks.find_obstacle(pod, self._claims_of(namespace), self._store.list("pods", namespace)[0])
+        others = self._store.list("pods", namespace)[0]
+        return claim_checks.find_obstacle(pod, self._claims_of(namespace), others, node)
 
     def _claims_of(self, namespace: str) -> dict[str, claim_checks.Claim]:
         classes = {each["metadata"]["name"]: each for each in self._store.list("storageclasses.storage.k8s.io")[0]}
+        volumes = {each["metadata"]["name"]: each for each in self._store.list("persistentvolumes")[0]}
         claims = self._store.list("persistentvolumeclaims", namespace)[0]
         return {
             claim["metadata"]["name"]: claim_checks.Claim(
-                claim, classes.get(claim["spec"].get("storageClassName") or "")
+                claim,
+                classes.get(claim["spec"].get("storageClassName") or ""),
+                volumes.get(claim["spec"].get("volumeName") or ""),
             )
             for claim in claims
         }

@@ -2,7 +2,7 @@
 
 ::
 
-    claim:   Pending ──a volume fits, or one is made──▶ Bound ──its volume has gone──▶ Lost
+    claim:   Pending ──a volume fits, or one is made──▶ Bound ──its volume has gone──▶ Lost ──it is there again──▶ Bound
     volume:  Available ──a claim is bound to it──▶ Bound ──its claim has gone──▶ Released ──Delete──▶ gone
 """
 
@@ -22,6 +22,8 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+CHOSEN_PROVISIONER = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
+"""Of a claim: provisioners take up only those that name them."""
 NO_CLASS = "no persistent volumes available for this claim and no storage class is set"
 WAIT = "waiting for first consumer to be created before binding"
 
@@ -61,9 +63,13 @@ def decide_claim(claim: Doc, volumes: Sequence[Doc], storage_class: Doc | None) 
             return Wait(
                 "Warning", "FailedBinding", f'volume "{spec["volumeName"]}" already bound to a different claim.'
             )
+        mismatch = find_mismatch(spec, wanted) if _claim_of(wanted) is None else None
+        if mismatch is not None:
+            text = f'Cannot bind to requested volume "{spec["volumeName"]}": {mismatch}'
+            return Wait("Warning", "VolumeMismatch", text)
         return Bind(wanted)
     is_delayed = storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-    prebound = [v for v in volumes if _claim_of(v) is not None and _is_free_for(v, claim)]
+    prebound = [v for v in volumes if _claim_of(v) is not None and _is_free_for(v, claim) and _suffices(spec, v)]
     if prebound:
         return Bind(prebound[0])
     if is_delayed and SELECTED_NODE not in (claim["metadata"].get("annotations") or {}):
@@ -76,21 +82,73 @@ def decide_claim(claim: Doc, volumes: Sequence[Doc], storage_class: Doc | None) 
     if storage_class is None:
         return Wait("Warning", "ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')
     if storage_class["provisioner"] == PROVISIONER:
-        if spec.get("volumeMode") == "Block":
-            why = f"volume mode Block is not supported by {PROVISIONER}"
-            return Wait(
-                "Warning", "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": {why}'
-            )
+        why = _find_unoffered(spec)
+        if why is not None:
+            text = f'failed to provision volume with StorageClass "{name}": {why}'
+            return Wait("Warning", "ProvisioningFailed", text)
         return Provision(storage_class)
-    if storage_class["provisioner"] == "kubernetes.io/no-provisioner":
-        return Wait("Normal", "FailedBinding", f'no volume of storage class "{name}" fits, and none is made for it')
-    return Wait(
-        "Normal",
-        "ExternalProvisioning",
-        f"Waiting for a volume to be created either by the external provisioner '{storage_class['provisioner']}' or "
+    if storage_class["provisioner"].startswith("kubernetes.io/"):
+        text = f"no volume plugin matched name: {storage_class['provisioner']}"
+        return Wait("Warning", "ProvisioningFailed", text)
+    return Wait("Normal", EXTERNAL_PROVISIONING, format_external_provisioning(storage_class["provisioner"]))
+
+
+EXTERNAL_PROVISIONING = "ExternalProvisioning"
+
+
+def format_external_provisioning(provisioner: str) -> str:
+    """The volume controller's text while it waits for a provisioner."""
+    return (
+        f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or "
         "manually by the system administrator. If volume creation is delayed, please verify that the provisioner is "
-        "running and correctly registered.",
+        "running and correctly registered."
     )
+
+
+def _find_unoffered(spec: Doc) -> str | None:
+    if spec.get("selector") is not None:
+        return "claim.Spec.Selector is not supported"
+    if spec.get("volumeMode") == "Block":
+        return f"volume mode Block is not supported by {PROVISIONER}"
+    return None
+
+
+def find_mismatch(spec: Doc, volume: Doc) -> str | None:
+    """Why a volume that a claim asks for by name will not do; ``None`` when it will."""
+    given = volume["spec"]
+    if "deletionTimestamp" in volume["metadata"]:
+        return f'the volume is marked for deletion "{volume["metadata"]["name"]}"'
+    if _size_of(volume) < parse_quantity(requested_size(spec)):
+        return "requested PV is too small"
+    if (given.get("storageClassName") or "") != (spec.get("storageClassName") or ""):
+        return "storageClassName does not match"
+    if not _has_mode(spec, given):
+        return "incompatible volumeMode"
+    return None if _has_access(spec, given) else "incompatible accessMode"
+
+
+def compute_growth(claim: Doc, volume: Doc) -> str | None:
+    """The size that a bound claim wants and its volume does not have yet."""
+    wanted = requested_size(claim["spec"])
+    return wanted if parse_quantity(wanted) > _size_of(volume) else None
+
+
+def with_capacity(volume: Doc, size: str) -> Obj:
+    """The volume, grown."""
+    return {**volume, "spec": {**volume["spec"], "capacity": {**volume["spec"]["capacity"], "storage": size}}}
+
+
+def with_grown_volume(claim: Doc, size: str) -> Obj:
+    """The claim whose volume has grown."""
+    status = claim.get("status") or {}
+    grown = {"capacity": {**(status.get("capacity") or {}), "storage": size}, "allocatedResources": {"storage": size}}
+    return {**claim, "status": {**status, **grown}}
+
+
+def with_provisioner(claim: Doc, provisioner: str) -> Obj:
+    """The claim, given to a provisioner."""
+    annotations = {**(claim["metadata"].get("annotations") or {}), **dict.fromkeys(CHOSEN_PROVISIONER, provisioner)}
+    return {**claim, "metadata": {**claim["metadata"], "annotations": annotations}}
 
 
 def find_volume(claim: Doc, volumes: Iterable[Doc]) -> Doc | None:
@@ -105,13 +163,20 @@ def _fits(spec: Doc, volume: Doc) -> bool:
         return False
     if (given.get("storageClassName") or "") != (spec.get("storageClassName") or ""):
         return False
-    if (given.get("volumeMode") or "Filesystem") != (spec.get("volumeMode") or "Filesystem"):
-        return False
-    if not set(spec.get("accessModes") or ()) <= set(given.get("accessModes") or ()):
-        return False
-    if not _matches(spec.get("selector") or {}, volume["metadata"].get("labels") or {}):
-        return False
-    return bool(_size_of(volume) >= parse_quantity(requested_size(spec)))
+    return _matches(spec.get("selector") or {}, volume["metadata"].get("labels") or {}) and _suffices(spec, volume)
+
+
+def _suffices(spec: Doc, volume: Doc) -> bool:
+    is_large = _size_of(volume) >= parse_quantity(requested_size(spec))
+    return bool(is_large and _has_mode(spec, volume["spec"]) and _has_access(spec, volume["spec"]))
+
+
+def _has_mode(spec: Doc, given: Doc) -> bool:
+    return (given.get("volumeMode") or "Filesystem") == (spec.get("volumeMode") or "Filesystem")
+
+
+def _has_access(spec: Doc, given: Doc) -> bool:
+    return set(spec.get("accessModes") or ()) <= set(given.get("accessModes") or ())
 
 
 def _matches(selector: Doc, labels: Mapping[str, str]) -> bool:

@@ -86,6 +86,18 @@ def test_a_volume_is_made_where_none_fits_and_the_class_is_ours() -> None:
         ({}, storage_class(provisioner="ebs.csi.aws.com"), "ExternalProvisioning", "'ebs.csi.aws.com' or manually"),
         ({"volumeMode": "Block"}, storage_class(), "ProvisioningFailed", "volume mode Block is not supported"),
         ({"volumeName": "gone"}, storage_class(), "FailedBinding", 'volume "gone" not found'),
+        (
+            {"selector": {"matchLabels": {"a": "b"}}},
+            storage_class(),
+            "ProvisioningFailed",
+            'failed to provision volume with StorageClass "standard": claim.Spec.Selector is not supported',
+        ),
+        (
+            {},
+            storage_class(provisioner="kubernetes.io/no-provisioner"),
+            "ProvisioningFailed",
+            "no volume plugin matched name: kubernetes.io/no-provisioner",
+        ),
     ],
 )
 def test_a_claim_that_waits_says_why(of_claim: Doc, of_class: Doc | None, reason: str, words: str) -> None:
@@ -93,6 +105,43 @@ def test_a_claim_that_waits_says_why(of_claim: Doc, of_class: Doc | None, reason
     assert isinstance(decision, Wait)
     assert decision.reason == reason
     assert words in decision.message
+
+
+@pytest.mark.parametrize(
+    ("of_claim", "of_volume", "mismatch"),
+    [
+        ({}, {"size": "1Mi"}, "requested PV is too small"),
+        ({"storageClassName": "fast"}, {}, "storageClassName does not match"),
+        ({"volumeMode": "Block"}, {}, "incompatible volumeMode"),
+        ({"accessModes": ["ReadWriteMany"]}, {}, "incompatible accessMode"),
+        ({}, {}, None),
+        ({"selector": {"matchLabels": {"disk": "slow"}}}, {}, None),
+    ],
+)
+def test_a_volume_asked_for_by_name_must_have_what_the_claim_says(
+    of_claim: Doc, of_volume: Doc, mismatch: str | None
+) -> None:
+    decision = decide_claim(claim(volumeName="pv", **of_claim), [volume(**of_volume)], storage_class())
+    if mismatch is None:
+        assert isinstance(decision, Bind)
+    else:
+        text = f'Cannot bind to requested volume "pv": {mismatch}'
+        assert decision == Wait("Warning", "VolumeMismatch", text)
+
+
+def test_a_reserved_volume_that_is_too_small_is_not_bound() -> None:
+    reserved = volume("small", "1Mi", claimRef=REF)
+    assert isinstance(decide_claim(claim(), [reserved], storage_class()), Provision)
+
+
+def test_a_pod_does_not_come_to_a_volume_of_another_node() -> None:
+    def at(name: str) -> dict[str, Claim]:
+        term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}]}
+        there = volume(nodeAffinity={"required": {"nodeSelectorTerms": [term]}})
+        return {"data": Claim(known()["data"].document, None, there)}
+
+    assert find_obstacle(pod("data"), at("n1"), [], NODE) is None
+    assert find_obstacle(pod("data"), at("n2"), [], NODE) == "1 node(s) didn't match PersistentVolume's node affinity"
 
 
 def test_a_delayed_claim_is_bound_once_its_pod_has_a_node_and_a_reserved_volume_at_once() -> None:
@@ -133,6 +182,9 @@ def pod(*claims: str, **more: Any) -> Doc:
     return {"metadata": {"name": "web", "namespace": "ns", "uid": "pod"}, "spec": {"volumes": volumes, **more}}
 
 
+NODE = {"metadata": {"name": "n1", "labels": {"kubernetes.io/hostname": "n1"}}}
+
+
 def known(*, phase: str = "Bound", of: Doc | None = None, **spec: Any) -> dict[str, Claim]:
     document = claim(**spec)
     document["status"]["phase"] = phase
@@ -141,17 +193,17 @@ def known(*, phase: str = "Bound", of: Doc | None = None, **spec: Any) -> dict[s
 
 def test_a_pod_waits_for_its_claims_in_the_schedulers_words() -> None:
     late = storage_class(volumeBindingMode="WaitForFirstConsumer")
-    assert find_obstacle(pod(), {}, []) is None
-    assert find_obstacle(pod("data"), known(), []) is None
-    assert find_obstacle(pod("nope"), {}, []) == 'persistentvolumeclaim "nope" not found'
+    assert find_obstacle(pod(), {}, [], NODE) is None
+    assert find_obstacle(pod("data"), known(), [], NODE) is None
+    assert find_obstacle(pod("nope"), {}, [], NODE) == 'persistentvolumeclaim "nope" not found'
     unbound = "pod has unbound immediate PersistentVolumeClaims"
-    assert find_obstacle(pod("data"), known(phase="Pending", of=storage_class()), []) == unbound
-    assert find_obstacle(pod("data"), known(phase="Pending", of=late), []) == Unbound(("data",))
+    assert find_obstacle(pod("data"), known(phase="Pending", of=storage_class()), [], NODE) == unbound
+    assert find_obstacle(pod("data"), known(phase="Pending", of=late), [], NODE) == Unbound(("data",))
     going = known()
     going["data"].document["metadata"]["deletionTimestamp"] = "now"
-    assert find_obstacle(pod("data"), going, []) == 'persistentvolumeclaim "data" is being deleted'
+    assert find_obstacle(pod("data"), going, [], NODE) == 'persistentvolumeclaim "data" is being deleted'
     lost = known(phase="Lost", volumeName="pv")
-    assert find_obstacle(pod("data"), lost, []) == (
+    assert find_obstacle(pod("data"), lost, [], NODE) == (
         'persistentvolumeclaim "data" bound to non-existent persistentvolume "pv"'
     )
 
@@ -160,8 +212,8 @@ def test_one_pod_only_means_one() -> None:
     other = pod("data", nodeName="n")
     other["metadata"] = {**other["metadata"], "uid": "other"}
     single = known(accessModes=["ReadWriteOncePod"])
-    assert find_obstacle(pod("data"), single, []) is None
+    assert find_obstacle(pod("data"), single, [], NODE) is None
     text = "1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
-    assert find_obstacle(pod("data"), single, [other]) == text
+    assert find_obstacle(pod("data"), single, [other], NODE) == text
     other["status"] = {"phase": "Succeeded"}
-    assert find_obstacle(pod("data"), single, [other]) is None
+    assert find_obstacle(pod("data"), single, [other], NODE) is None

@@ -80,7 +80,10 @@ def validate_claim_update(new: Object, old: Object) -> list[FieldError]:
     spec, before = dict(new.get("spec") or {}), dict(old.get("spec") or {})
     size, former = _size_of(spec), _size_of(before)
     bound = (old.get("status") or {}).get("phase") == "Bound"
-    if former is not None and size is not None and parse_quantity(size) < parse_quantity(former) and bound:
+    held = ((old.get("status") or {}).get("capacity") or {}).get("storage", 0)
+    is_less = former is not None and size is not None and parse_quantity(size) < parse_quantity(former)
+    # What could not be had yet may be given up, but no volume becomes smaller.
+    if is_less and bound and parse_quantity(size) <= parse_quantity(held):
         text = "field can not be less than status.capacity"
         errors.append(_SPEC.child("resources", "requests", "storage").forbidden(text))
     if not before.get("volumeName") and spec.get("volumeName"):
