@@ -91,23 +91,35 @@ def test_old_parts_of_a_log_are_removed(image_store: Path) -> None:
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def test_pod_whose_containers_write_more_than_they_may_is_evicted(busy: Daemon) -> None:
-    script = "until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/big bs=1M count=3; exec sleep infinity"
-    container = {
-        "name": "c",
-        "image": "debian",
-        "command": ["bash", "-c", script],
-        "resources": {"limits": {"ephemeral-storage": "2Mi"}},
+def test_pods_and_containers_that_write_more_than_they_may_are_evicted(busy: Daemon) -> None:
+    """One into its root file system, all that its pod may; the other into its log, more than its own part."""
+    wait = "until [ -e /go ]; do sleep 0.1; done; "
+    scripts = {
+        "writes": wait + "dd if=/dev/zero of=/big bs=1M count=3; exec sleep infinity",
+        "talks": wait + "head -c 2500000 /dev/zero | tr '\\0' x | fold -w 1000; exec sleep infinity",
     }
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "writes"}, "spec": spec}
-    busy.apply(json.dumps(manifest))
-    busy.wait("pod/writes", "condition=Ready")
-    busy.kubectl("exec", "writes", "--", "touch", "/go")
-    busy.wait("pod/writes", "jsonpath={.status.phase}=Failed")
-    status = busy.pod("writes")["status"]
-    text = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
-    assert (status["reason"], status["message"]) == ("Evicted", text)
+    for name, script in scripts.items():
+        container = {
+            "name": "c",
+            "image": "debian",
+            "command": ["bash", "-c", script],
+            "resources": {"limits": {"ephemeral-storage": "2Mi"}},
+        }
+        quiet = {"name": "d", "image": "debian", "command": ["sleep", "infinity"]}
+        limit = {"resources": {"limits": {"ephemeral-storage": "100M"}}}
+        containers = [container] if name == "writes" else [container, quiet | limit]
+        spec = {"terminationGracePeriodSeconds": 0, "containers": containers}
+        busy.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
+    texts = {
+        "writes": "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ",
+        "talks": 'Container c exceeded its local ephemeral storage limit "2Mi". ',
+    }
+    for name, text in texts.items():
+        busy.wait(f"pod/{name}", "condition=Ready")
+        busy.kubectl("exec", name, "-c", "c", "--", "touch", "/go")
+        busy.wait(f"pod/{name}", "jsonpath={.status.phase}=Failed")
+        status = busy.pod(name)["status"]
+        assert (status["reason"], status["message"]) == ("Evicted", text)
     node = json.loads(busy.kubectl("get", "node", "-o", "json").stdout)["items"][0]["status"]
     assert int(node["allocatable"]["ephemeral-storage"]) > 0
-    busy.kubectl("delete", "pod", "writes", "--timeout=30s")
+    busy.kubectl("delete", "pod", *texts, "--timeout=30s")

@@ -473,6 +473,51 @@ def _use_instance(instance: str) -> None:
         os.environ["KUBECONFIG"] = podhost("--instance", instance, "kubeconfig").strip()
 
 
+# --- pressure ---------------------------------------------------------------------------------------------------------
+
+
+def _read_available_mib() -> int:
+    """As the kubelet counts: page cache that is in use is not available."""
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
+    cache = sizes["Cached"] + sizes["Buffers"] - sizes["Inactive(file)"]
+    return (sizes["MemTotal"] - sizes["AnonPages"] - cache) >> 10
+
+
+@check()
+def memory_pressure_costs_the_pod_that_uses_more_than_it_requests() -> None:
+    floor = _read_available_mib() - 350
+    flags = ("--housekeeping-interval", "2", "--eviction-hard", f"memory.available<{floor}Mi")
+    run("systemd-run", "--unit=low", "-p", "KillMode=process", "podhost", "--instance", "low", "serve",
+        "--api-port", "0", "--", *flags)  # fmt: skip
+    try:
+        wait_until(lambda: _is_serving("low"), "the daemon's socket")
+        _use_instance("low")
+        fill = "until [ -e /m/go ]; do sleep 1; done; dd if=/dev/zero of=/m/file bs=1M count=450; exec sleep 1000"
+        greedy: dict[str, Any] = {
+            "container": {"volumeMounts": [{"name": "m", "mountPath": "/m"}]},
+            "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}],
+        }
+        modest = {"requests": {"memory": "200Mi"}}
+        with running_pod("modest", "sleep 1000", resources=modest), running_pod("greedy", fill, **greedy):
+            kubectl("exec", "greedy", "--", "touch", "/m/go")
+            kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/greedy", f"--timeout={SLOW - 20}s")
+            status = pod("greedy")["status"]
+            start = f"The node was low on resource: memory. Threshold quantity: {floor}Mi, available: "
+            assert status["reason"] == "Evicted", status
+            assert status["message"].startswith(start), status["message"]
+            assert "Container main was using " in status["message"], status["message"]
+            assert pod("modest")["status"]["phase"] == "Running"
+            (node,) = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+            conditions = {each["type"]: each["status"] for each in node["status"]["conditions"]}
+            assert conditions["MemoryPressure"] == "True", conditions
+        podhost("--instance", "low", "stop", "--force")
+    except Exception as error:
+        raise AssertionError(f"{error}\n{run('journalctl', '-u', 'low', '-n', '20', '--no-pager')}") from error
+    finally:
+        _use_instance("default")
+        run("systemctl", "stop", "low", ok=False)
+
+
 # --- reboot ------------------------------------------------------------------------------------------------------------
 
 STATE = Path("/var/lib/podhost-checks.json")

@@ -40,6 +40,7 @@ class Machine:
     data_root: Path = Path("/var/lib/podhost")
     which: Callable[[str], str | None] = field(default=lambda name: shutil.which(name, path=search_path()))
     version_of: Callable[[str], str] = field(default=lambda path: read_version(path))
+    statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
 
     def read(self, path: str) -> str:
         """Content of a file, empty when it cannot be read."""
@@ -50,6 +51,11 @@ class Machine:
 
     def exists(self, path: str) -> bool:
         return (self.root / path.lstrip("/")).exists()
+
+
+EVICTION_DISK_PERCENT, EVICTION_INODES_PERCENT = 15, 5
+"""Default thresholds of the disk that images are on."""
+_EVICTION_MEND = "podhost image prune, make room, or lower the thresholds: podhost serve -- --eviction-hard …"
 
 
 def search_path() -> str:
@@ -344,13 +350,22 @@ def check_disk(machine: Machine) -> Check:
     path = machine.data_root
     while not path.exists():
         path = path.parent
-    free = shutil.disk_usage(path).free
+    found = machine.statvfs(path)
+    free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     gib = free / (1 << 30)
-    if gib >= 5:
-        return Check(name="disk", level="ok", detail=f"{gib:.0f} GiB free at {path}")
-    level: Level = "warn" if gib >= 1 else "fail"
-    detail = f"only {gib:.1f} GiB free at {path}"
-    return Check(name="disk", level=level, detail=detail, mend="podhost image prune, or --data-root on a larger disk")
+    if gib < 5:
+        level: Level = "warn" if gib >= 1 else "fail"
+        detail = f"only {gib:.1f} GiB free at {path}"
+        return Check(
+            name="disk", level=level, detail=detail, mend="podhost image prune, or --data-root on a larger disk"
+        )
+    if free * 100 < whole * EVICTION_DISK_PERCENT:
+        part = f"only {free * 100 // whole} % free at {path}: below {EVICTION_DISK_PERCENT} %"
+        return Check(name="disk", level="warn", detail=f"{part} no pods are started", mend=_EVICTION_MEND)
+    if found.f_files and found.f_favail * 100 < found.f_files * EVICTION_INODES_PERCENT:
+        part = f"only {found.f_favail} of {found.f_files} inodes free at {path}: below {EVICTION_INODES_PERCENT} %"
+        return Check(name="disk", level="warn", detail=f"{part} no pods are started", mend=_EVICTION_MEND)
+    return Check(name="disk", level="ok", detail=f"{gib:.0f} GiB free at {path}")
 
 
 def check_inotify(machine: Machine) -> Check:

@@ -59,7 +59,7 @@ _BY_MESSAGE = (
     ("unexpected HTTP status", _NETWORK_HINT),
     ("Insufficient", "lower the containers' resources.requests; what there is: kubectl describe nodes"),
     ("node affinity/selector", "no node fits the pod's nodeSelector or affinity: kubectl get nodes --show-labels"),
-    ("taint", "give the pod a toleration for the node's taint: kubectl describe nodes"),
+    ("taint", "see why the node has a taint, and whether disk or memory are short: kubectl describe nodes"),
 )
 _LOG_EXPLAINS = ("CrashLoopBackOff",)
 

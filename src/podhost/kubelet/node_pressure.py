@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from podhost.api.node_fit import tolerates
 from podhost.api.qos import compute_qos_class
 from podhost.kubelet.eviction_thresholds import (
     CONDITION_OF,
@@ -118,20 +119,10 @@ def find_rejection(pod: Mapping[str, Any], conditions: Iterable[str], *, is_stat
     if not present or is_critical(pod, is_static=is_static):
         return None
     spec = pod.get("spec") or {}
-    if present == [MEMORY_PRESSURE] and (compute_qos_class(spec) != "BestEffort" or _tolerates_memory_pressure(spec)):
+    taint = {"key": MEMORY_TAINT, "effect": "NoSchedule"}
+    if present == [MEMORY_PRESSURE] and (compute_qos_class(spec) != "BestEffort" or tolerates(spec, taint)):
         return None
     return f"The node had condition: [{' '.join(present)}]. "
-
-
-def _tolerates_memory_pressure(spec: Mapping[str, Any]) -> bool:
-    return any(
-        (each.get("effect") or "NoSchedule") == "NoSchedule"
-        and (
-            (each.get("operator") == "Exists" and each.get("key") in (None, "", MEMORY_TAINT))
-            or (each.get("key") == MEMORY_TAINT and not each.get("value"))
-        )
-        for each in spec.get("tolerations") or ()
-    )
 
 
 def build_taints(old: Sequence[Mapping[str, Any]], conditions: Iterable[str], now: str) -> list[dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podhost.api.pod_requests import sum_requests
 from podhost.cri.ids import PodUID
 from podhost.cri.stats import ContainerStats, DiskUsage, PodSandboxStats
+from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.ephemeral_storage import ContainerDisk
 from podhost.kubelet.eviction_ranking import ContainerUse, PodUse
 from podhost.kubelet.eviction_thresholds import (
@@ -24,6 +26,8 @@ from podhost.kubelet.node_signals import NodeLook
 from podhost.kubelet.pod_disk import measure_pod_disk
 from podhost.kubelet.pod_worker import PodWorker
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class _Measured:
@@ -34,7 +38,7 @@ class _Measured:
 
 
 async def measure_uses(context: NodeContext, signal: str, workers: Sequence[PodWorker], look: NodeLook) -> list[PodUse]:
-    """Of these pods, in no order.  Raises OSError, PodhostError."""
+    """Of these pods, in no order.  Raises PodhostError."""
     resource = RESOURCE_OF[signal]
     if resource in (RESOURCE_MEMORY, RESOURCE_PIDS):
         measured = await _measure_in_cgroups(context, resource, workers)
@@ -67,7 +71,12 @@ async def _measure_in_cgroups(
 
 async def _measure_on_disk(context: NodeContext, resource: str, worker: PodWorker, *, is_elsewhere: bool) -> _Measured:
     """``is_elsewhere``: the full disk is that of the images, on which pods have nothing of their own."""
-    disk = await measure_pod_disk(context, worker)
+    try:
+        disk = await measure_pod_disk(context, worker)
+    except (PodhostError, OSError) as error:
+        # It must not keep the others from making room.
+        _log.warning("cannot measure the disk of pod %s: %s", worker.uid, describe_cause(error))
+        return _Measured()
     found = _Measured(0 if is_elsewhere else _pick(disk.sum_local(worker.pod), resource))
     if resource == RESOURCE_DISK:
         found.by_container = {name: _bytes(each) for name, each in disk.containers.items()}

@@ -139,7 +139,7 @@ class NodePressure:
 
     async def _check(self) -> None:
         try:
-            await self._images.keep_below_mark()
+            await self._keep_images_below_mark()
             while await self._synchronize():
                 pass
         except (PodhostError, OSError, ValueError) as error:
@@ -149,6 +149,12 @@ class NodePressure:
         # The next look begins when this one has ended, however long it took.
         self._looked_s = asyncio.get_running_loop().time()
         self._arm()
+
+    async def _keep_images_below_mark(self) -> None:
+        try:
+            await self._images.keep_below_mark()
+        except (PodhostError, OSError) as error:
+            _log.warning("cannot look after the images' disk: %s", describe_cause(error))
 
     # -- one look -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from podhost.cli import doctor_checks as checks
 from podhost.cli.doctor import format_check
+from podhost.kubelet.eviction_thresholds import DEFAULT_EVICTION_HARD, parse_pairs
 
 
 def make_machine(
@@ -154,3 +156,31 @@ def test_resolvers_on_the_hosts_loopback_are_not_the_pods(
     files = {"etc/resolv.conf": own, "run/systemd/resolve/resolv.conf": upstream}
     check = checks.check_resolvers(make_machine(tmp_path, files))
     assert (check.level, check.detail) == (level, words)
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "whole_gib", "inodes_free", "level", "word"),
+    [
+        (60, 100, 900, "ok", "60 GiB free"),
+        (14, 100, 900, "warn", "only 14 % free"),
+        (60, 100, 49, "warn", "only 49 of 1000 inodes free"),
+        (3, 4, 900, "warn", "only 3.0 GiB free"),
+        (0, 100, 900, "fail", "only 0.0 GiB free"),
+    ],
+)
+def test_disk_below_the_thresholds_of_eviction_is_told(
+    tmp_path: Path, free_gib: int, whole_gib: int, inodes_free: int, level: str, word: str
+) -> None:
+    gib = 1 << 18  # blocks of 4 KiB
+    found = os.statvfs_result(
+        (4096, 4096, whole_gib * gib, free_gib * gib, free_gib * gib, 1000, inodes_free, inodes_free, 0, 255)
+    )
+    check = checks.check_disk(make_machine(tmp_path, data_root=tmp_path, statvfs=lambda _: found))
+    assert check.level == level
+    assert word in check.detail
+
+
+def test_doctor_knows_the_thresholds_that_a_daemon_has_by_default() -> None:
+    default = parse_pairs(DEFAULT_EVICTION_HARD, "<")
+    assert default["imagefs.available"] == f"{checks.EVICTION_DISK_PERCENT}%"
+    assert default["nodefs.inodesFree"] == f"{checks.EVICTION_INODES_PERCENT}%"

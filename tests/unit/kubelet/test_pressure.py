@@ -320,6 +320,29 @@ async def test_pod_with_most_disk_goes_when_images_are_not_enough(rig: Rig, mach
     assert rig.status("reader")["phase"] == "Running"
 
 
+async def test_pod_that_cannot_be_measured_keeps_no_other_from_leaving(
+    rig: Rig, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a kubelet without numbers, it goes first."""
+    for name in ("broken", "large"):
+        rig.create(make_pod(name, volumes=[{"name": "v", "emptyDir": {}}]))
+    rig.volumes.disk_bytes = {"large": 300 * MIB}
+    measure = rig.volumes.measure_volumes
+
+    async def fail(pod: Any, names: Any = None) -> Any:
+        if pod.metadata.name == "broken":
+            raise PermissionError(13, "Permission denied", "/v")
+        return await measure(pod, names)
+
+    monkeypatch.setattr(type(rig.volumes), "measure_volumes", lambda _self, pod, names=None: fail(pod, names))
+    await asyncio.sleep(59)
+    machine.disk, machine.frees = 50 * MIB, {"large": ("disk", 300 * MIB)}
+    await asyncio.sleep(6)
+    text = "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: 50Mi. "
+    assert rig.status("broken")["message"] == text
+    assert rig.status("large")["message"].startswith(text)
+
+
 async def test_finished_pods_lose_their_containers_to_a_full_disk_but_not_their_status(
     rig: Rig, machine: Machine
 ) -> None:
