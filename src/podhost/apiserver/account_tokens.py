@@ -1,26 +1,26 @@
 """ServiceAccount tokens: signed, bound to an audience, a time and perhaps a pod; checked against the store.
 
 The claims are those of ``pkg/serviceaccount/claims.go``.  A token dies with its account, and with the pod, secret or
-node that it is bound to.
+node that it is bound to.  The key is read, and the libraries are loaded, with the first token: they take 8 MiB.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from podhost.aiokit.clock import Clock
 from podhost.api.rbac import SERVICE_ACCOUNT_PREFIX
 from podhost.apiserver.authn import AUTHENTICATED, User
 from podhost.store import ObjectKey, Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _ALGORITHM = "ES256"
@@ -63,14 +63,24 @@ class VerifiedToken:
 
 
 class AccountTokens:
-    """Issues and verifies with one key."""
+    """Issues and verifies with one key, which ``read_key`` reads."""
 
-    def __init__(self, store: Store, clock: Clock, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, store: Store, clock: Clock, read_key: Callable[[], ec.EllipticCurvePrivateKey]) -> None:
         self._store = store
         self._clock = clock
-        self._key = key
-        self._public = key.public_key()
-        self._key_id = compute_key_id(self._public)
+        self._read_key = read_key
+
+    @cached_property
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        return self._read_key()
+
+    @cached_property
+    def _public(self) -> ec.EllipticCurvePublicKey:
+        return self._key.public_key()
+
+    @cached_property
+    def _key_id(self) -> str:
+        return compute_key_id(self._public)
 
     def issue(
         self, account: Obj, *, audiences: Sequence[str] = (), expiration_s: int = 3600, bound: BoundObject | None = None
@@ -98,11 +108,17 @@ class AccountTokens:
             "nbf": now,
             "sub": f"{SERVICE_ACCOUNT_PREFIX}{metadata['namespace']}:{metadata['name']}",
         }
+        import jwt
+
         token = jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
         return IssuedToken(token, now, now + expiration_s)
 
     def verify(self, token: str, audiences: Sequence[str] = ()) -> VerifiedToken | None:
         """Whose token it is, and for which of ``audiences`` (default: this API); ``None`` if it is no good."""
+        if token.count(".") != 2:
+            return None  # none of ours, which is told without a library
+        import jwt
+
         wanted = list(audiences) or [ISSUER]
         now = self._clock.now_ns() / 1e9
         try:
@@ -184,6 +200,8 @@ def user_of_account(account: Obj, extra: Mapping[str, tuple[str, ...]] | None = 
 
 def compute_key_id(key: ec.EllipticCurvePublicKey) -> str:
     """As kube-apiserver's: the hash of the key in DER form."""
+    from cryptography.hazmat.primitives import serialization
+
     raw = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return _base64url(hashlib.sha256(raw).digest())
 

@@ -140,7 +140,7 @@ async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan) -> _Liste
         *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[API_HOST])),
         *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
     )
-    pki = await asyncio.to_thread(lambda: ensure_pki(settings.data_dir / "pki", server_names=names))
+    pki = await ensure_pki(settings.data_dir / "pki", server_names=names)
     dns = listeners.bind_dns(str(plan.gateway), settings.data_dir / "dns-port")
     return _Listening([loopback, gateway], port, pki, dns)
 

@@ -7,16 +7,16 @@ each on an exit stack, so that they stop in reverse.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import TYPE_CHECKING, Any
 
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import STORED_KINDS, kind_by_gvk
@@ -33,7 +33,6 @@ from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
-from podhost.daemon.pki import ensure_account_key
 from podhost.daemon.pod_tokens import PodTokens
 from podhost.daemon.settings import DaemonSettings
 from podhost.dns.server import DnsServer
@@ -65,6 +64,9 @@ from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.local_volumes import LocalVolumes
 from podhost.volumes.manager import VolumeManager
 from podhost.volumes.settings import VolumeSettings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 API_HOST, DNS_HOST = 1, 10
 """Which address of the service network API and name server have, as everywhere."""
@@ -111,7 +113,7 @@ class Engine:
     proxy: Proxy
     runtime: OciRuntimeService
     kubelet: Kubelet
-    account_key: ec.EllipticCurvePrivateKey
+    account_key: Callable[[], ec.EllipticCurvePrivateKey]
     channels: ChannelObserver
     usage: UsageObserver
 
@@ -125,6 +127,13 @@ class Engine:
         await recover_orphans(self.kubelet.context, lambda uid: False)
         await self.proxy.teardown()
         await self.network.teardown()
+
+
+@functools.cache
+def _ensure_account_key(directory: Path) -> ec.EllipticCurvePrivateKey:
+    from podhost.daemon.certificates import ensure_account_key
+
+    return ensure_account_key(directory)
 
 
 def build_plan(settings: DaemonSettings) -> NetworkPlan:
@@ -188,7 +197,7 @@ async def start_engine(
     stack.push_async_callback(runtime.close)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
-    account_key = await asyncio.to_thread(ensure_account_key, settings.data_dir / "pki")
+    account_key = functools.partial(_ensure_account_key, settings.data_dir / "pki")
     tokens = PodTokens(store, clock, AccountTokens(store, clock, account_key))
     stack.callback(tokens.close)
     sources = ImageSource(snapshotter=OverlaySnapshotter(images, image_settings), find_image=images.image_status)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import podhost
 from podhost.aiokit import failpoint
 from podhost.cri.ids import ChainId
 from podhost.errors import ExhaustedError, InvalidError, NotFoundError, PodhostError
@@ -24,18 +21,8 @@ _log = logging.getLogger(__name__)
 FP_UNPACK = failpoint.register("image.pull.04-unpack")
 FP_COMMIT_LAYERS = failpoint.register("image.pull.05-commit-layers")
 
-# No site module: the child starts in a third of the time.
-_BOOT = "import sys; sys.path[1:1] = sys.argv[1:]; from podhost.images.unpack_main import main; main()"
-
 OnLayer = Callable[[int, int], None]
 """(layers unpacked, layers in all)."""
-
-
-def build_argv() -> list[str]:
-    """Command line of the unpacking child."""
-    source = str(Path(podhost.__file__).parent.parent)
-    packages = sysconfig.get_path("platlib")
-    return [sys.executable, "-I", "-S", "-c", _BOOT, source, packages]
 
 
 async def ensure_unpacked(
@@ -90,7 +77,8 @@ async def _run_child(
         if "error" not in answer:
             on_done()
 
-    completed = await spawn.run_lines(build_argv(), on_line, input=jobs, pass_fds=(lock_fd,), check=False)
+    argv = spawn.build_python_argv("podhost.images.unpack_main")
+    completed = await spawn.run_lines(argv, on_line, input=jobs, pass_fds=(lock_fd,), check=False)
     for layer in layers:
         answer = results.get(layer.chain_id)
         if answer is None:

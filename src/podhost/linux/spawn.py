@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,15 @@ def format_command(argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: P
     changed = {key: value for key, value in (env or {}).items() if os.environ.get(key) != value}
     line = " ".join([*(f"{key}={shlex.quote(value)}" for key, value in changed.items()), shlex.join(argv)])
     return f"(cd {shlex.quote(str(cwd))} && {line})" if cwd else line
+
+
+def build_python_argv(module: str) -> list[str]:
+    """A child that calls ``main()`` of a module, with the same paths as ours; arguments may follow.
+
+    Without the ``site`` module: it starts in a third of the time.
+    """
+    boot = f"import sys; sys.path[:] = sys.argv.pop(1).split({os.pathsep!r}); from {module} import main; main()"
+    return [sys.executable, "-I", "-S", "-c", boot, os.pathsep.join(path for path in sys.path if path)]
 
 
 def describe_exit(returncode: int) -> str:

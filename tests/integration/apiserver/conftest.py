@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -385,7 +386,7 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
         instance="test",
         node_name="n1",
         service_cidr="10.96.0.0/24",
-        account_key=ec.generate_private_key(ec.SECP256R1()),
+        account_key=functools.cache(lambda: ec.generate_private_key(ec.SECP256R1())),
         token_users=parse_token_file("carol-token,carol,9,devs\n"),
         **{"watch_write_timeout_s": 1.0, **api_settings},
     )

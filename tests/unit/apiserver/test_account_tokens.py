@@ -25,7 +25,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.clock = FakeClock()
         self.store = Store(path, self.clock)
-        self.tokens = AccountTokens(self.store, self.clock, KEY)
+        self.tokens = AccountTokens(self.store, self.clock, lambda: KEY)
         self.account = self.put(ACCOUNT, "u-bot")
         self.put(POD, "u-p", spec={"nodeName": "n"})
         self.put(ObjectKey("nodes", "", "n"), "u-n")
