@@ -51,8 +51,6 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - A node has no port 10250. What its kubelet tells is read through `nodes/NAME/proxy`: `/stats/summary`,
   `/metrics/resource`, `/pods`, `/configz` and `/healthz`; other paths of a kubelet are not there. `nodes/proxy` is the
   right that it takes, as on a cluster.
-- Pages that come through the `proxy` subresources stay as they are: kube-apiserver rewrites absolute links in HTML.
-  `Location` headers are rewritten as there.
 - Validation errors are Kubernetes' word for word, but the difference shown for a forbidden change of a pod's spec is
   a list of changed fields.
 """

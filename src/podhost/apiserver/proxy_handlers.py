@@ -1,7 +1,7 @@
 """The ``proxy`` subresources of pods and services: HTTP of any method and size, and every upgrade, to the pod.
 
-Bodies stream both ways as they come.  Certificates of pods are not verified, as by kube-apiserver: nobody has told
-it whom to trust.
+Bodies stream both ways as they come; only the links of HTML pages are made to lead through the proxy.  Certificates
+of pods are not verified, as by kube-apiserver: nobody has told it whom to trust.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import random
 import re
 import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,14 @@ from yarl import URL
 from podhost.api.errors import ApiError, service_unavailable
 from podhost.api.kinds import ENDPOINTS, POD, SERVICE
 from podhost.apiserver.call import Call
-from podhost.apiserver.proxy_headers import build_request_headers, build_response_headers, build_upgrade_headers
+from podhost.apiserver.content_codings import Coding, CodingError
+from podhost.apiserver.html_links import LinkRewriter
+from podhost.apiserver.proxy_headers import (
+    build_request_headers,
+    build_response_headers,
+    build_upgrade_headers,
+    rewrite_url,
+)
 from podhost.apiserver.proxy_target import (
     Target,
     find_pod_target,
@@ -106,21 +114,7 @@ class ProxyHandlers:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise service_unavailable(f"error trying to reach service: {describe(error, target)}") from error
         async with answer:
-            response = web.StreamResponse(status=answer.status, reason=answer.reason)
-            for name, value in build_response_headers(
-                answer.headers.items(), prefix=prefix, source=target.host, host=request.host
-            ):
-                response.headers.add(name, value)
-            await response.prepare(request)
-            try:
-                async for chunk in answer.content.iter_any():
-                    async with give_up_on_stall():
-                        await response.write(chunk)
-            except aiohttp.ClientError as error:
-                # The client must not take the part for the whole.
-                raise ConnectionAbortedError("the pod broke off its answer") from error
-            await response.write_eof()
-        return response
+            return await _hand_on(request, answer, target, prefix)
 
     def _get_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -136,6 +130,52 @@ class ProxyHandlers:
                 max_field_size=_MAX_HEAD_BYTES,
             )
         return self._session
+
+
+async def _hand_on(
+    request: web.Request, answer: aiohttp.ClientResponse, target: Target, prefix: str
+) -> web.StreamResponse:
+    """Send the pod's answer to the client.  Raises ConnectionError when it is broken off."""
+    page = find_page(request.method, answer.status, answer.headers)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason)
+    for name, value in build_response_headers(
+        answer.headers.items(), prefix=prefix, source=target.host, host=request.host, is_page=page is not None
+    ):
+        response.headers.add(name, value)
+    await response.prepare(request)
+
+    def rewrite(link: str) -> str:
+        return rewrite_url(link, prefix=prefix, source=target.host, host=request.host)
+
+    chunks: AsyncIterable[bytes] = answer.content.iter_any()
+    if page is not None:
+        chunks = _rewrite_links(chunks, page, LinkRewriter(rewrite))
+    try:
+        async for chunk in chunks:
+            async with give_up_on_stall():
+                await response.write(chunk)
+    except (aiohttp.ClientError, CodingError) as error:
+        # The client must not take the part for the whole.
+        raise ConnectionAbortedError("the pod broke off its answer") from error
+    await response.write_eof()
+    return response
+
+
+def find_page(method: str, status: int, headers: Mapping[str, str]) -> Coding | None:
+    """How the HTML page is coded whose links are to lead through the proxy; ``None``: it is no page, or only a part."""
+    is_html = headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html"
+    if not is_html or method == "HEAD" or status in (204, 206, 304):
+        return None
+    return Coding.find(headers.get("Content-Encoding", ""))
+
+
+async def _rewrite_links(body: AsyncIterable[bytes], coding: Coding, links: LinkRewriter) -> AsyncIterator[bytes]:
+    """Raises CodingError."""
+    async for chunk in body:
+        for piece in coding.decode(chunk):
+            yield coding.encode(links.feed(piece))
+            await asyncio.sleep(0)  # a page takes milliseconds: others get a turn between its pieces
+    yield coding.encode(links.end()) + coding.end()
 
 
 def split_path(raw_path: str, segments: int = NAMESPACED_SEGMENTS) -> tuple[str, str]:

@@ -42,17 +42,21 @@ def build_upgrade_headers(headers: Headers, *, client_ip: str) -> list[tuple[str
     return list(_forwarded(kept, client_ip))
 
 
-def build_response_headers(headers: Headers, *, prefix: str, source: str, host: str) -> list[tuple[str, str]]:
+def build_response_headers(
+    headers: Headers, *, prefix: str, source: str, host: str, is_page: bool = False
+) -> list[tuple[str, str]]:
     """What the client gets.
 
     Args:
         prefix: Path that leads through the proxy to the pod's ``/``.
         source: Host of the pod, with its port.
         host: Host that the client asked.
+        is_page: Its links are rewritten, so it will be of another length.
     """
+    dropped = _CORS | {"content-length"} if is_page else _CORS
     return [
         (name, rewrite_url(value, prefix=prefix, source=source, host=host) if name.lower() == "location" else value)
-        for name, value in _drop_hop_by_hop(headers, _CORS)
+        for name, value in _drop_hop_by_hop(headers, dropped)
     ]
 
 

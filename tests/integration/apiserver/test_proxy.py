@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,15 @@ class Backend:
     async def packed(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=gzip.compress(b"hello"), headers={"Content-Encoding": "gzip"})
 
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        coding = request.query.get("coding", "")
+        page = b"<html><a href='/x'>\xff</a>" + b"<p>text</p>" * 20_000 + b"<img src=/y>"
+        packed = {"gzip": gzip.compress(page), "deflate": zlib.compress(page)}.get(coding, page)
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(packed))}
+        if coding:
+            headers["Content-Encoding"] = coding
+        return web.Response(body=packed[: int(request.query.get("cut", len(packed)))], headers=headers)
+
     async def forever(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -73,7 +83,7 @@ async def backend(api: Any, http: aiohttp.ClientSession, monkeypatch: pytest.Mon
     monkeypatch.setattr(proxy_target, "_is_global_unicast", lambda text: True)
     backend = Backend()
     app = web.Application(client_max_size=1 << 30)
-    for path in ("redirect", "packed", "forever", "broken", "socket"):
+    for path in ("redirect", "packed", "page", "forever", "broken", "socket"):
         app.router.add_get(f"/{path}", getattr(backend, path))
     app.router.add_route("*", "/{path:.*}", backend.echo)
     runner = web.AppRunner(app, handler_cancellation=True, auto_decompress=False)
@@ -145,6 +155,28 @@ async def test_redirect_leads_through_the_proxy(http: aiohttp.ClientSession, bac
 async def test_compressed_answer_stays_as_it_is(http: aiohttp.ClientSession, backend: Backend) -> None:
     async with http.get(url(backend, "/packed")) as response:
         assert (response.headers["Content-Encoding"], await response.read()) == ("gzip", b"hello")
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "deflate", "other"])
+async def test_links_of_a_page_lead_through_the_proxy(
+    http: aiohttp.ClientSession, backend: Backend, coding: str
+) -> None:
+    async with http.get(url(backend, f"/page?coding={coding}"), auto_decompress=coding != "other") as response:
+        body = await response.read()
+        assert response.headers.get("Content-Encoding", "") == coding
+    prefix = b"" if coding == "other" else url(backend, "").encode()
+    first, last = (b"'/x'", b"/y") if coding == "other" else (b'"%s/x"' % prefix, b'"%s/y"' % prefix)
+    assert body == b"<html><a href=" + first + b">\xff</a>" + b"<p>text</p>" * 20_000 + b"<img src=" + last + b">"
+    async with http.head(url(backend, f"/page?coding={coding}")) as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_page_that_is_cut_short_is_not_taken_for_a_whole_one(
+    http: aiohttp.ClientSession, backend: Backend
+) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        async with http.get(url(backend, "/page?coding=gzip&cut=100")) as response:
+            await response.read()
 
 
 async def test_large_bodies_stream_both_ways(http: aiohttp.ClientSession, backend: Backend) -> None:
