@@ -7,6 +7,7 @@ nor how long one may leave unread what it was sent last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -120,9 +121,11 @@ class BoundedHandler(RequestHandler):
         try:
             await super().start()
         finally:
-            if transport is not None and transport.get_write_buffer_size():
-                # Closed, but open until the client has read what is left, which it may never do.
-                self._loop.call_later(self._server.limits.answer_s, transport.abort)
+            # asyncio's TLS transport knows neither of these any more once its connection has ended.
+            with contextlib.suppress(AttributeError):
+                if transport is not None and transport.get_write_buffer_size():
+                    # Closed, but open until the client has read what is left, which it may never do.
+                    self._loop.call_later(self._server.limits.answer_s, _abort, transport)
 
     def _is_in_body(self) -> bool:
         """The head of the last request has come, and more of what follows it."""
@@ -135,6 +138,11 @@ class BoundedHandler(RequestHandler):
     def _count_head(self, size_bytes: int) -> None:
         self._server.unfinished_heads_bytes += size_bytes - self._head_bytes
         self._head_bytes = size_bytes
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 def name_peer(transport: asyncio.BaseTransport) -> str:

@@ -54,12 +54,17 @@ class Follower:
     def take(self, frames: Iterable[Frame]) -> bool:
         """Write without waiting, and stop as soon as the connection does not take everything at once."""
         for frame in frames:
+            if self._transport.is_closing():
+                return False
             self.write(frame)
             if self.is_full:
                 return False
         return True
 
     def write(self, frame: Frame) -> None:
+        """Raises ConnectionError: the client has gone."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has gone")
         self._transport.write(frame.data)
         self.rv = frame.rv
         if self.form.columns:
@@ -67,7 +72,7 @@ class Follower:
 
     @property
     def is_full(self) -> bool:
-        """Something waits to be taken by the connection."""
+        """Something waits to be taken by the connection, which is open."""
         return self._transport.get_write_buffer_size() > 0
 
     def wake(self) -> None:

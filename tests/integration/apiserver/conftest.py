@@ -372,6 +372,8 @@ def api_settings() -> dict[str, Any]:
 
 @pytest.fixture
 async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     directory = Path(tempfile.mkdtemp(prefix="podhost-api-"))
     clock = SystemClock()
     store = Store(directory / "store.db", clock)
@@ -411,3 +413,4 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
     await roles.stop()
     store.close()
     shutil.rmtree(directory)
+    assert not complaints, "what the event loop would have written into the daemon's log"

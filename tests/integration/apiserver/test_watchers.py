@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +143,30 @@ async def test_watchers_of_every_form_see_every_change_whenever_they_come(api: A
         await writer
         for watcher, version in watchers:
             assert versions(await watcher.events(len(written), chunked=version == "1.1")) == written
+
+
+async def test_watchers_over_tls_may_leave_at_any_moment(api: Any, pki: Path) -> None:
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    request = f"GET {CM}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with watch(api) as reader:
+        written = 0
+        for rounds in range(10):
+            writers = []
+            for _ in range(5):
+                stream, writer = await asyncio.open_connection("localhost", api.port, ssl=context)
+                writer.write(request)
+                await asyncio.wait_for(stream.readuntil(b"\r\n\r\n"), 20)
+                writers.append(writer)
+            for number, writer in enumerate(writers):
+                if (number + rounds) % 2:
+                    writer.close()
+                else:
+                    writer.transport.abort()
+                write(api, f"n{written}")
+                written += 1
+                await asyncio.sleep(0)
+            await reader.events(written)
 
 
 @pytest.mark.parametrize("api_settings", [{"watch_write_timeout_s": 600.0}])
