@@ -36,6 +36,9 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def is_closing(self) -> bool:
+        return False
+
     def told(self) -> list[tuple[str, str]]:
         return [(line["type"], line["object"]["metadata"]["resourceVersion"]) for line in self.lines]
 
