@@ -198,13 +198,13 @@ class _Following:
             say(f"pod/{pod.name} was deleted", mark="■", colour="yellow")
         elif verdict.state == "stuck":
             say(f"pod/{pod.name} {verdict.text}", mark="✗", colour="red")
-            if verdict.next_step and verdict.next_step not in pod.hinted:
-                pod.hinted.add(verdict.next_step)
-                say_hint(verdict.next_step)
         elif verdict.state == "failed":
             say(f"pod/{pod.name} failed: {verdict.text}", mark="✗", colour="red")
         elif verdict.state == "completed":
             say(f"pod/{pod.name} completed", mark="✓", colour="green")
+        if verdict.next_step and verdict.next_step not in pod.hinted:
+            pod.hinted.add(verdict.next_step)
+            say_hint(verdict.next_step)
 
     def _say_goodbye(self) -> None:
         if self._args.rm:

@@ -178,6 +178,8 @@ class Waiting:
             for pod in self._pods.pods:
                 if pod.verdict is not None and pod.verdict.state == "failed":
                     self._show_log(pod, pod.verdict)
+                    if pod.verdict.next_step:
+                        say_hint(pod.verdict.next_step)
         return None
 
     def _give_up(self) -> int:

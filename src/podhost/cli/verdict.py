@@ -61,6 +61,15 @@ _BY_MESSAGE = (
     ("node affinity/selector", "no node fits the pod's nodeSelector or affinity: kubectl get nodes --show-labels"),
     ("taint", "see why the node has a taint, and whether disk or memory are short: kubectl describe nodes"),
 )
+_ENDED_BY_KUBELET = (
+    ("low on resource: memory", "request what it needs (resources.requests.memory), or free memory of this machine"),
+    ("low on resource: pids", "end processes of this machine, or give the pod a higher priority"),
+    ("low on resource", "make room on the disk: podhost image prune, podhost doctor"),
+    ("The node had condition", "see what is short: kubectl describe nodes, podhost doctor"),
+    ("EmptyDir volume", "raise the volume's sizeLimit, or have the pod write less into it"),
+    ("ephemeral", "raise resources.limits.ephemeral-storage, or have the pod write and log less"),
+    ("longer than specified deadline", "raise the pod's activeDeadlineSeconds"),
+)
 _LOG_EXPLAINS = ("CrashLoopBackOff",)
 
 
@@ -102,6 +111,12 @@ def _finished(pod: Mapping[str, Any], status: Mapping[str, Any], *, failed: bool
     if not failed:
         return Verdict(state="completed", text="completed", exit_code=0)
     deleted = "it was deleted; " if (pod.get("metadata") or {}).get("deletionTimestamp") else ""
+    if status.get("reason"):
+        # Its containers were killed for that; how they ended explains nothing.
+        reason, message = str(status["reason"]), str(status.get("message") or "the pod failed").strip()
+        next_step = next((hint for words, hint in _ENDED_BY_KUBELET if words in message), "")
+        text = f"{deleted}{reason}: {message}"
+        return Verdict(state="failed", text=text, reason=reason, exit_code=code, next_step=next_step)
     for entry, _ in _container_statuses(status):
         ended = (entry.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode"):
@@ -115,11 +130,10 @@ def _finished(pod: Mapping[str, Any], status: Mapping[str, Any], *, failed: bool
                 container=str(entry.get("name", "")),
                 exit_code=code,
             )
-    reason = str(status.get("reason") or "Failed")
     return Verdict(
         state="failed",
-        text=f"{deleted}{reason}: {status.get('message') or 'the pod failed'}",
-        reason=reason,
+        text=f"{deleted}Failed: {status.get('message') or 'the pod failed'}",
+        reason="Failed",
         exit_code=code,
     )
 

@@ -134,11 +134,24 @@ def test_failed_probe_is_shown_while_waiting() -> None:
     assert verdict.text == "waiting for web to become ready: Readiness probe failed: HTTP 503"
 
 
-def test_evicted_pod_tells_its_own_reason() -> None:
-    pod = make_pod(phase="Failed")
-    pod["status"] |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("The node was low on resource: memory. ", "resources.requests.memory"),
+        ("The node was low on resource: inodes. ", "podhost image prune"),
+        ("Pod was rejected: The node had condition: [DiskPressure]. ", "podhost doctor"),
+        ('Usage of EmptyDir volume "x" exceeds the limit "1Mi". ', "sizeLimit"),
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ", "limits.ephemeral-storage"),
+        ("No idea. ", ""),
+    ],
+)
+def test_evicted_pod_tells_its_own_reason_and_not_that_it_was_killed(message: str, hint: str) -> None:
+    pod = make_pod(phase="Failed", state={"terminated": {"exitCode": 137, "reason": "Error"}})
+    pod["status"] |= {"reason": "Evicted", "message": message}
     verdict = compute_verdict(pod, [])
-    assert (verdict.text, verdict.exit_code) == ("Evicted: The node was low on resource: memory.", 1)
+    assert (verdict.text, verdict.exit_code) == (f"Evicted: {message.strip()}", 137)
+    assert hint in verdict.next_step
+    assert bool(hint) == bool(verdict.next_step)
 
 
 def test_pod_that_ends_because_it_is_deleted_says_so() -> None:

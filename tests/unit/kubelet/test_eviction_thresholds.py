@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from podhost.kubelet.eviction_thresholds import (
     ALLOCATABLE_MEMORY,
@@ -164,3 +166,33 @@ def test_what_is_left_is_spelled_in_the_signals_own_family() -> None:
     assert format_available(MEMORY, seen) == "5000Ki"
     assert format_available(NODE_INODES, Observation(5000, 10_000)) == "5k"
     assert format_available(PIDS, Observation(4096, 10_000)) == "4096"
+
+
+_VALUES = st.one_of(
+    st.text(max_size=12),
+    st.from_regex(r"[-+]?[0-9]{0,5}(\.[0-9]{0,3})?([KMG]i|[kMGmn]|e[0-9]{1,3})?%?", fullmatch=True),
+)
+
+
+@given(
+    signal=st.sampled_from([MEMORY, NODE_INODES, PIDS]),
+    value=_VALUES,
+    reclaim=_VALUES,
+    capacity=st.integers(0, 1 << 62),
+)
+def test_whatever_a_flag_says_is_a_threshold_within_the_capacity_or_an_error(
+    signal: str, value: str, reclaim: str, capacity: int
+) -> None:
+    try:
+        (threshold,) = build_thresholds({signal: value}, min_reclaim={signal: reclaim}) or (None,)
+    except ValueError:
+        return
+    if threshold is None:
+        assert value in ("0%", "100%")
+        return
+    assert threshold.value.compute(capacity) >= 0
+    if not threshold.value.quantity:
+        assert threshold.value.compute(capacity) <= capacity
+    assert threshold.value.format(capacity)
+    seen = {signal: Observation(capacity, capacity)}
+    assert set(find_met([threshold], seen)) <= set(find_met([threshold], seen, with_reclaim=True))
