@@ -403,10 +403,10 @@ def test_missing_configuration_waits_and_comes_right_when_it_is_made(daemon: Dae
 @pytest.mark.parametrize(
     ("path", "kind", "cause"),
     [
-        ("/etc/passwd", "Directory", "hostPath type check failed: /etc/passwd is not a directory"),
-        ("/etc", "File", "hostPath type check failed: /etc is not a file"),
-        ("/no/such/place", "Directory", "hostPath type check failed: /no/such/place is not a directory"),
-        ("/etc/passwd", "Socket", "hostPath type check failed: /etc/passwd is not a socket file"),
+        ("/etc/passwd", "Directory", "hostPath type check failed: /etc/passwd is not a directory, it's a File"),
+        ("/etc", "File", "hostPath type check failed: /etc is not a file, it's a Directory"),
+        ("/no/such/place", "Directory", "hostPath /no/such/place doesn't exist"),
+        ("/etc/passwd", "Socket", "hostPath type check failed: /etc/passwd is not a socket file, it's a File"),
     ],
 )
 def test_a_host_path_of_another_type_is_not_mounted(
