@@ -143,10 +143,13 @@ class Registry:
 
 
 @contextmanager
-def running_registry(directory: Path, *, password: bool = False, tls_address: str = "") -> Iterator[Registry]:
+def running_registry(
+    directory: Path, *, password: bool = False, tls_address: str = "", extra: str = ""
+) -> Iterator[Registry]:
     """Start one on a free port, keep it while the context lasts.
 
-    With ``tls_address`` it listens there, with a certificate of an authority of its own.
+    With ``tls_address`` it listens there, with a certificate of an authority of its own.  ``extra`` is more of its
+    configuration.
     """
     address = tls_address or "127.0.0.1"
     port = _free_port(address)
@@ -164,7 +167,7 @@ def running_registry(directory: Path, *, password: bool = False, tls_address: st
         line = subprocess.run(["htpasswd", "-Bbn", USER, PASSWORD], check=True, stdout=subprocess.PIPE).stdout
         (directory / "htpasswd").write_bytes(line)
         document += f"auth: {{htpasswd: {{realm: test, path: {directory / 'htpasswd'}}}}}\n"
-    (directory / "config.yml").write_text(document)
+    (directory / "config.yml").write_text(document + extra)
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log)
     try:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from podhost.cli.failure import HintedError
+from podhost.cli.registry_mirrors import find_mirrors, read_documents
 from podhost.cli.session import Caller
 from podhost.cli.terminal import clean_text, say
 
+Credentials = dict[str, str]
+"""``username`` and ``password``, or ``identity_token``."""
+RunHelper = Callable[[str, str], Credentials | None]
 DOCKER_HUB = "docker.io"
+_TOKEN_USER = "<token>"
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
 
 
@@ -99,7 +104,9 @@ def split_registry(ref: str) -> tuple[str, str]:
     return (DOCKER_HUB if registry in _HUB_KEYS else registry), f"{head}/{tail.partition(':')[0]}".lstrip("/")
 
 
-def find_credentials(ref: str, files: Sequence[Mapping[str, Any]], run_helper: Any = None) -> list[dict[str, str]]:
+def find_credentials(
+    ref: str, files: Sequence[Mapping[str, Any]], run_helper: RunHelper | None = None
+) -> list[dict[str, str]]:
     """``auths`` of the pull request: what the first file that knows the registry says.
 
     ``run_helper(name, server)`` asks a credential helper and returns its answer or ``None``.  A helper for this very
@@ -114,7 +121,7 @@ def find_credentials(ref: str, files: Sequence[Mapping[str, Any]], run_helper: A
         if found is None:
             found = _ask_helper(document.get("credsStore"), registry, run_helper)
         if found is not None:
-            return [{"username": found[0], "password": found[1], "server_address": registry}]
+            return [{**found, "server_address": registry}]
     return []
 
 
@@ -132,11 +139,18 @@ def read_auth_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def credentials_for(ref: str, caller: Caller) -> list[dict[str, str]]:
+    """The caller's for the image's registry, and for its mirrors that this machine knows."""
     files = read_auth_files(auth_file_paths(caller, os.environ))
-    return find_credentials(ref, files, lambda name, server: run_credential_helper(name, server, caller))
+    places = [ref, *find_mirrors("/".join(split_registry(ref)), read_documents())]
+    found = [
+        entry
+        for place in places
+        for entry in find_credentials(place, files, lambda name, server: run_credential_helper(name, server, caller))
+    ]
+    return [entry for index, entry in enumerate(found) if entry not in found[:index]]
 
 
-def run_credential_helper(name: str, server: str, caller: Caller) -> tuple[str, str] | None:
+def run_credential_helper(name: str, server: str, caller: Caller) -> Credentials | None:
     """``docker-credential-NAME get``; ``None`` when it has none.  One that cannot be asked is told of."""
     import subprocess
 
@@ -151,7 +165,9 @@ def run_credential_helper(name: str, server: str, caller: Caller) -> tuple[str, 
                 say(f"{program} has no credentials for {server}: {said}", mark="!", colour="yellow")
             return None
         answer = json.loads(done.stdout)
-        return str(answer["Username"]), str(answer["Secret"])
+        user, secret = str(answer["Username"]), str(answer["Secret"])
+        # A helper says by this name that what it keeps is no password.
+        return {"identity_token": secret} if user == _TOKEN_USER else {"username": user, "password": secret}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         say(f"cannot ask {program} for the credentials of {server}: {error}", mark="!", colour="yellow")
         return None
@@ -168,24 +184,22 @@ def _most_specific(auths: Mapping[str, Any], registry: str, repository: str) -> 
     return None
 
 
-def _decode(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _decode(entry: Mapping[str, Any]) -> Credentials | None:
+    token = {"identity_token": str(entry["identitytoken"])} if entry.get("identitytoken") else {}
     if entry.get("auth"):
         try:
             user, colon, password = base64.b64decode(str(entry["auth"])).decode().partition(":")
         except ValueError:
             return None
-        return (user, password) if colon else None
+        return {"username": user, "password": password.strip("\0"), **token} if colon else token or None
     if entry.get("username"):
-        return str(entry["username"]), str(entry.get("password", ""))
-    return None
+        return {"username": str(entry["username"]), "password": str(entry.get("password", "")), **token}
+    return token or None
 
 
 def _keys_of(registry: str) -> tuple[str, ...]:
     return _HUB_KEYS if registry == DOCKER_HUB else (registry,)
 
 
-def _ask_helper(name: Any, registry: str, run_helper: Any) -> tuple[str, str] | None:
-    if not name or run_helper is None:
-        return None
-    answer = run_helper(str(name), _keys_of(registry)[0])
-    return answer if isinstance(answer, tuple) else None
+def _ask_helper(name: Any, registry: str, run_helper: RunHelper | None) -> Credentials | None:
+    return run_helper(str(name), _keys_of(registry)[0]) if name and run_helper is not None else None

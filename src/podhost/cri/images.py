@@ -71,6 +71,8 @@ class AuthConfig:
     username: str = ""
     password: str = ""
     server_address: str = ""
+    identity_token: str = ""
+    """A refresh token of OAuth2, which some registries give at a login in place of a password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

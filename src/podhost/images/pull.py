@@ -12,10 +12,13 @@ A failure leaves whole blobs behind, for the retry; everything else is staged an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from podhost.aiokit import failpoint
 from podhost.api.image_refs import ImageRef
@@ -25,7 +28,14 @@ from podhost.images import records
 from podhost.images.content import DamagedBlobError
 from podhost.images.pull_errors import build_pull_error, is_auth_failure
 from podhost.images.records import ImageRecord
-from podhost.images.registry_auth import build_auth_file, is_loopback, select_auths
+from podhost.images.registry_auth import (
+    build_auth_file,
+    build_other_auths,
+    is_loopback,
+    list_auth_files,
+    read_auth_documents,
+    select_auths,
+)
 from podhost.images.skopeo import SkopeoError, SourceOptions
 from podhost.images.unpack import ensure_unpacked
 from podhost.images.workspace import Work, Workspace
@@ -84,6 +94,7 @@ class Pull:
     ) -> None:
         self._space = workspace
         self._ref = ref
+        self._given = auths
         self._auths = select_auths(auths, ref.domain)
         self._reporter = reporter
         self._spawn_task = spawn_task
@@ -142,14 +153,23 @@ class Pull:
         raise AssertionError("there is always a candidate")
 
     def _write_auth_files(self, staging: Path) -> list[Path | None]:
-        if not self._auths:
+        """One for each of the given credentials; without any, skopeo finds its own."""
+        if not self._given:
             return [None]
+        documents = read_auth_documents(list_auth_files(os.environ, Path.home(), os.geteuid()))
+        domain = self._ref.domain
+        others = build_other_auths(self._given, domain, documents)
         paths: list[Path | None] = []
         for index, auth in enumerate(self._auths):
             path = staging / f"auth-{index}.json"
-            fs.write_atomic(path, build_auth_file(auth, self._ref.domain), mode=0o600)
+            fs.write_atomic(path, build_auth_file(auth, domain, others), mode=0o600)
             paths.append(path)
-        return paths
+        return paths or [self._write_others(staging, others)]
+
+    def _write_others(self, staging: Path, others: Mapping[str, Any]) -> Path:
+        path = staging / "auth.json"
+        fs.write_atomic(path, json.dumps(others).encode(), mode=0o600)
+        return path
 
     async def _fetch_and_unpack(self, work: Work, resolved: _Resolved, attempt: str) -> ImageRecord:
         failpoint.hit(FP_FETCH)

@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from podhost.api.image_refs import default_pull_policy, normalize
@@ -127,11 +128,12 @@ def explain_pull_error(image: str, error: Exception) -> tuple[str, str]:
 def build_auths(image: str, secrets: Iterable[Mapping[str, Any]]) -> tuple[AuthConfig, ...]:
     """Credentials for the image's registry, most specific first; broken secrets are passed over."""
     wanted = normalize_name(image).partition("@")[0]
+    host = wanted.partition("/")[0]
     matches: list[tuple[int, AuthConfig]] = []
     for secret in secrets:
         for server, entry in _read_docker_config(secret).items():
             prefix = _normalize_server(server)
-            if _covers(prefix, wanted) and (auth := _read_entry(server, entry)) is not None:
+            if _covers(prefix, wanted) and (auth := _read_entry(host, entry)) is not None:
                 matches.append((len(prefix), auth))
     matches.sort(key=lambda m: -m[0])
     return tuple(auth for _, auth in matches)
@@ -162,19 +164,19 @@ def _normalize_server(server: str) -> str:
 
 
 def _covers(prefix: str, image: str) -> bool:
+    """As the kubelet's keyring (pkg/credentialprovider): stars within a label of the host, the path is a beginning."""
     host, _, path = prefix.partition("/")
     image_host, _, image_path = image.partition("/")
-    if host.startswith("*."):
-        labels, pattern = image_host.split("."), host.split(".")
-        if len(labels) != len(pattern) or labels[1:] != pattern[1:]:
-            return False
-    elif host != image_host:
+    name, _, port = host.partition(":")
+    image_name, _, image_port = image_host.partition(":")
+    patterns, labels = name.split("."), image_name.split(".")
+    if port != image_port or len(patterns) != len(labels):
         return False
-    repository = image_path.partition(":")[0]
-    return not path or repository == path or repository.startswith(path + "/")
+    return all(map(fnmatchcase, labels, patterns)) and image_path.startswith(path)
 
 
-def _read_entry(server: str, entry: object) -> AuthConfig | None:
+def _read_entry(host: str, entry: object) -> AuthConfig | None:
+    """Credentials that are for ``host``, whatever pattern they stood under."""
     if not isinstance(entry, dict):
         return None
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
@@ -185,4 +187,4 @@ def _read_entry(server: str, entry: object) -> AuthConfig | None:
             return None
     if not username and not password:
         return None
-    return AuthConfig(username=username, password=password.rstrip("\0"), server_address=server)
+    return AuthConfig(username=username, password=password.rstrip("\0"), server_address=host)

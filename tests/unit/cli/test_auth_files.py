@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podhost.cli.auth_files import choose_auth_file, find_credentials, normalize_registry, split_registry
+from podhost.cli.auth_files import (
+    choose_auth_file,
+    find_credentials,
+    normalize_registry,
+    run_credential_helper,
+    split_registry,
+)
 from podhost.cli.session import Caller
 
 
@@ -56,12 +63,34 @@ def test_password_may_hold_colons_and_the_registry_is_named() -> None:
     assert found == [{"username": "u", "password": "a:b", "server_address": "quay.io"}]
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ({**entry("u", ""), "identitytoken": "t"}, {"username": "u", "password": "", "identity_token": "t"}),
+        ({"identitytoken": "t"}, {"identity_token": "t"}),
+        ({"auth": base64.b64encode(b"no colon").decode(), "identitytoken": "t"}, {"identity_token": "t"}),
+        (entry("u", "p\0\0"), {"username": "u", "password": "p"}),
+    ],
+)
+def test_an_identity_token_is_sent_as_one(written: dict[str, str], sent: dict[str, str]) -> None:
+    assert find_credentials("quay.io/a", [{"auths": {"quay.io": written}}]) == [{**sent, "server_address": "quay.io"}]
+
+
+def test_what_a_helper_calls_a_token_is_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = tmp_path / "docker-credential-kept"
+    helper.write_text("""#!/bin/sh\necho '{"ServerURL": "x", "Username": "<token>", "Secret": "t"}'\n""")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    caller = Caller(uid=os.getuid(), gid=os.getgid(), home=tmp_path, runtime_dir=tmp_path)
+    assert run_credential_helper("kept", "quay.io", caller) == {"identity_token": "t"}
+
+
 def test_credential_helper_is_asked_when_the_file_holds_none() -> None:
     asked = []
 
-    def helper(name: str, server: str) -> tuple[str, str]:
+    def helper(name: str, server: str) -> dict[str, str]:
         asked.append((name, server))
-        return "u", "p"
+        return {"username": "u", "password": "p"}
 
     found = find_credentials("nginx", [{"auths": {"docker.io": {}}, "credsStore": "pass"}], helper)
     assert (found[0]["username"], asked) == ("u", [("pass", "https://index.docker.io/v1/")])
@@ -82,9 +111,9 @@ def test_the_registrys_own_helper_goes_first_and_the_general_one_last(
 ) -> None:
     asked = []
 
-    def ask(name: str, _server: str) -> tuple[str, str]:
+    def ask(name: str, _server: str) -> dict[str, str]:
         asked.append(name)
-        return "helper", "pw"
+        return {"username": "helper", "password": "pw"}
 
     assert [found["username"] for found in find_credentials("quay.io/a", [document], ask)] == [user]
     assert asked == ([helper] if helper else [])

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
 from podhost.cri.images import AuthConfig
 from podhost.images import pull_errors
 from podhost.images.containerfile import find_base_images
-from podhost.images.registry_auth import build_auth_file, is_loopback, registry_host, select_auths
+from podhost.images.registry_auth import (
+    build_auth_file,
+    build_other_auths,
+    is_loopback,
+    list_auth_files,
+    registry_host,
+    select_auths,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +46,56 @@ def test_only_credentials_of_the_registry_are_taken_in_their_order() -> None:
 def test_auth_file_is_what_skopeo_reads() -> None:
     data = json.loads(build_auth_file(AuthConfig(username="u", password="p:ä"), "quay.io"))
     assert base64.b64decode(data["auths"]["quay.io"]["auth"]).decode() == "u:p:ä"
+
+
+def test_auth_file_keeps_what_is_known_of_other_registries_and_nothing_else_of_this_one() -> None:
+    others = {
+        "auths": {"mirror.io": {"auth": "bTpw"}, "quay.io/team": {"auth": "eDp5"}, "https://quay.io": {"auth": "eDp5"}},
+        "credHelpers": {"helped.io": "h", "quay.io": "h"},
+    }
+    data = json.loads(build_auth_file(AuthConfig(username="u", password="p"), "quay.io", others))
+    token = base64.b64encode(b"u:p").decode()
+    assert data == {
+        "auths": {"mirror.io": {"auth": "bTpw"}, "quay.io": {"auth": token}}, "credHelpers": {"helped.io": "h"}
+    }  # fmt: skip
+
+
+def test_an_identity_token_goes_where_skopeo_looks_for_it() -> None:
+    data = json.loads(build_auth_file(AuthConfig(identity_token="t"), "quay.io"))
+    assert data["auths"]["quay.io"] == {"auth": base64.b64encode(b":").decode(), "identitytoken": "t"}
+
+
+def test_credentials_of_other_registries_are_those_of_the_pull_and_then_of_the_first_file_that_has_them() -> None:
+    given = [
+        AuthConfig(username="wanted", server_address="quay.io"),
+        AuthConfig(username="m", password="p", server_address="https://mirror.io/v2/"),
+        AuthConfig(username="any"),
+    ]
+    documents = [
+        {"auths": {"mirror.io": {"auth": "no"}, "one.io": {"auth": "one"}}, "credHelpers": {"two.io": "h"}},
+        {"auths": {"two.io": {"auth": "late"}, "three.io": {"auth": "3"}}, "credsStore": "x", "credHelpers": "odd"},
+    ]
+    assert build_other_auths(given, "quay.io", documents) == {
+        "auths": {
+            "mirror.io": {"auth": base64.b64encode(b"m:p").decode()}, "one.io": {"auth": "one"}, "three.io": {"auth": "3"}
+        },
+        "credHelpers": {"two.io": "h"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environ", "paths"),
+    [
+        ({}, ("/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json")),
+        (
+            {"XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c", "DOCKER_CONFIG": "/d"},
+            ("/r/containers/auth.json", "/c/containers/auth.json", "/d/config.json"),
+        ),
+        ({"REGISTRY_AUTH_FILE": "/named"}, ("/named",)),
+    ],
+)
+def test_files_are_asked_in_skopeos_order(environ: dict[str, str], paths: tuple[str, ...]) -> None:
+    assert tuple(map(str, list_auth_files(environ, Path("/root"), 0))) == paths
 
 
 @pytest.mark.parametrize(

@@ -85,15 +85,26 @@ ENCODED = {"auth": base64.b64encode(b"u:p:q").decode()}
         ("reg:5000/x", _secret({"reg:5000": USER}), ["u/p"]),
         ("reg:5000/x", _secret({"http://reg:5000": USER}, old=True), ["u/p"]),
         ("reg:5000/team/x", _secret({"reg:5000/team": USER}), ["u/p"]),
-        ("reg:5000/teams/x", _secret({"reg:5000/team": USER}), []),
+        ("reg:5000/teams/x", _secret({"reg:5000/team": USER}), ["u/p"]),
+        ("reg:5000/tea/x", _secret({"reg:5000/team": USER}), []),
+        ("reg:5000/x", _secret({"reg": USER}), []),
+        ("reg/x", _secret({"reg:5000": USER}), []),
         ("other.org/x", _secret({"reg:5000": USER}), []),
         ("a.reg.io/x", _secret({"*.reg.io": USER}), ["u/p"]),
+        ("a.b.reg.io/x", _secret({"*.reg.io": USER}), []),
+        ("reg-1.eu.io/x", _secret({"reg-*.*.io": USER}), ["u/p"]),
+        ("a.reg.io:5000/team/x", _secret({"*.reg.io:5000/team": USER}), ["u/p"]),
         ("nginx", {"data": {".dockerconfigjson": "!!!"}}, []),
         ("nginx", {"data": {}}, []),
     ],
 )
 def test_credentials_of_the_registry_are_found(image: str, secret: dict[str, Any], users: list[str]) -> None:
     assert [f"{a.username}/{a.password}" for a in build_auths(image, [secret])] == users
+
+
+def test_credentials_under_a_pattern_are_for_the_registry_that_it_matched() -> None:
+    (auth,) = build_auths("a.reg.io/x", [_secret({"*.reg.io": USER})])
+    assert auth.server_address == "a.reg.io"
 
 
 def test_more_specific_credentials_come_first() -> None:
