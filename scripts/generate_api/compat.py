@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from podhost.api.kinds import KINDS
 from podhost.api.schema import definition
 from podhost.api.usage_kinds import USAGE_KINDS
-from podhost.api.warnings import Rule, rule_for
+from podhost.api.warnings import Rule, need_for, rule_for
 
 _HEADER = """# Compatibility with Kubernetes 1.37
 
@@ -70,7 +70,9 @@ def _field_rows(structure: str, path: str, seen: tuple[str, ...]) -> Iterator[tu
         rule = rule_for(facts.short_name, key)
         field = facts.fields[key]
         at = f"{path}.{key}" + ("[]" if field.type.kind == "list" else "")
-        yield at, rule or Rule("honoured", "")
+        need = need_for(facts.short_name, key)
+        remark = f"where the kernel has {need.module}; elsewhere a warning and an Event" if need else ""
+        yield at, rule or Rule("honoured", remark)
         ref = field.type.element_ref
         if rule is None and ref and ref not in seen:
             yield from _field_rows(ref, at, (*seen, ref))

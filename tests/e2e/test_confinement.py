@@ -12,7 +12,8 @@ import pytest
 
 from harness.covers import covers
 from harness.daemon import Daemon
-from harness.pods import wait_for_waiting
+from harness.pods import build_pod, find_events, wait_for_waiting
+from podhost.linux.security_modules import has_apparmor
 
 NET_BIND_SERVICE = 1 << 10
 SECCOMP_DIR = Path("/var/lib/kubelet/seccomp")
@@ -104,3 +105,22 @@ def test_a_container_that_must_not_be_root_does_not_run_as_root(daemon: Daemon, 
     assert broken.startswith("container's runAsUser breaks non-root policy")
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/user", "--timeout=40s")
     assert _run(daemon, namespace, "user", "c", "id -u; id -g") == "1234\n55\n"
+
+
+def test_an_apparmor_profile_confines_where_the_kernel_has_them_and_is_warned_of_elsewhere(
+    daemon: Daemon, namespace: str
+) -> None:
+    profile = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    container = _container("c") | {"securityContext": profile}
+    manifest = build_pod("p", "", containers=[container], securityContext=profile)
+    said = daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifest).stderr
+    daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "--timeout=40s")
+    told = [message for _, reason, message in find_events(daemon, namespace, "p") if reason == "FieldNotHonoured"]
+    if has_apparmor():
+        assert _run(daemon, namespace, "p", "c", "cat /proc/1/attr/current") == "podhost-default (enforce)\n"
+        assert (said, told) == ("", [])
+        return
+    text = "AppArmor is not enabled on the host; containers run without the profile"
+    fields = ("spec.securityContext.appArmorProfile", "spec.containers[0].securityContext.appArmorProfile")
+    assert said.splitlines() == [f"Warning: {field}: {text}" for field in fields]
+    assert told == [f"{', '.join(fields)}: {text}"]

@@ -255,6 +255,9 @@ class FakeRuntime:
             for status in self.list_containers(pod_uid)
         }
 
+    def list_missing_modules(self) -> frozenset[str]:
+        return frozenset()
+
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset(self.unlimited)
 

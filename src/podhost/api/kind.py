@@ -5,7 +5,7 @@ The kinds themselves are declared in ``kinds`` and in modules of its own for eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,6 +97,10 @@ class Kind:
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]] = selectors.metadata_fields
     """Values for field selectors; the keys are those that a client may ask for."""
     warnings: Callable[[Object], list[str]] = messages.no_warnings
+    warnings_as_written: Callable[[Object], list[str]] = messages.no_warnings
+    """About a new object before anything is filled in."""
+    host_warnings: Callable[[Object, Collection[str]], list[str]] = messages.no_host_warnings
+    """About what this machine cannot do; gets the names of the kernel's modules that it lacks."""
     graceful: bool = False
     """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
     unconditional_update: bool = True

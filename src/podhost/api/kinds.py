@@ -15,6 +15,7 @@ from podhost.api.access_kinds import ACCESS_KINDS
 from podhost.api.events import EVENT, EVENT_V1
 from podhost.api.kind import ALL_VERBS, PROXY_VERBS, STATUS_VERBS, Kind, Subresource, status_subresource
 from podhost.api.priority_classes import PRIORITY_CLASS
+from podhost.api.profile_annotations import apparmor_annotation_warnings
 from podhost.api.storage_kinds import STORAGE_KINDS
 from podhost.api.validation import core, discovery, nodes, pods, runtime_classes, services
 
@@ -51,6 +52,8 @@ POD = Kind(
     row=tables.pod_row,
     selectable_fields=selectors.pod_fields,
     warnings=messages.pod_warnings,
+    warnings_as_written=apparmor_annotation_warnings,
+    host_warnings=messages.pod_host_warnings,
     graceful=True,
     returns_deleted=True,
 )

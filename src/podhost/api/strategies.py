@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podhost.api.objects import Object, ensure_section
+from podhost.api.profile_annotations import adopt_apparmor_annotations
 from podhost.api.qos import compute_qos_class
 
 
@@ -64,6 +65,7 @@ def _count(new: Object, old: Object, *, changed: bool) -> None:
 
 def prepare_pod_create(pod: Object) -> None:
     start_generation(pod)
+    adopt_apparmor_annotations(pod)
     pod["status"] = {"phase": "Pending", "qosClass": compute_qos_class(pod.get("spec") or {})}
     if (pod.get("spec") or {}).get("schedulingGates"):
         pod["status"]["conditions"] = [

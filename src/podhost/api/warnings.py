@@ -7,11 +7,12 @@ for any field that nobody decided about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from podhost.api.objects import Object
+from podhost.api.objects import Object, all_containers
+from podhost.api.profile_annotations import annotation_warnings
 from podhost.api.schema import definition
 
 Treatment = Literal["honoured", "ignored", "warned", "rejected"]
@@ -57,9 +58,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "Affinity": {"podAffinity": _never(_ONE_NODE), "podAntiAffinity": _never(_ONE_NODE)},
     "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _harmless("there is one node")},
     "PodSecurityContext": {
-        "appArmorProfile": _later("the containers run without the profile"),
-        "seLinuxChangePolicy": _never("this host does not use SELinux labels for pods"),
-        "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
+        "seLinuxChangePolicy": _harmless("volumes here are labelled file by file, as those without a CSI driver"),
         "windowsOptions": _never("containers here run Linux"),
     },
     "LifecycleHandler": {"tcpSocket": _never("such a hook fails, as it does on a cluster")},
@@ -83,8 +82,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     )
     | {"volumeDevices": _later("the device is not there")},
     "SecurityContext": {
-        "appArmorProfile": _later("the container runs without the profile"),
-        "seLinuxOptions": _never("this host does not use SELinux labels for pods"),
         "windowsOptions": _never("containers here run Linux"),
     },
     "ResourceRequirements": {"claims": _later("no device is allocated")},
@@ -143,6 +140,23 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
 }
 """By structure and field.  What is below a field with a rule needs none of its own."""
 
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A field that is honoured where the kernel has a module; elsewhere ``text`` follows its path in the warning."""
+
+    module: str
+    text: str
+
+
+_SELINUX = Need("SELinux", "SELinux is not enabled on the host; containers run without a label")
+_APPARMOR = Need("AppArmor", "AppArmor is not enabled on the host; containers run without the profile")
+NEEDS: Mapping[str, Mapping[str, Need]] = {
+    "PodSecurityContext": {"appArmorProfile": _APPARMOR, "seLinuxOptions": _SELINUX},
+    "SecurityContext": {"appArmorProfile": _APPARMOR, "seLinuxOptions": _SELINUX},
+}
+"""By structure and field, of those that are honoured."""
+
 HONOURED: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
@@ -163,8 +177,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "PodDNSConfigOption": "name value",
         "HostAlias": "hostnames ip",
         "LocalObjectReference": "name",
-        "PodSecurityContext": "fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser seccompProfile "
-        "supplementalGroups supplementalGroupsPolicy sysctls",
+        "PodSecurityContext": "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser "
+        "seLinuxOptions seccompProfile supplementalGroups supplementalGroupsPolicy sysctls",
         "Sysctl": "name value",
         "PodReadinessGate": "conditionType",
         "PodSchedulingGate": "name",
@@ -200,9 +214,11 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "ConfigMapEnvSource": "name optional",
         "SecretEnvSource": "name optional",
         "VolumeMount": "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr",
-        "SecurityContext": "allowPrivilegeEscalation capabilities privileged procMount readOnlyRootFilesystem "
-        "runAsGroup runAsNonRoot runAsUser seccompProfile",
+        "SecurityContext": "allowPrivilegeEscalation appArmorProfile capabilities privileged procMount "
+        "readOnlyRootFilesystem runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile",
         "Capabilities": "add drop",
+        "AppArmorProfile": "localhostProfile type",
+        "SELinuxOptions": "level role type user",
         "SeccompProfile": "localhostProfile type",
         "Volume": "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
         "ImageVolumeSource": "pullPolicy reference",
@@ -248,6 +264,11 @@ class FieldWarning:
         return f"{self.field}: {self.text}"
 
 
+def need_for(structure: str, field: str) -> Need | None:
+    """What an honoured field needs from the kernel."""
+    return NEEDS.get(structure, {}).get(field)
+
+
 def rule_for(structure: str, field: str) -> Rule | None:
     """The rule of a field; ``None`` when it is honoured."""
     return RULES.get(structure, {}).get(field)
@@ -256,6 +277,21 @@ def rule_for(structure: str, field: str) -> Rule | None:
 def pod_spec_warnings(spec: Mapping[str, Any], path: str = "spec") -> list[FieldWarning]:
     """Everything in a pod's spec that will not have the effect it has on a cluster."""
     return list(_walk(spec, _POD_SPEC, path))
+
+
+def pod_spec_host_warnings(spec: Mapping[str, Any], missing: Collection[str]) -> list[FieldWarning]:
+    """What has no effect on a machine whose kernel lacks the modules ``missing``."""
+    contexts = [("PodSecurityContext", "spec.securityContext", spec.get("securityContext") or {})]
+    contexts += [
+        ("SecurityContext", f"spec.{group}[{index}].securityContext", container.get("securityContext") or {})
+        for group, index, container in all_containers(spec)
+    ]
+    return [
+        FieldWarning(f"{path}.{name}", need.text)
+        for structure, path, context in contexts
+        for name, need in NEEDS[structure].items()
+        if need.module in missing and context.get(name) and context[name].get("type") != "Unconfined"
+    ]
 
 
 def _walk(value: Mapping[str, Any], name: str, path: str) -> Iterator[FieldWarning]:
@@ -284,7 +320,12 @@ def _walk(value: Mapping[str, Any], name: str, path: str) -> Iterator[FieldWarni
 def pod_warnings(pod: Object) -> list[str]:
     """Texts for ``Warning`` headers: podhost's own, then Kubernetes' about duplicates."""
     spec = pod.get("spec") or {}
-    return [str(warning) for warning in pod_spec_warnings(spec)] + _duplicate_env(spec) + _odd_ports(spec)
+    own = [str(warning) for warning in pod_spec_warnings(spec)]
+    return own + annotation_warnings(pod) + _duplicate_env(spec) + _odd_ports(spec)
+
+
+def pod_host_warnings(pod: Object, missing: Collection[str]) -> list[str]:
+    return [str(warning) for warning in pod_spec_host_warnings(pod.get("spec") or {}, missing)]
 
 
 def _duplicate_env(spec: Mapping[str, Any]) -> list[str]:
@@ -334,6 +375,10 @@ def endpoints_warnings(_endpoints: Object) -> list[str]:
 
 
 def no_warnings(_obj: Object) -> list[str]:
+    return []
+
+
+def no_host_warnings(_obj: Object, _missing: Collection[str]) -> list[str]:
     return []
 
 

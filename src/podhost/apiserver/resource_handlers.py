@@ -78,6 +78,7 @@ class ResourceHandlers:
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, call.kind, options.validation)
         call.noted["name"] = body["metadata"].get("name", "")
+        call.warnings.extend(call.kind.warnings_as_written(body))
         obj = self._registry.create(
             call.kind,
             call.namespace,
@@ -86,7 +87,7 @@ class ResourceHandlers:
             admit=self._admit(call),
             dry_run=options.dry_run,
         )
-        call.warnings.extend(call.kind.warnings(obj))
+        self._warn(call, obj)
         return await self._answer_object(call, obj, code=201)
 
     async def update(self, call: Call) -> web.StreamResponse:
@@ -166,8 +167,12 @@ class ResourceHandlers:
 
     async def _answer_written(self, call: Call, obj: Obj, *, code: int = 200) -> web.StreamResponse:
         if call.route.subresource in ("", "ephemeralcontainers"):
-            call.warnings.extend(call.kind.warnings(obj))
+            self._warn(call, obj)
         return await self._answer_object(call, obj, code=code)
+
+    def _warn(self, call: Call, obj: Obj) -> None:
+        call.warnings.extend(call.kind.warnings(obj))
+        call.warnings.extend(call.kind.host_warnings(obj, self._settings.missing_modules))
 
     def _admit(self, call: Call) -> Admit:
         return build_grant_check(self._authorizer, call.user, call.kind) or admit_all

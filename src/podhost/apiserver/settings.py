@@ -38,6 +38,8 @@ class ApiServerSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     audit: AuditSink | None = None
     """Where the audit log's events go; ``None``: there is none."""
+    missing_modules: frozenset[str] = frozenset()
+    """``AppArmor``, ``SELinux``: by what containers cannot be confined here."""
     watch_write_timeout_s: float = 60.0
     """A watch whose client takes nothing for so long is ended."""
 

@@ -92,6 +92,7 @@ _FAMILY = {
 }
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "nft": {"": "nftables"},
+    "apparmor_parser": {"": "apparmor-parser", "debian": "apparmor", "arch": "apparmor"},
     "conntrack": {"": "conntrack-tools", "debian": "conntrack"},
     "mmdebstrap": {"": "mmdebstrap", "arch": "debootstrap"},
 }
@@ -263,6 +264,17 @@ def check_seccomp(machine: Machine) -> Check:
     return Check(name="seccomp", level="warn", detail=detail, mend="use a kernel of the distribution")
 
 
+def check_apparmor(machine: Machine) -> Check:
+    if not machine.read("/sys/module/apparmor/parameters/enabled").startswith("Y"):
+        detail = "not in this kernel: pods that ask for a profile are warned"
+        return Check(name="AppArmor", level="ok", detail=detail)
+    if machine.which("apparmor_parser"):
+        return Check(name="AppArmor", level="ok", detail="containers get the profile podhost-default")
+    mend = install_command("apparmor_parser", machine.distribution)
+    detail = "apparmor_parser is not installed: containers run without a profile"
+    return Check(name="AppArmor", level="warn", detail=detail, mend=mend)
+
+
 # --- network ------------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +427,7 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_cgroups,
     check_capabilities,
     check_seccomp,
+    check_apparmor,
     check_ip_forward,
     check_firewall,
     check_resolvers,

@@ -157,6 +157,18 @@ class Mount:
     propagation: Literal["private", "rslave", "rshared"] = "private"
     origin: MountOrigin | None = None
     """Of a clone of what the host has."""
+    relabel: bool = False
+    """The files are the pod's, so that they get its SELinux label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelinuxOptions:
+    """Parts of a label that are not the defaults; empty leaves the default."""
+
+    user: str = ""
+    role: str = ""
+    type: str = ""
+    level: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +189,10 @@ class SecurityConfig:
     """``/proc`` without masks (``procMount: Unmasked``)."""
     seccomp_profile: str = "RuntimeDefault"
     """``RuntimeDefault``, ``Unconfined``, or the absolute path of a profile on the host."""
+    apparmor_profile: str = "RuntimeDefault"
+    """``RuntimeDefault``, ``Unconfined``, or ``localhost/`` and the name of a profile that the host has loaded."""
+    selinux: SelinuxOptions | None = None
+    """``None``: the container gets no label of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +395,9 @@ class RuntimeService(Protocol):
 
     async def list_writable_layers(self, pod_uid: PodUID) -> dict[ContainerId, DiskUsage]:
         """What the pod's containers have written into their root file systems."""
+
+    def list_missing_modules(self) -> frozenset[str]:
+        """Of ``AppArmor`` and ``SELinux``: what containers cannot be confined by on this host."""
 
     def list_unlimited_resources(self) -> frozenset[str]:
         """Of ``cpu``, ``memory`` and ``pids``: those whose limits have no effect on this host."""

@@ -43,6 +43,8 @@ class MountedVolume:
     """Nothing in it can be run (image)."""
     origin: MountOrigin | None = None
     """Of one that is the host's, and that ``host_path`` is a clone of."""
+    relabel: bool = False
+    """Its files are the pod's, and get the pod's SELinux label."""
 
 
 class PodVolumes(Protocol):

@@ -169,6 +169,7 @@ def _build_server(
         account_key=engine.account_key,
         token_users=_read_token_users(settings.token_auth_file),
         audit=audit,
+        missing_modules=engine.runtime.list_missing_modules(),
         limits=compute_limits(settings, read_descriptor_limit()),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )

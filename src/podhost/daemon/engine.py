@@ -345,6 +345,7 @@ def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
         conmon_path=_program("conmon", "/usr/libexec/podman/conmon") or Path("/usr/bin/conmon"),
         handlers=settings.runtime_handlers,
         catatonit_path=_program("catatonit", "/usr/libexec/podman/catatonit"),
+        apparmor_parser_path=_program("apparmor_parser", "/sbin/apparmor_parser", "/usr/sbin/apparmor_parser"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from podhost.api import models
 from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import ContainerId
 from podhost.cri.images import Image
-from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig
+from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig, SelinuxOptions
 from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.expansion import expand
 from podhost.kubelet.go_format import quote
@@ -27,6 +28,8 @@ from podhost.kubelet.runtime_status import (
 from podhost.kubelet.sandbox_config import compute_log_directory
 from podhost.kubelet.settings import KubeletSettings
 
+_MAX_ID = 2**31 - 1
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 
 
@@ -77,7 +80,7 @@ def build_container_config(
         args=tuple(expand(word, own) for word in container.args),
         working_dir=container.working_dir or "",
         env=env,
-        mounts=(*mounts, Mount(container_path=path, host_path=paths.termination)),
+        mounts=(*mounts, Mount(container_path=path, host_path=paths.termination, relabel=True)),
         log_path=paths.log,
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdin_once),
@@ -110,14 +113,18 @@ def verify_run_as_non_root(pod: models.Pod, container: AnyContainer, image: Imag
             raise ConfigError(f"container's runAsUser breaks non-root policy ({where})")
         return
     user = image.config.user.partition(":")[0]
-    if user in ("", "0"):
-        raise ConfigError(f"container has runAsNonRoot and image will run as root ({where})")
-    if not user.isdigit() and user != "":
-        if user == "root":
-            raise ConfigError(f"container has runAsNonRoot and image will run as root ({where})")
+    if user and not _NUMBER.fullmatch(user):
         raise ConfigError(
             f"container has runAsNonRoot and image has non-numeric user ({user}), "
             f"cannot verify user is non-root ({where})"
+        )
+    number = int(user or "0")
+    if number == 0:
+        raise ConfigError(f"container has runAsNonRoot and image will run as root ({where})")
+    if not 0 < number <= _MAX_ID:
+        raise ConfigError(
+            f"container has runAsNonRoot and image has an invalid user id ({number}). (Must be 1-({_MAX_ID})): "
+            f"must be between 0 and {_MAX_ID}, inclusive ({where})"
         )
 
 
@@ -152,6 +159,8 @@ def build_security(pod: models.Pod, container: AnyContainer) -> SecurityConfig:
         unmasked_proc=own.proc_mount == "Unmasked",
         no_new_privileges=own.allow_privilege_escalation is False,
         seccomp_profile="Unconfined" if privileged else _seccomp(own.seccomp_profile or shared.seccomp_profile),
+        apparmor_profile=_apparmor(own.app_armor_profile or shared.app_armor_profile),
+        selinux=_selinux(own.se_linux_options or shared.se_linux_options),
     )
 
 
@@ -161,6 +170,22 @@ def _seccomp(profile: models.SeccompProfile | None) -> str:
     if profile.type == "Localhost":
         return f"/var/lib/kubelet/seccomp/{profile.localhost_profile or ''}"
     return profile.type
+
+
+def _apparmor(profile: models.AppArmorProfile | None) -> str:
+    if profile is None:
+        return "RuntimeDefault"
+    return f"localhost/{profile.localhost_profile or ''}" if profile.type == "Localhost" else profile.type
+
+
+def _selinux(options: models.SELinuxOptions | None) -> SelinuxOptions | None:
+    """The container's in place of the pod's, as a whole."""
+    if options is None:
+        return None
+    found = SelinuxOptions(
+        user=options.user or "", role=options.role or "", type=options.type or "", level=options.level or ""
+    )
+    return None if found == SelinuxOptions() else found
 
 
 def build_resources(pod: models.Pod, container: AnyContainer, memory_capacity_bytes: int = 0) -> LinuxResources:

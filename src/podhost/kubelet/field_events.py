@@ -7,14 +7,14 @@ from typing import Any
 
 from podhost.api.objects import all_containers
 from podhost.api.reasons import FIELD_NOT_HONOURED
-from podhost.api.warnings import pod_spec_warnings
+from podhost.api.warnings import pod_spec_host_warnings, pod_spec_warnings
 from podhost.kubelet.node_context import Document, Recorder
 
 
-def compute_field_messages(spec: Mapping[str, Any]) -> list[str]:
-    """One message an effect, with all fields that it goes for.  Pure."""
+def compute_field_messages(spec: Mapping[str, Any], missing: Collection[str] = ()) -> list[str]:
+    """One message an effect, with all fields that it goes for; ``missing`` modules of the kernel count.  Pure."""
     fields: dict[str, list[str]] = {}
-    for warning in pod_spec_warnings(spec):
+    for warning in (*pod_spec_warnings(spec), *pod_spec_host_warnings(spec, missing)):
         fields.setdefault(warning.text, []).append(warning.field)
     return [f"{', '.join(names)}: {text}" for text, names in fields.items()]
 
@@ -35,8 +35,13 @@ def compute_limit_messages(spec: Mapping[str, Any], unlimited: Collection[str]) 
     return messages
 
 
-def record_field_events(recorder: Recorder, document: Document, unlimited: Collection[str] = ()) -> None:
-    """Once a pod, when it is started for the first time.  ``unlimited``: resources that the host cannot limit."""
+def record_field_events(
+    recorder: Recorder, document: Document, unlimited: Collection[str] = (), missing: Collection[str] = ()
+) -> None:
+    """Once a pod, when it is started for the first time.
+
+    ``unlimited`` are resources that the host cannot limit, ``missing`` modules that its kernel lacks.
+    """
     spec = document.get("spec") or {}
-    for message in (*compute_field_messages(spec), *compute_limit_messages(spec, unlimited)):
+    for message in (*compute_field_messages(spec, missing), *compute_limit_messages(spec, unlimited)):
         recorder.event(document, "Warning", FIELD_NOT_HONOURED, message)

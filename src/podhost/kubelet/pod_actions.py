@@ -102,10 +102,15 @@ class PodFailure:
 
     reason: str
     message: str
+    """Of the event."""
     grace_s: float | None = None
     """How long its containers may take to end; ``None``: as long as the pod says."""
     is_rejection: bool = False
     """It has not been taken up at all."""
+
+    @property
+    def status_message(self) -> str:
+        return f"Pod was rejected: {self.message}" if self.is_rejection else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ def compute_pod_actions(
             failure=PodFailure("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
         )
     if (forbidden := find_forbidden_sysctl(pod, unsafe_sysctls)) is not None:
-        return PodActions(kill_pod=True, failure=PodFailure(SYSCTL_FORBIDDEN, forbidden))
+        return PodActions(kill_pod=True, failure=PodFailure(SYSCTL_FORBIDDEN, forbidden, is_rejection=True))
     sandbox = observed.ready_sandbox
     if sandbox is None:
         actions = _compute_new_sandbox(pod, observed)

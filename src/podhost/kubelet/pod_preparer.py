@@ -69,8 +69,9 @@ class PodPreparer:
             return True
         self._is_doubted = False
         if done is None and not observed.sandboxes:
-            unlimited = self._context.runtime.list_unlimited_resources()
-            record_field_events(self._context.recorder, self._facts.document, unlimited)
+            runtime = self._context.runtime
+            unlimited, missing = runtime.list_unlimited_resources(), runtime.list_missing_modules()
+            record_field_events(self._context.recorder, self._facts.document, unlimited, missing)
         self._prepared = asyncio.get_running_loop().create_future()
         self._in_flight.spawn("prepare", self._prepare(self._prepared, actions, observed))
         return True

@@ -139,7 +139,7 @@ def _build_head(
 
 def _build_reason(previous: Mapping[str, Any], context: StatusContext, phase: str) -> dict[str, str]:
     if context.failure is not None:
-        return {"reason": context.failure.reason, "message": context.failure.message}
+        return {"reason": context.failure.reason, "message": context.failure.status_message}
     if previous.get("phase") == phase:  # They belong to the phase, whoever has written them.
         return {k: previous[k] for k in ("reason", "message") if previous.get(k)}
     return {}

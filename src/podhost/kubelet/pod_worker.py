@@ -37,7 +37,6 @@ from podhost.kubelet.image_puller import ImagePuller, RetryPlan, StartFailure
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.node_context import Document, NodeContext
 from podhost.kubelet.pod_actions import (
-    SYSCTL_FORBIDDEN,
     ContainerKill,
     ContainerStart,
     PodActions,
@@ -219,7 +218,7 @@ class PodWorker:
 
     def reject(self, message: str, reason: str = EVICTED) -> None:
         """The node does not take the pod."""
-        self._facts.failure = PodFailure(reason, f"Pod was rejected: {message}", is_rejection=True)
+        self._facts.failure = PodFailure(reason, message, is_rejection=True)
         self._facts.event("Warning", reason, message)
 
     def preempt(self) -> None:
@@ -312,7 +311,7 @@ class PodWorker:
         )
         if actions.failure is not None and facts.failure is None:
             facts.failure = actions.failure
-            rejected = actions.failure.reason == SYSCTL_FORBIDDEN
+            rejected = actions.failure.is_rejection
             facts.event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
         if facts.failure is not None or (actions.kill_pod and not actions.create_sandbox):
             self._reporter.write(observed, is_ending=True)

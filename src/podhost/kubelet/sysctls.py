@@ -29,7 +29,7 @@ _WORDS = {"ipc": "IPC", "net": "Net"}
 
 
 def find_forbidden_sysctl(pod: models.Pod, allowed_unsafe: Iterable[str] = ()) -> str | None:
-    """Why the pod is rejected; ``None`` when it may set what it wants.
+    """Why the pod is rejected, as the event says it; ``None`` when it may set what it wants.
 
     ``allowed_unsafe`` are names, or beginnings followed by ``*``.  What belongs to no namespace of a pod is never
     allowed: it would be set for the whole machine.
@@ -39,10 +39,10 @@ def find_forbidden_sysctl(pod: models.Pod, allowed_unsafe: Iterable[str] = ()) -
         name = normalize_sysctl(sysctl.name)
         namespace = find_sysctl_namespace(sysctl.name)
         if namespace is None or not (name in SAFE or _matches(name, allowed_unsafe)):
-            return f"Pod was rejected: forbidden sysctl: {json.dumps(name)} not allowlisted"
+            return f"forbidden sysctl: {json.dumps(name)} not allowlisted"
         if pod.spec.host_ipc if namespace == "ipc" else pod.spec.host_network:
             word = _WORDS[namespace]
-            return f"Pod was rejected: forbidden sysctl: {json.dumps(name)} not allowed with host {word} enabled"
+            return f"forbidden sysctl: {json.dumps(name)} not allowed with host {word} enabled"
     return None
 
 

@@ -183,6 +183,11 @@ def mount_overlay(
         run_in_thread(lambda: _mount_overlay_relative(target, lower_dirs, upper_dir, work_dir, options))
 
 
+def build_label_option(label: str) -> str:
+    """All files of the file system have this label of SELinux.  Its commas are no separators between quotes."""
+    return f'context="{label}"'
+
+
 def build_overlay_options(
     lower_dirs: Sequence[Path | str], upper_dir: Path, work_dir: Path, options: Sequence[str] = ()
 ) -> bytes:
@@ -217,7 +222,7 @@ def _mount_overlay_by_parts(
         for option in options:
             key, separator, value = option.partition("=")
             if separator:
-                sys.fsconfig_string(context_fd, key, value)
+                sys.fsconfig_string(context_fd, key, value.strip('"'))
             else:
                 sys.fsconfig_flag(context_fd, key)
         sys.fsconfig_create(context_fd)

@@ -105,6 +105,7 @@ def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is
     meta = obj.setdefault("metadata", {})
     if kind.namespaced:
         meta.setdefault("namespace", namespace or "default")
+    warnings = kind.warnings_as_written(obj)
     kind.prepare_create(obj)
     kind.default(obj)
     errors = validate(kind, obj)
@@ -124,7 +125,7 @@ def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is
         faults.append(fault_of_error(node, error))
     if with_warnings:
         touched = [*fields.bad_paths, *fields.suggested]
-        for text in kind.warnings(obj):
+        for text in [*warnings, *kind.warnings(obj)]:
             path = text.partition(": ")[0]
             if not any(is_below(other, path) for other in touched):
                 faults.append(_fault_of_warning(node, text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from podhost.cri.runtime import (
     ContainerEventType,
     ContainerStartError,
     ContainerUser,
+    Mount,
     SecurityConfig,
 )
-from podhost.errors import ConflictError, NotFoundError
+from podhost.errors import ConflictError, NotFoundError, describe_cause
 from podhost.linux import mount
 from podhost.linux.fs import remove_tree
 from podhost.linux.pidfd import identify, open_pidfd
+from podhost.linux.security_modules import relabel_tree
 from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
@@ -45,7 +47,8 @@ from podhost.runtime.seccomp import (
     resolve_custom_profile,
     resolve_default_profile,
 )
-from podhost.runtime.settings import BundlePaths, OciRuntime
+from podhost.runtime.selinux import Labels, check_labels, compute_labels
+from podhost.runtime.settings import BundlePaths, OciRuntime, SandboxPaths
 from podhost.runtime.undo import UndoStack
 from podhost.runtime.users import ResolvedUser, read_user
 
@@ -64,7 +67,7 @@ async def create_container(
     """Make a container.  Leaves nothing on failure.
 
     Raises:
-        ContainerStartError: The user does not exist in the image, or there is no command.
+        ContainerStartError: The user does not exist in the image, there is no command, or a profile is not loaded.
         NotFoundError: The sandbox or the image is gone.
         ConflictError: The sandbox has stopped.
     """
@@ -113,7 +116,8 @@ async def _create_steps(
         created_at_ns=ctx.clock.now_ns(),
     )
     undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_container, container_id))
-    record = await run_in_thread_to_end(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image)
+    apparmor = await ctx.apparmor.find_profile(config.security)
+    record = await run_in_thread_to_end(_write_bundle_and_record, ctx, bundle, rootfs, sandbox, record, image, apparmor)
     failpoint.hit(_RECORD)
     return record
 
@@ -132,19 +136,23 @@ def _write_bundle_and_record(
     sandbox: SandboxRecord,
     record: ContainerRecord,
     image: Image,
+    apparmor: str,
 ) -> ContainerRecord:
     user_namespace = build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id)).user_path
-    mount_root(bundle, rootfs, user_namespace, sandbox.config.first_host_id)
+    labels = compute_labels(ctx.selinux, record.config.security, sandbox.selinux_level)
+    check_labels(labels)
+    mount_root(bundle, rootfs, user_namespace, sandbox.config.first_host_id, labels.mount)
     seccomp = _choose_seccomp(ctx, ctx.runtime_of(record), record.config.security)
     if record.config.pid_target is not None:
         pin_pid_namespace(ctx, record.config.pid_target, bundle.pid_namespace)
     own = record.config.mounts
     # Beside the writable layer, and removed with it.
     volumes = ensure_image_volumes(bundle.rootfs, rootfs.upper_dir.parent / "volumes", image.config.volumes, own)
+    _relabel(ctx.paths.sandbox(sandbox.id), (*own, *volumes), labels.mount)
     volumes = expose_mounts(bundle, volumes, user_namespace, sandbox.config.first_host_id)
     mounts = (*map_mounts(bundle, own, user_namespace), *volumes)
     record_of_spec = replace(record, config=replace(record.config, mounts=mounts))
-    given = _collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp)
+    given = _collect_input(ctx, bundle, sandbox, record_of_spec, image, seccomp, apparmor, labels)
     spec = build_container_spec(given)
     bundle.config.write_bytes(msgspec.json.encode(spec))
     if seccomp.key_to_learn:
@@ -153,6 +161,17 @@ def _write_bundle_and_record(
     record = replace(record, user=_describe_user(given.user))
     ctx.registry.files.save_container(record)
     return record
+
+
+def _relabel(sandbox: SandboxPaths, mounts: Iterable[Mount], label: str) -> None:
+    """Files that are the pod's own get its label, so that a confined container may use them."""
+    if not label:
+        return
+    for path in (sandbox.hosts, sandbox.hostname, sandbox.resolv_conf, sandbox.shm):
+        relabel_tree(path, label)
+    for each in mounts:
+        if each.relabel:
+            relabel_tree(each.host_path, label)
 
 
 def _describe_user(user: ResolvedUser) -> ContainerUser:
@@ -174,6 +193,8 @@ def _collect_input(
     record: ContainerRecord,
     image: Image,
     seccomp: _Seccomp,
+    apparmor: str,
+    labels: Labels,
 ) -> SpecInput:
     security = record.config.security
     user = read_user(
@@ -198,6 +219,8 @@ def _collect_input(
         capabilities=seccomp.capabilities,
         seccomp=seccomp.profile,
         annotations=seccomp.annotations,
+        apparmor_profile=apparmor,
+        labels=labels,
         host_devices=list_host_devices() if security.privileged else (),
     )
 
@@ -226,13 +249,18 @@ def _choose_seccomp(ctx: RuntimeContext, runtime: OciRuntime, security: Security
 
 
 def _read_profile(ctx: RuntimeContext, path: Path, capabilities: tuple[str, ...]) -> dict[str, Any]:
+    """Raises ContainerStartError, with containerd's words."""
+    shown = json.dumps(str(path))
     try:
-        document = json.loads(path.read_bytes())
-        return resolve_custom_profile(document, capabilities, ctx.host.architecture, ctx.host.kernel)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ContainerStartError(
-            f'cannot load seccomp profile "{path}": {error}', reason="CreateContainerError"
-        ) from error
+        content = path.read_bytes()
+    except OSError as error:
+        cause = f"cannot load seccomp profile {shown}: open {describe_cause(error)}"
+        raise ContainerStartError(f"failed to generate spec: {cause}", reason="CreateContainerError") from error
+    try:
+        return resolve_custom_profile(json.loads(content), capabilities, ctx.host.architecture, ctx.host.kernel)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = f"decoding seccomp profile failed {shown}: {error}"
+        raise ContainerStartError(f"failed to generate spec: {cause}", reason="CreateContainerError") from error
 
 
 def pin_pid_namespace(ctx: RuntimeContext, target_id: ContainerId, place: Path) -> None:

@@ -9,11 +9,13 @@ from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.images import Image, Snapshotter
 from podhost.cri.network import PodNetwork
+from podhost.runtime.apparmor import AppArmor
 from podhost.runtime.exit_monitor import ExitMonitor
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.records import ContainerRecord
 from podhost.runtime.registry import Registry
 from podhost.runtime.seccomp import FilterCache
+from podhost.runtime.selinux import Selinux
 from podhost.runtime.settings import OciRuntime, RuntimePaths, RuntimeSettings
 
 ImageLookup = Callable[[str], Image | None]
@@ -34,6 +36,8 @@ class RuntimeContext:
     monitor: ExitMonitor
     tasks: Tasks
     host: HostFacts
+    apparmor: AppArmor
+    selinux: Selinux | None
 
     def runtime_of(self, record: ContainerRecord) -> OciRuntime:
         """The OCI runtime of a container's pod.  Raises NotFoundError, UnavailableError."""

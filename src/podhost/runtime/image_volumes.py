@@ -37,7 +37,7 @@ def ensure_image_volumes(
         volume.mkdir(parents=True, mode=0o755)
         volume.chmod(0o755)
         _copy_up(rootfs, path, volume)
-        made.append(Mount(container_path=path, host_path=volume))
+        made.append(Mount(container_path=path, host_path=volume, relabel=True))
     return tuple(made)
 
 

@@ -15,14 +15,17 @@ from podhost.linux.user_namespaces import map_mount
 from podhost.runtime.settings import BundlePaths
 
 
-def mount_root(bundle: BundlePaths, rootfs: RootfsMount, user_namespace: Path | None, first_id: int) -> None:
-    """Mount the container's root.  Blocking.
+def mount_root(
+    bundle: BundlePaths, rootfs: RootfsMount, user_namespace: Path | None, first_id: int, label: str = ""
+) -> None:
+    """Mount the container's root; ``label`` is that of SELinux for all files in it.  Blocking.
 
     overlayfs cannot be mapped, but its layers can.  What is written goes into the upper directory with the ids of
     the host, so that the directory itself must belong to the namespace.  Raises OSError.
     """
+    options = [mount.build_label_option(label)] if label else []
     if user_namespace is None:
-        mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir)
+        mount.mount_overlay(bundle.rootfs, rootfs.lower_dirs, rootfs.upper_dir, rootfs.work_dir, options=options)
         return
     info = os.stat(rootfs.lower_dirs[0])
     for directory in (rootfs.upper_dir, rootfs.work_dir):
@@ -31,7 +34,7 @@ def mount_root(bundle: BundlePaths, rootfs: RootfsMount, user_namespace: Path | 
     for index, lower in enumerate(rootfs.lower_dirs):
         layers.append(bundle.mapped / "layers" / str(index))
         map_mount(lower, layers[-1], user_namespace, recursive=False)
-    mount.mount_overlay(bundle.rootfs, layers, rootfs.upper_dir, rootfs.work_dir)
+    mount.mount_overlay(bundle.rootfs, layers, rootfs.upper_dir, rootfs.work_dir, options=options)
     # The overlay has its own of them.
     for layer in layers:
         mount.unmount(layer)

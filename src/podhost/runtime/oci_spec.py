@@ -1,11 +1,12 @@
 """OCI runtime specs, as pure functions of what is known about container, image, sandbox and host.
 
-Default mounts, devices, masked and read-only paths equal containerd's.  A pod's annotations never reach the spec:
-``run.oci.*`` from a user would be a way to root.
+Default mounts, devices and read-only paths equal containerd's, masked ones those that the kubelet asks it for.
+A pod's annotations never reach the spec: ``run.oci.*`` from a user would be a way to root.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from podhost.linux.cgroup import cpu_weight
 from podhost.linux.huge_pages import format_page_size
 from podhost.linux.user_namespaces import ID_COUNT
 from podhost.runtime.host_facts import HostFacts
+from podhost.runtime.selinux import Labels
 from podhost.runtime.users import ResolvedUser
 
 OCI_VERSION = "1.0.2"
@@ -25,6 +27,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MASKED_PATHS = (
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -72,6 +75,9 @@ class SpecInput:
     host: HostFacts
     capabilities: tuple[str, ...]
     seccomp: Mapping[str, Any] | None = None
+    apparmor_profile: str = ""
+    """Name of a loaded profile; empty for none."""
+    labels: Labels = field(default_factory=Labels)
     annotations: Mapping[str, str] = field(default_factory=dict)
     host_devices: Sequence[Mapping[str, Any]] = ()
 
@@ -92,10 +98,12 @@ def build_container_spec(given: SpecInput) -> dict[str, Any]:
     if privileged:
         linux["devices"] = list(given.host_devices)
     elif not given.config.security.unmasked_proc:
-        linux["maskedPaths"] = MASKED_PATHS
+        linux["maskedPaths"] = [*MASKED_PATHS, *given.host.thermal_paths]
         linux["readonlyPaths"] = READONLY_PATHS
     if given.seccomp is not None:
         linux["seccomp"] = given.seccomp
+    if given.labels.mount:
+        linux["mountLabel"] = given.labels.mount
     if propagation := compute_rootfs_propagation(given.config.mounts):
         linux["rootfsPropagation"] = propagation
     return {
@@ -123,6 +131,10 @@ def build_process(given: SpecInput) -> dict[str, Any]:
     score = compute_oom_score_adj(config.resources, given.host)
     if score is not None:
         process["oomScoreAdj"] = score
+    if given.apparmor_profile:
+        process["apparmorProfile"] = given.apparmor_profile
+    if given.labels.process:
+        process["selinuxLabel"] = given.labels.process
     return process
 
 
@@ -253,24 +265,23 @@ def find_propagation_obstacle(mounts: Sequence[Mount]) -> str | None:
 def build_mounts(given: SpecInput) -> list[dict[str, Any]]:
     """Defaults, the pod's files and the container's own; one of its own replaces a default.
 
-    By depth, so that none hides one below it: a volume at ``/etc`` leaves the pod's ``/etc/hosts`` visible.  One at
-    ``/dev`` has all of it, as with containerd.
+    One at ``/dev`` replaces also what the defaults have below it, but for the pod's shared memory.
+    By depth, so that none hides one below it: a volume at ``/etc`` leaves the pod's ``/etc/hosts`` visible.
     """
     privileged = given.config.security.privileged
-    defaults = [*build_default_mounts(given.sandbox, privileged=privileged), *_build_pod_files(given)]
+    defaults = build_default_mounts(given.sandbox, given.host, privileged=privileged)
     own = [_build_bind(mount) for mount in given.config.mounts]
     taken = {_normal(mount["destination"]) for mount in own}
-    hidden = "/dev/" if "/dev" in taken else None
-    kept = [
-        mount
-        for mount in defaults
-        if mount["destination"] not in taken and not (hidden and mount["destination"].startswith(hidden))
-    ]
+    if "/dev" in taken:
+        taken |= {"/dev/pts", "/dev/mqueue"}
+    kept = [mount for mount in (*defaults, *_build_pod_files(given)) if mount["destination"] not in taken]
     return sorted([*kept, *own], key=lambda mount: _normal(mount["destination"]).count("/"))
 
 
-def build_default_mounts(view: SandboxView, *, privileged: bool) -> list[dict[str, Any]]:
+def build_default_mounts(view: SandboxView, host: HostFacts, *, privileged: bool) -> list[dict[str, Any]]:
     """/proc, /dev, /sys and what is below them."""
+    # Without a cgroup namespace it is the host's own file system, whose options the mount would change.
+    cgroup_options = host.cgroup_mount_options if privileged else ()
     safe = ["nosuid", "noexec", "nodev"]
     sysfs = "rw" if privileged else "ro"
     mqueue: dict[str, Any] = {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": safe}
@@ -302,7 +313,7 @@ def build_default_mounts(view: SandboxView, *, privileged: bool) -> list[dict[st
             "destination": "/sys/fs/cgroup",
             "type": "cgroup",
             "source": "cgroup",
-            "options": [*safe, "relatime", sysfs],
+            "options": [*safe, "relatime", sysfs, *cgroup_options],
         },
     ]
 
@@ -336,8 +347,8 @@ def _build_bind(mount: Mount) -> dict[str, Any]:
 
 
 def _normal(path: str) -> str:
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return "/" + "/".join(parts)
+    """``..`` ends at the container's root; the OCI runtimes see to that again when they follow its links."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def build_holder_spec(

@@ -46,6 +46,8 @@ class SandboxRecord:
     holder: ProcessId | None = None
     """First process of the shared PID namespace."""
     stopped_at_ns: int = 0
+    selinux_level: str = ""
+    """Of its containers, where they have labels; empty on a host without SELinux."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

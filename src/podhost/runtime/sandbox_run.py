@@ -101,11 +101,19 @@ async def _run_steps(
         created_at_ns=ctx.clock.now_ns(),
         ips=made.ips,
         holder=made.holder,
+        selinux_level=_choose_level(ctx, sandbox_id),
     )
     undo.push(lambda: asyncio.to_thread(ctx.registry.files.delete_sandbox, sandbox_id))
     await run_in_thread_to_end(ctx.registry.files.save_sandbox, record)
     failpoint.hit(_RECORD)
     return record
+
+
+def _choose_level(ctx: RuntimeContext, sandbox_id: SandboxId) -> str:
+    if ctx.selinux is None:
+        return ""
+    taken = {entry.record.selinux_level for entry in ctx.registry.sandboxes()}
+    return ctx.selinux.choose_level(sandbox_id, taken)
 
 
 def build_os_error(what: str, error: OSError) -> PodhostError:

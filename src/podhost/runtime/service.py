@@ -31,6 +31,7 @@ from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
 from podhost.linux.fs import ensure_directory
 from podhost.linux.pidfd import boot_id, is_ending
+from podhost.runtime.apparmor import find_apparmor
 from podhost.runtime.attach import attach
 from podhost.runtime.conmon import REOPEN_LOG, write_control
 from podhost.runtime.container_create import create_container
@@ -57,6 +58,7 @@ from podhost.runtime.sandbox_run import run_pod_sandbox
 from podhost.runtime.sandbox_stats import list_pod_sandbox_stats
 from podhost.runtime.sandbox_stop import on_holder_exit, remove_pod_sandbox, stop_pod_sandbox
 from podhost.runtime.seccomp import FilterCache
+from podhost.runtime.selinux import find_selinux
 from podhost.runtime.settings import RuntimePaths, RuntimeSettings
 
 _log = logging.getLogger(__name__)
@@ -111,6 +113,8 @@ class OciRuntimeService:
             monitor=ExitMonitor(paths.exits, self._on_exit, self._kill_orphan),
             tasks=Tasks(),
             host=_prepare_host(settings, paths),
+            apparmor=find_apparmor(settings.apparmor_parser_path),
+            selinux=find_selinux(),
         )
         self._version: RuntimeVersion | None = None
 
@@ -182,6 +186,10 @@ class OciRuntimeService:
         ids = [entry.record.id for entry in self._ctx.registry.containers(pod_uid)]
         return {each: await self._ctx.snapshotter.measure(each) for each in ids}
 
+    def list_missing_modules(self) -> frozenset[str]:
+        present = {"AppArmor": self._ctx.apparmor.enabled, "SELinux": self._ctx.selinux is not None}
+        return frozenset(name for name, is_there in present.items() if not is_there)
+
     def list_unlimited_resources(self) -> frozenset[str]:
         return frozenset({"cpu", "memory", "pids"}) - self._ctx.host.controllers
 
@@ -217,6 +225,7 @@ class OciRuntimeService:
 
     async def recover(self) -> None:
         self._ctx.monitor.start()
+        await self._ctx.apparmor.open()
         await recover(self._ctx)
         for entry in self._ctx.registry.sandboxes():
             self._watch_holder(entry)

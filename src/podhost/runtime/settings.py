@@ -51,6 +51,8 @@ class RuntimeSettings:
     conmon_path: Path = Path("/usr/bin/conmon")
     catatonit_path: Path | None = None
     """Static init; only pods with ``shareProcessNamespace`` need it."""
+    apparmor_parser_path: Path | None = None
+    """Loads AppArmor's default profile; without it containers have none."""
     create_timeout_s: float = 120.0
     exec_drain_s: float = 0.5
     """How long output of an exec is still read when its process has exited but something holds the pipe."""

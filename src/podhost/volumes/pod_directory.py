@@ -52,14 +52,19 @@ def apply_plan(pod_dir: Path, plan: VolumePlan, host_namespace: Path | None = No
         failpoint.hit(_HOST_PATH_CHECKED)
         if isinstance(plan, ClaimPlan):
             claim.apply_fs_group(plan)
-        return MountedVolume(name=plan.name, host_path=path, read_only=plan.read_only, origin=origin)
+        # What is in a claim is the pod's as long as it uses it; what is the host's keeps its labels.
+        relabel = isinstance(plan, ClaimPlan) and not plan.read_only
+        return MountedVolume(name=plan.name, host_path=path, read_only=plan.read_only, origin=origin, relabel=relabel)
     # Other users of the host must not walk into volumes that anybody may write to.
     pod_dir.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     _apply_own(plan, directory)
     if plan.is_shared:
         _share(directory)
     read_only = not isinstance(plan, EmptyDirPlan)
-    return MountedVolume(name=plan.name, host_path=directory, read_only=read_only, no_exec=isinstance(plan, ImagePlan))
+    is_image = isinstance(plan, ImagePlan)
+    return MountedVolume(
+        name=plan.name, host_path=directory, read_only=read_only, no_exec=is_image, relabel=not is_image
+    )
 
 
 def _apply_own(plan: EmptyDirPlan | FilesPlan | ImagePlan, directory: Path) -> None:

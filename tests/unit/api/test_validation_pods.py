@@ -33,12 +33,27 @@ def _volume(**fields: Any) -> Document:
     return {"containers": [{"name": "a", "image": "b"}], "volumes": [{"name": "v", **fields}]}
 
 
+@pytest.mark.parametrize("name", ["/", "a/b", "A", "-a", "a b"])
+def test_a_hostname_override_is_a_name(make_pod: MakePod, name: str) -> None:
+    (error,) = _errors(make_pod(hostnameOverride=name))
+    assert error.startswith(
+        f'spec.hostnameOverride: Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist'
+    )
+
+
 def test_a_good_pod_has_no_errors(make_pod: MakePod) -> None:
     assert _errors(make_pod()) == []
 
 
 _ROWS: list[tuple[Document, list[str]]] = [
     ({"containers": []}, ["spec.containers: Required value"]),
+    (
+        _container() | {"hostnameOverride": "a." * 32 + "b", "setHostnameAsFQDN": True},
+        [
+            "spec.hostnameOverride: Too long: may not be more than 64 bytes",
+            "spec.hostnameOverride: Forbidden: may not be set when `setHostnameAsFQDN` is true",
+        ],
+    ),
     (
         {"containers": [{}]},
         ["spec.containers[0].name: Required value", "spec.containers[0].image: Required value"],

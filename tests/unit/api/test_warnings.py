@@ -38,12 +38,12 @@ def test_fields_without_effect_are_named_with_their_path(make_pod: MakePod) -> N
     pod["spec"]["containers"][0] |= {
         "livenessProbe": {"httpGet": {"port": 80, "protocol": "HTTP2"}},
         "lifecycle": {"preStop": {"tcpSocket": {"port": 80}}},
-        "securityContext": {"seLinuxOptions": {"level": "s0"}},
+        "securityContext": {"windowsOptions": {"hostProcess": False}},
     }
     assert [warning.partition(";")[0] for warning in kinds.POD.warnings(pod)] == [
         "spec.containers[0].livenessProbe.httpGet.protocol: not honoured by podhost yet",
         "spec.containers[0].lifecycle.preStop.tcpSocket: not honoured by podhost",
-        "spec.containers[0].securityContext.seLinuxOptions: not honoured by podhost",
+        "spec.containers[0].securityContext.windowsOptions: not honoured by podhost",
         "spec.affinity.podAffinity: not honoured by podhost",
     ]
 

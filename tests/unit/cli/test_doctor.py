@@ -106,6 +106,23 @@ def test_missing_capabilities_degrade_or_fail(tmp_path: Path, bounding: str, lev
     assert checks.check_capabilities(machine).level == level
 
 
+@pytest.mark.parametrize(
+    ("enabled", "programs", "level", "mend"),
+    [
+        ("Y\n", ("apparmor_parser",), "ok", ""),
+        ("Y\n", (), "warn", "sudo apt-get install -y apparmor"),
+        ("N\n", (), "ok", ""),
+        ("", (), "ok", ""),
+    ],
+)
+def test_a_kernel_with_apparmor_wants_its_parser(
+    tmp_path: Path, enabled: str, programs: tuple[str, ...], level: str, mend: str
+) -> None:
+    files = {"sys/module/apparmor/parameters/enabled": enabled} if enabled else {}
+    check = checks.check_apparmor(make_machine(tmp_path, files, programs))
+    assert (check.level, check.mend) == (level, mend)
+
+
 @pytest.mark.parametrize(("options", "level"), [("shared:1 ", "ok"), ("", "warn")])
 def test_private_root_is_a_warning(tmp_path: Path, options: str, level: str) -> None:
     line = f"1 0 254:0 / / rw,relatime {options}- ext4 /dev/vda rw\n"

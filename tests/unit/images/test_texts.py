@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_credentials_of_other_registries_are_those_of_the_pull_and_then_of_the_f
         AuthConfig(username="m", password="p", server_address="https://mirror.io/v2/"),
         AuthConfig(username="any"),
     ]
-    documents = [
+    documents: list[dict[str, Any]] = [
         {"auths": {"mirror.io": {"auth": "no"}, "one.io": {"auth": "one"}}, "credHelpers": {"two.io": "h"}},
         {"auths": {"two.io": {"auth": "late"}, "three.io": {"auth": "3"}}, "credsStore": "x", "credHelpers": "odd"},
     ]

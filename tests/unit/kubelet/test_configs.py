@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.covers import covers
 from harness.cri_fakes import FakeImages
 from harness.kubelet_rig import make_pod
 from podhost.api import models
-from podhost.cri.runtime import ContainerConfig, DnsConfig, PodSandboxConfig
+from podhost.cri.runtime import ContainerConfig, DnsConfig, PodSandboxConfig, SelinuxOptions
 from podhost.kubelet.container_config import build_container_config
 from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.node_context import read_host_facts
@@ -102,7 +103,20 @@ WHERE = '(pod: "web_default(uid-web)", container: main)'
             "web",
             f"container has runAsNonRoot and image has non-numeric user (web), cannot verify user is non-root {WHERE}",
         ),
+        (
+            {},
+            "root",
+            f"container has runAsNonRoot and image has non-numeric user (root), cannot verify user is non-root {WHERE}",
+        ),
+        ({}, ":web", f"container has runAsNonRoot and image will run as root {WHERE}"),
+        (
+            {},
+            "-1",
+            "container has runAsNonRoot and image has an invalid user id (-1). (Must be 1-(2147483647)): "
+            f"must be between 0 and 2147483647, inclusive {WHERE}",
+        ),
         ({"runAsUser": 7}, "0", ""),
+        ({"runAsUser": 7}, "root", ""),
         ({}, "7:7", ""),
     ],
 )
@@ -198,3 +212,45 @@ def test_the_pods_processes_are_limited_where_the_instance_says_so() -> None:
     assert _sandbox().resources.pids_limit is None
     config = build_sandbox_config(_pod(), replace(SETTINGS, pod_max_pids=500), attempt=0, host_dns=HOST_DNS)
     assert config.resources.pids_limit == 500
+
+
+_MINE = {"type": "Localhost", "localhostProfile": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "profile"),
+    [
+        (None, None, "RuntimeDefault"),
+        (None, {"appArmorProfile": {"type": "Unconfined"}}, "Unconfined"),
+        ({"appArmorProfile": _MINE}, {"appArmorProfile": {"type": "Unconfined"}}, "localhost/mine"),
+        ({"appArmorProfile": {"type": "RuntimeDefault"}}, {"appArmorProfile": _MINE}, "RuntimeDefault"),
+        ({"privileged": True}, None, "RuntimeDefault"),
+    ],
+)
+@covers(
+    "AppArmorProfile.localhostProfile", "AppArmorProfile.type", "PodSecurityContext.appArmorProfile",
+    "SecurityContext.appArmorProfile",
+)  # fmt: skip
+def test_an_apparmor_profile_is_the_containers_or_else_the_pods(own: Any, shared: Any, profile: str) -> None:
+    config = _container({"securityContext": own} if own else None, securityContext=shared or {})
+    assert config.security.apparmor_profile == profile
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "options"),
+    [
+        (None, None, None),
+        (None, {"level": "s0:c1,c2"}, SelinuxOptions(level="s0:c1,c2")),
+        ({"type": "spc_t", "user": "u"}, {"level": "s0:c1,c2"}, SelinuxOptions(type="spc_t", user="u")),
+        ({"role": "r"}, None, SelinuxOptions(role="r")),
+        ({}, None, None),
+    ],
+)
+@covers(
+    "PodSecurityContext.seLinuxOptions", "SELinuxOptions.level", "SELinuxOptions.role", "SELinuxOptions.type",
+    "SELinuxOptions.user", "SecurityContext.seLinuxOptions",
+)  # fmt: skip
+def test_selinux_options_are_the_containers_or_else_the_pods(own: Any, shared: Any, options: Any) -> None:
+    container = None if own is None else {"securityContext": {"seLinuxOptions": own}}
+    config = _container(container, securityContext={} if shared is None else {"seLinuxOptions": shared})
+    assert config.security.selinux == options

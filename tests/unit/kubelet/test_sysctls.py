@@ -41,7 +41,7 @@ def find(name: str, *allowed: str, **spec: Any) -> str | None:
 def test_safe_ones_and_those_that_the_instance_allows(
     name: str, allowed: tuple[str, ...], spec: dict[str, Any], verdict: str | None
 ) -> None:
-    assert find(name, *allowed, **spec) == (verdict and f"Pod was rejected: forbidden sysctl: {verdict}")
+    assert find(name, *allowed, **spec) == (verdict and f"forbidden sysctl: {verdict}")
 
 
 def test_limits_without_effect_are_told_once_a_controller() -> None:

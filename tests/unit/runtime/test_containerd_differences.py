@@ -1,6 +1,6 @@
 """Specs against those that containerd makes of the same containers (``scripts/record_containerd.py``).
 
-Every field of the two is compared; what differs on purpose is in ``DELIBERATE``, with its reason, and nothing else.
+The recordings are containerd 1.6's; what containerd 2 has in its source by default is in ``containerd-2.json``.  Every field of the two is compared; what differs on purpose is in ``DELIBERATE``, with its reason, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import pytest
 from podhost.cri.ids import ImageId
 from podhost.cri.images import ImageConfig
 from podhost.cri.runtime import ContainerConfig, LinuxResources, Mount, SecurityConfig
-from podhost.runtime.capabilities import ALL_CAPABILITIES, compute_capabilities
+from podhost.runtime.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES, compute_capabilities
 from podhost.runtime.host_facts import HostFacts
 from podhost.runtime.oci_spec import SandboxView, SpecInput, build_container_spec
+from podhost.runtime.seccomp import resolve_default_profile
 from podhost.runtime.users import ResolvedUser
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -34,6 +35,7 @@ DELIBERATE = {
     "host-network: linux.namespaces.*": "the runtime is in the host's namespaces; containerd names them by path",
     "host-ipc: linux.namespaces.ipc": "as for the network",
     "host-pid: linux.namespaces.pid": "as for the network",
+    "host-everything: linux.namespaces.*": "as for each of them",
 }
 
 
@@ -73,7 +75,7 @@ def build_view(pod: dict[str, Any]) -> SandboxView:
     return view if pod.get("host_ipc") else replace(view, mqueue=_FILES / "mqueue")
 
 
-def build_spec(shape: dict[str, Any]) -> dict[str, Any]:
+def build_spec(shape: dict[str, Any], host: HostFacts = HOST) -> dict[str, Any]:
     """podhost's spec of a shape."""
     security = SecurityConfig(**shape.get("security", {}))
     config = ContainerConfig(
@@ -103,7 +105,7 @@ def build_spec(shape: dict[str, Any]) -> dict[str, Any]:
         rootfs=_FILES / "rootfs",
         cgroup_path="PATH",
         sandbox=build_view(shape.get("pod", {})),
-        host=HOST,
+        host=host,
         capabilities=capabilities,
         seccomp=None
         if security.privileged or security.seccomp_profile == "Unconfined"
@@ -168,3 +170,72 @@ def test_every_deliberate_difference_is_there() -> None:
     found = [each for name in SHAPES for each in find_differences(name)]
     unused = [pattern for pattern in DELIBERATE if not any(matches(each, pattern) for each in found)]
     assert unused == []
+
+
+CONTAINERD_2: dict[str, Any] = json.loads((RECORDED / "containerd-2.json").read_text())
+
+
+def test_masks_mounts_and_devices_are_containerd_2s() -> None:
+    spec = build_spec({})
+    linux = spec["linux"]
+    assert set(linux["maskedPaths"]) == {*CONTAINERD_2["masked"], "/proc/interrupts"}
+    assert set(linux["readonlyPaths"]) == set(CONTAINERD_2["read_only"])
+    assert linux["resources"]["devices"] == CONTAINERD_2["devices"]
+    mounts = {each["destination"]: each for each in spec["mounts"]}
+    for place, (kind, *options) in CONTAINERD_2["mounts"].items():
+        if place != "/dev/mqueue":  # the pod's, as above
+            assert (mounts[place]["type"], set(mounts[place]["options"])) == (kind, set(options)), place
+    assert set(spec["process"]["capabilities"]["bounding"]) == set(CONTAINERD_2["capabilities"])
+
+
+def _allowed(capabilities: set[str], architecture: str, kernel: tuple[int, int] = (6, 1)) -> set[str]:
+    profile = resolve_default_profile(capabilities, architecture, kernel)
+    return {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+@pytest.mark.parametrize("capability", ["CAP_CHOWN", *sorted(set(ALL_CAPABILITIES) - set(DEFAULT_CAPABILITIES))])
+def test_system_calls_that_the_profile_allows_are_containerd_2s(architecture: str, capability: str) -> None:
+    calls, capabilities = CONTAINERD_2["system_calls"], {*CONTAINERD_2["capabilities"], capability}
+    theirs = {*calls["always"], *calls["by_arguments"], *calls["by_architecture"][architecture], *calls["since_4_8"]}
+    theirs |= {name for each in capabilities for name in calls["by_capability"].get(each, ())}
+    assert _allowed(capabilities, architecture) == theirs
+    older = theirs - set(calls["since_4_8"]) | {
+        name for each in capabilities for name in calls["by_capability"].get(each, ())
+    }
+    assert _allowed(capabilities, architecture, (4, 4)) == older
+
+
+@pytest.mark.parametrize("name", ["socket", "personality", "clone"])
+def test_arguments_that_the_profile_looks_at_are_containerd_2s(name: str) -> None:
+    profile = resolve_default_profile(DEFAULT_CAPABILITIES, "amd64", (6, 1))
+    rules = [rule for rule in profile["syscalls"] if name in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW"]
+    found = [[rule["args"][0]["op"], rule["args"][0]["value"]] for rule in rules]
+    assert found == CONTAINERD_2["system_calls"]["by_arguments"][name]
+
+
+V2 = replace(HOST, cgroup_version=2, cgroup_mount_options=("memory_recursiveprot", "nsdelegate"))
+
+
+@pytest.mark.parametrize(
+    ("security", "namespaces", "options"),
+    [
+        ({}, ["cgroup"], {"ro"}),
+        ({"privileged": True}, [], {"rw", "memory_recursiveprot", "nsdelegate"}),
+    ],
+)
+def test_on_version_2_cgroups_are_shown_as_containerd_2_does(
+    security: dict[str, Any], namespaces: list[str], options: set[str]
+) -> None:
+    """Of its own namespace, read-only; a privileged container has the host's, whose mount options stay."""
+    spec = build_spec({"security": security}, V2)
+    assert [each["type"] for each in spec["linux"]["namespaces"] if each["type"] == "cgroup"] == namespaces
+    (shown,) = [each for each in spec["mounts"] if each["destination"] == "/sys/fs/cgroup"]
+    assert (shown["type"], set(shown["options"])) == ("cgroup", {"nosuid", "noexec", "nodev", "relatime"} | options)
+    memory = build_spec({"resources": {"memory_limit_bytes": 1 << 20}}, V2)["linux"]["resources"]
+    assert memory["unified"]["memory.oom.group"] == "1"
+
+
+def test_paths_that_tell_of_the_processors_heat_are_masked() -> None:
+    path = "/sys/devices/system/cpu/cpu0/thermal_throttle"
+    assert path in build_spec({}, replace(HOST, thermal_paths=(path,)))["linux"]["maskedPaths"]

@@ -102,7 +102,7 @@ def test_variables_of_the_pod_replace_those_of_the_image() -> None:
 
 def test_default_spec_is_confined() -> None:
     spec = build()
-    assert spec["linux"]["maskedPaths"] == MASKED_PATHS
+    assert tuple(spec["linux"]["maskedPaths"]) == MASKED_PATHS
     assert spec["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
     assert "ro" in mount_at(spec, "/sys")["options"]
     assert "ro" in mount_at(spec, "/sys/fs/cgroup")["options"]
@@ -155,9 +155,10 @@ def test_own_mounts_replace_defaults_and_are_ordered_by_depth() -> None:
     assert spec["linux"]["rootfsPropagation"] == "rshared"
 
 
-def test_a_volume_at_dev_has_all_of_it() -> None:
+def test_a_volume_at_dev_has_all_of_it_but_for_the_pods_shared_memory() -> None:
     spec = build(mounts=(Mount(container_path="/dev/", host_path=Path("/dev")),))
-    assert [each["destination"] for each in spec["mounts"] if each["destination"].startswith("/dev")] == ["/dev"]
+    found = [each["destination"] for each in spec["mounts"] if each["destination"].startswith("/dev")]
+    assert found == ["/dev", "/dev/shm"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import names
 from podhost.api.field_errors import FieldError, Path, go_quote
-from podhost.api.objects import MIRROR_ANNOTATION, Object, is_mirror_pod
+from podhost.api.objects import MIRROR_ANNOTATION, Object, is_mirror_pod, section
 from podhost.api.validation.containers import (
     PodContext,
     validate_containers,
@@ -24,14 +24,18 @@ from podhost.api.validation.metadata import (
     validate_labels,
 )
 from podhost.api.validation.pod_changes import describe_changes, validate_spec_changes
+from podhost.api.validation.profiles import validate_profile_annotations, validate_profiles_match
 from podhost.api.validation.resources import validate_resources
 from podhost.api.validation.scheduling import validate_scheduling
 from podhost.api.validation.security import validate_pod_security
 from podhost.api.validation.volumes import validate_drivers, validate_volumes
 
 _SPEC = Path("spec")
-_MIRROR = Path("metadata").child("annotations").key(MIRROR_ANNOTATION)
+_ANNOTATIONS = Path("metadata").child("annotations")
+_MIRROR = _ANNOTATIONS.key(MIRROR_ANNOTATION)
 _MAX_INT32 = 2**31 - 1
+_HOST_NAME_MAX = 64
+"""The kernel's."""
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _NAMESERVERS_MAX = 3
@@ -42,13 +46,15 @@ _SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
 
 def validate_pod(pod: Object) -> list[FieldError]:
     """A new pod."""
-    spec = pod.get("spec") or {}
-    errors = validate_pod_spec(spec, _SPEC) + validate_drivers(spec.get("volumes") or [], _SPEC.child("volumes"))
+    spec, annotations = pod.get("spec") or {}, section(pod, "metadata", "annotations")
+    errors = validate_profile_annotations(annotations, spec, _ANNOTATIONS)
+    errors += validate_pod_spec(spec, _SPEC) + validate_drivers(spec.get("volumes") or [], _SPEC.child("volumes"))
     if spec.get("ephemeralContainers"):
         errors.append(_SPEC.child("ephemeralContainers").forbidden("cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
         detail = "cannot be set until all schedulingGates have been cleared"
         errors.append(_SPEC.child("nodeName").forbidden(detail))
+    errors += validate_profiles_match(annotations, spec, _SPEC)
     if is_mirror_pod(pod) and not spec.get("nodeName"):
         value = pod["metadata"]["annotations"][MIRROR_ANNOTATION]
         errors.append(_MIRROR.invalid(value, "must set spec.nodeName if mirror pod annotation is set"))
@@ -60,7 +66,8 @@ def validate_pod_template(obj: Object) -> list[FieldError]:
     path, template = Path("template"), obj.get("template") or {}
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
     errors = validate_labels(metadata.get("labels") or {}, path.child("metadata", "labels"))
-    errors += validate_annotations(metadata.get("annotations") or {}, path.child("metadata", "annotations"))
+    annotations, at = metadata.get("annotations") or {}, path.child("metadata", "annotations")
+    errors += validate_annotations(annotations, at) + validate_profile_annotations(annotations, spec, at)
     errors += validate_pod_spec(spec, path.child("spec"))
     if spec.get("ephemeralContainers"):
         detail = "ephemeral containers not allowed in pod template"
@@ -74,7 +81,9 @@ def validate_pod_template_update(new: Object, _old: Object) -> list[FieldError]:
 
 def validate_pod_update(new: Object, old: Object) -> list[FieldError]:
     """A changed pod: valid in itself, and only what may change has changed."""
-    errors = _validate_mirror_annotation(new, old) + validate_pod_spec(new.get("spec") or {}, _SPEC)
+    spec = new.get("spec") or {}
+    errors = _validate_mirror_annotation(new, old) + validate_pod_spec(spec, _SPEC)
+    errors += validate_profile_annotations(section(new, "metadata", "annotations"), spec, _ANNOTATIONS)
     return errors + validate_spec_changes(new.get("spec") or {}, old.get("spec") or {}, _SPEC)
 
 
@@ -200,8 +209,19 @@ def _validate_host_users(spec: Mapping[str, Any], path: Path) -> list[FieldError
     return [path.child(name).forbidden(detail) for field, name in shown if spec.get(field)]
 
 
+def _validate_hostname_override(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
+    value, at = spec.get("hostnameOverride"), path.child("hostnameOverride")
+    if not value:
+        return []
+    errors = invalid_all(at, value, names.check_dns_subdomain(value))
+    if len(value) > _HOST_NAME_MAX:
+        errors.append(at.too_long(_HOST_NAME_MAX))
+    unfit = [name for name in ("setHostnameAsFQDN", "hostNetwork") if spec.get(name)]
+    return errors + [at.forbidden(f"may not be set when `{name}` is true") for name in unfit]
+
+
 def _validate_names(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
-    errors: list[FieldError] = []
+    errors = _validate_hostname_override(spec, path)
     for name, check in (
         ("serviceAccountName", names.check_dns_subdomain),
         ("nodeName", names.check_dns_subdomain),

@@ -8,10 +8,9 @@ from typing import Any
 
 from podhost.api.field_errors import FieldError, Path
 from podhost.api.validation.metadata import in_range
-from podhost.api.validation.paths import validate_descending_path
+from podhost.api.validation.profiles import validate_apparmor_profile, validate_seccomp_profile
 
 _MAX_ID = 2**31 - 1
-_PROFILE_TYPES = frozenset({"Localhost", "RuntimeDefault", "Unconfined"})
 _FS_GROUP_POLICIES = frozenset({"Always", "OnRootMismatch"})
 _SUPPLEMENTAL_POLICIES = frozenset({"Merge", "Strict"})
 _SELINUX_POLICIES = frozenset({"MountOption", "Recursive"})
@@ -46,8 +45,8 @@ def validate_pod_security(spec: Mapping[str, Any], path: Path) -> list[FieldErro
         errors.append(path.child("shareProcessNamespace").invalid(True, detail))
     errors += _validate_sysctls(spec, context, path.child("sysctls"))
     errors += _validate_choice(context, path, "fsGroupChangePolicy", _FS_GROUP_POLICIES)
-    errors += _validate_profile(context.get("seccompProfile"), path.child("seccompProfile"))
-    errors += _validate_profile(context.get("appArmorProfile"), path.child("appArmorProfile"), apparmor=True)
+    errors += validate_seccomp_profile(context.get("seccompProfile"), path.child("seccompProfile"))
+    errors += validate_apparmor_profile(context.get("appArmorProfile"), path.child("appArmorProfile"))
     errors += _validate_choice(context, path, "supplementalGroupsPolicy", _SUPPLEMENTAL_POLICIES)
     return errors + _validate_choice(context, path, "seLinuxChangePolicy", _SELINUX_POLICIES)
 
@@ -72,28 +71,6 @@ def _validate_sysctls(spec: Mapping[str, Any], context: Mapping[str, Any], path:
     return errors
 
 
-def _validate_profile(profile: Mapping[str, Any] | None, path: Path, *, apparmor: bool = False) -> list[FieldError]:
-    """Seccomp and AppArmor profiles have the same shape."""
-    if profile is None:
-        return []
-    kind, local = profile.get("type") or "", profile.get("localhostProfile")
-    word = "AppArmor" if apparmor else "seccomp"
-    at = path.child("localhostProfile")
-    errors = []
-    if not kind:
-        errors.append(path.child("type").required("type is required when " + path.name.lstrip(".") + " is set"))
-    elif kind not in _PROFILE_TYPES:
-        errors.append(path.child("type").not_supported(kind, _PROFILE_TYPES))
-    if kind == "Localhost":
-        if not local:
-            errors.append(at.required(f"must be set when {word} type is Localhost"))
-        elif not apparmor:
-            errors += validate_descending_path(local, at)
-    elif local is not None:
-        errors.append(at.invalid(local, f"can only be set when {word} type is Localhost"))
-    return errors
-
-
 def validate_container_security(
     context: Mapping[str, Any] | None, path: Path, *, host_users: bool = True
 ) -> list[FieldError]:
@@ -107,8 +84,8 @@ def validate_container_security(
         if host_users and proc_mount == "Unmasked":
             detail = "`hostUsers` must be false to use `Unmasked`"
             errors.append(path.child("procMount").invalid(proc_mount, detail))
-    errors += _validate_profile(context.get("seccompProfile"), path.child("seccompProfile"))
-    errors += _validate_profile(context.get("appArmorProfile"), path.child("appArmorProfile"), apparmor=True)
+    errors += validate_seccomp_profile(context.get("seccompProfile"), path.child("seccompProfile"))
+    errors += validate_apparmor_profile(context.get("appArmorProfile"), path.child("appArmorProfile"))
     if context.get("allowPrivilegeEscalation") is False:
         if context.get("privileged"):
             detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
