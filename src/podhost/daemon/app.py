@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podhost.aiokit import failpoint
 from podhost.aiokit.clock import Clock, SystemClock
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
@@ -30,6 +31,7 @@ from podhost.daemon.engine import (
     build_plan,
     cgroup_parent,
     remove_cgroups,
+    remove_network,
     start_controllers,
     start_dns,
     start_engine,
@@ -41,7 +43,8 @@ from podhost.daemon.memory import MemoryTidy
 from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
-from podhost.errors import ConflictError, InvalidError, PodhostError
+from podhost.daemon.start_undo import STEP_CONTROLLERS, STEP_PLAN, STEP_SERVING, STEP_SOCKETS, StartUndo
+from podhost.errors import ConflictError, InvalidError
 from podhost.kubelet.node_api import KubeletNodeApi
 from podhost.kubelet.node_http import KubeletHttp
 from podhost.kubelet.node_stats import NodeStats
@@ -54,19 +57,20 @@ _log = logging.getLogger(__name__)
 
 async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: Supervisor) -> None:
     """Run until a signal or a stop request.  A daemon that cannot start leaves as little behind as one that ends."""
-    nothing_runs = instance.is_new
+    nothing_runs = False
     failure: Exception | None = None
     try:
         async with AsyncExitStack() as outermost:
-            clock = SystemClock()
-            plan = await asyncio.to_thread(build_plan, settings)
-            nothing_runs = False
-            host = instance.host_mount_namespace
-            engine = await start_engine(settings, plan, clock, outermost, host_namespace=host)
+            undo = StartUndo(is_new=instance.is_new)
+            try:
+                engine = await _start(settings, instance, outermost, undo)
+            except Exception:
+                nothing_runs = await undo.take_back()
+                raise
             MemoryTidy(engine.store).start(outermost)
             try:
-                await _serve(settings, plan, engine, supervisor, outermost)
-            except (PodhostError, OSError) as error:
+                await _serve(settings, engine, supervisor, outermost)
+            except Exception as error:
                 failure = error
             nothing_runs = await _leave(engine)
     finally:
@@ -78,11 +82,18 @@ async def run_daemon(settings: DaemonSettings, instance: Instance, supervisor: S
     _log.info("stopped")
 
 
-async def _serve(
-    settings: DaemonSettings, plan: NetworkPlan, engine: Engine, supervisor: Supervisor, stack: AsyncExitStack
-) -> None:
+async def _start(settings: DaemonSettings, instance: Instance, stack: AsyncExitStack, undo: StartUndo) -> Engine:
+    plan = await asyncio.to_thread(build_plan, settings)
+    undo.push(lambda: remove_network(settings, plan))
+    failpoint.hit(STEP_PLAN)
+    host = instance.host_mount_namespace
+    return await start_engine(settings, plan, SystemClock(), stack, undo, host_namespace=host)
+
+
+async def _serve(settings: DaemonSettings, engine: Engine, supervisor: Supervisor, stack: AsyncExitStack) -> None:
     clock = SystemClock()
-    listening = await _open_listeners(settings, plan)
+    listening = await _open_listeners(settings, engine.plan, stack)
+    failpoint.hit(STEP_SOCKETS)
     shutdown = Shutdown()
     audit = await _open_audit_log(settings, stack)
     server = _build_server(settings, engine, listening, shutdown, clock, audit)
@@ -90,10 +101,14 @@ async def _serve(
     await start_dns(engine, stack, *listening.dns)
     ports = {"api_port": listening.port, "dns_port": listening.dns[0].getsockname()[1]}
     await start_controllers(engine, settings, clock, stack, ca_pem=ca_pem, **ports)
+    failpoint.hit(STEP_CONTROLLERS)
     runner = server.build_runner()
-    stack.push_async_callback(runner.cleanup)
     unix = listeners.bind_unix(settings.socket_path, socket_group_id())
+    stack.callback(settings.socket_path.unlink, missing_ok=True)
+    stack.callback(unix.close)
+    stack.push_async_callback(runner.cleanup)
     await listeners.serve(runner, unix, listening.tcp, listeners.build_tls_context(listening.pki))
+    failpoint.hit(STEP_SERVING)
     with shutdown.listening_to_signals():
         _log.info("instance %s is ready at %s and %s", settings.instance, settings.socket_path, listening.address)
         supervisor.tell(f"READY=1\nMAINPID={os.getpid()}")
@@ -131,17 +146,21 @@ class _Listening:
         return f"127.0.0.1:{self.port}"
 
 
-async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan) -> _Listening:
+async def _open_listeners(settings: DaemonSettings, plan: NetworkPlan, stack: AsyncExitStack) -> _Listening:
     """On loopback for users, on the gateway for pods."""
     loopback = listeners.bind_api_port(settings.api_port, settings.data_dir / "api-port")
+    stack.callback(loopback.close)
     port = loopback.getsockname()[1]
     gateway = listeners.bind_tcp(str(plan.gateway), port)
+    stack.callback(gateway.close)
     names = (
         *("localhost", "127.0.0.1", settings.node_name, str(plan.gateway), str(plan.service_cidr[API_HOST])),
         *("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
     )
     pki = await ensure_pki(settings.data_dir / "pki", server_names=names)
     dns = listeners.bind_dns(str(plan.gateway), settings.data_dir / "dns-port")
+    for sock in dns:
+        stack.callback(sock.close)
     return _Listening([loopback, gateway], port, pki, dns)
 
 

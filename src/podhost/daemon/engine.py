@@ -18,6 +18,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podhost.aiokit import failpoint
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import STORED_KINDS, kind_by_gvk
 from podhost.apiserver.account_tokens import AccountTokens
@@ -33,8 +34,10 @@ from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
+from podhost.cri.runtime import ContainerState, SandboxState
 from podhost.daemon.pod_tokens import PodTokens
 from podhost.daemon.settings import DaemonSettings
+from podhost.daemon.start_undo import STEP_IMAGES, STEP_KUBELET, STEP_NETWORK, STEP_PROXY, STEP_STORE, StartUndo
 from podhost.dns.server import DnsServer
 from podhost.dns.settings import DnsSettings
 from podhost.images.service import ImageStore
@@ -163,17 +166,25 @@ def observe_host_addresses(own_bridge: str) -> tuple[str, ...]:
 
 
 async def start_engine(
-    settings: DaemonSettings, plan: NetworkPlan, clock: Clock, stack: AsyncExitStack, *, host_namespace: Path
+    settings: DaemonSettings,
+    plan: NetworkPlan,
+    clock: Clock,
+    stack: AsyncExitStack,
+    undo: StartUndo,
+    *,
+    host_namespace: Path,
 ) -> Engine:
-    """Start everything but the sockets.  What fails raises; the stack then undoes what had started.
+    """Start everything but the sockets.
 
-    ``host_namespace`` is the mount namespace of the host, which is not the daemon's.
+    The stack stops what had started, at each end of the daemon; ``undo`` takes back, from a start that fails, what
+    the stop leaves.  ``host_namespace`` is the mount namespace of the host, which is not the daemon's.
     """
     store = Store(settings.data_dir / "objects.db", clock)
     stack.callback(store.close)
     expiry = EventExpiry(store, clock)
     expiry.start()
     stack.callback(expiry.stop)
+    failpoint.hit(STEP_STORE)
 
     image_settings = ImageSettings(
         root=settings.images_dir, instance=settings.instance, layers_dir=settings.data_dir / "layers"
@@ -181,6 +192,7 @@ async def start_engine(
     images = ImageStore(image_settings)
     await images.open()
     stack.push_async_callback(images.close)
+    failpoint.hit(STEP_IMAGES)
 
     names = SandboxNames()
     network = BridgeNetwork(_network_settings(settings, plan), describe=names.describe)
@@ -192,9 +204,11 @@ async def start_engine(
         clock=clock,
     )
     stack.push_async_callback(network.close)
+    stack.push_async_callback(runtime.close)
     # Its records say which sandboxes live; it has the network recover with exactly these.
     await runtime.recover()
-    stack.push_async_callback(runtime.close)
+    undo.may_pods_live = lambda: _lives_anything(runtime)
+    failpoint.hit(STEP_NETWORK)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
     account_key = functools.partial(_ensure_account_key, settings.data_dir / "pki")
@@ -215,10 +229,14 @@ async def start_engine(
         clock,
     )
     tokens.on_due = kubelet.refresh_volumes
-    await proxy.start()
+    undo.push(proxy.teardown)
     stack.push_async_callback(proxy.stop)
-    await kubelet.start()
+    await proxy.start()
+    failpoint.hit(STEP_PROXY)
+    undo.quiesce = kubelet.stop
     stack.push_async_callback(kubelet.stop)
+    await kubelet.start()
+    failpoint.hit(STEP_KUBELET)
     channels = ChannelObserver(
         store,
         runtime,
@@ -240,6 +258,18 @@ async def start_engine(
         channels=channels,
         usage=UsageObserver(runtime, clock),
     )
+
+
+def _lives_anything(runtime: OciRuntimeService) -> bool:
+    """Whether a pod has its sandbox, or a container runs."""
+    return any(sandbox.state is SandboxState.READY for sandbox in runtime.list_pod_sandboxes()) or any(
+        container.state is ContainerState.RUNNING for container in runtime.list_containers()
+    )
+
+
+async def remove_network(settings: DaemonSettings, plan: NetworkPlan) -> None:
+    """The bridge and all that belongs to it, whoever has made it.  Only while no pod lives."""
+    await BridgeNetwork(_network_settings(settings, plan)).teardown()
 
 
 async def start_dns(engine: Engine, stack: AsyncExitStack, udp: socket.socket, tcp: socket.socket) -> None:

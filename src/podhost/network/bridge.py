@@ -32,7 +32,7 @@ from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import SandboxId
 from podhost.cri.network import PodNetworkStatus
 from podhost.cri.runtime import PortMapping
-from podhost.errors import ConflictError, InvalidError
+from podhost.errors import ConflictError, InvalidError, PodhostError
 from podhost.linux import fs, listeners, netlink, nft
 from podhost.linux.namespaces import run_in_namespace
 from podhost.linux.netlink import NetlinkError, RouteSocket
@@ -129,13 +129,25 @@ class BridgeNetwork:
         await self._tasks.cancel_all()
 
     async def teardown(self) -> None:
-        """Remove the whole network: links, bridge with its routes, rules, records, exceptions, forwarding."""
+        """Remove the whole network: links, bridge with its routes, rules, records, exceptions, forwarding.
+
+        Links go also when rules cannot be removed.
+        """
         await self.close()
-        await nft.delete_table(self._settings.table)
-        await firewalls.remove_exceptions(self._links)
-        own, others = f"podhost_{self._settings.instance}", await nft.list_tables()
-        foreign = any(table.startswith("podhost_") and not table.startswith(own) for table in others)
-        await asyncio.to_thread(self._remove_links, foreign)
+        try:
+            await nft.delete_table(self._settings.table)
+            await firewalls.remove_exceptions(self._links)
+        finally:
+            await asyncio.to_thread(self._remove_links, await self._do_others_forward())
+
+    async def _do_others_forward(self) -> bool:
+        """Whether another instance needs the machine to forward packets; so it is when nobody knows."""
+        own = f"podhost_{self._settings.instance}"
+        try:
+            tables = await nft.list_tables()
+        except (PodhostError, OSError):
+            return True
+        return any(table.startswith("podhost_") and not table.startswith(own) for table in tables)
 
     def _status(self, attachment: Attachment) -> PodNetworkStatus:
         return PodNetworkStatus(ips=(str(attachment.address),), gateway=str(self._settings.gateway))

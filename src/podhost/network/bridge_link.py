@@ -46,6 +46,12 @@ def ensure_bridge(bridge: str, pod_cidr: IPv4Network, service_cidr: IPv4Network,
         )
 
 
+def delete_bridge(bridge: str) -> None:
+    """Raises OSError; blocking."""
+    with RouteSocket() as route:
+        route.request([netlink.build_delete_link(bridge)])
+
+
 def mark_owner(bridge: str, data_dir: Path) -> None:
     """Write whose bridge it is.  Raises OSError."""
     _alias(bridge).write_text(_owner(data_dir))

@@ -19,7 +19,7 @@ from pathlib import Path
 from podhost.errors import ExhaustedError, InvalidError
 from podhost.linux import fs
 from podhost.linux.netlink import RouteSocket
-from podhost.network.bridge_link import ensure_bridge, is_foreign, mark_owner
+from podhost.network.bridge_link import delete_bridge, ensure_bridge, is_foreign, mark_owner
 
 _log = logging.getLogger(__name__)
 
@@ -198,8 +198,15 @@ def claim_bridge(plan: NetworkPlan, data_dir: Path) -> None:
     Raises:
         OSError: The kernel refused.
     """
-    ensure_bridge(plan.bridge, plan.pod_cidr, plan.service_cidr, _CLAIM_MTU)
-    mark_owner(plan.bridge, data_dir)
+    is_new = plan.bridge not in os.listdir("/sys/class/net")
+    try:
+        ensure_bridge(plan.bridge, plan.pod_cidr, plan.service_cidr, _CLAIM_MTU)
+        mark_owner(plan.bridge, data_dir)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                delete_bridge(plan.bridge)
+        raise
 
 
 def _with_wishes(plan: NetworkPlan, wishes: PlanWishes) -> NetworkPlan:
