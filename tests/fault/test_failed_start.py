@@ -35,6 +35,7 @@ def test_all_steps_are_known() -> None:
     assert len(STEPS) == 9
 
 
+@pytest.mark.timeout(300)  # many lives of one daemon
 def test_a_first_start_that_fails_leaves_nothing(image_store: Path, tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "d", image_store)
     forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
@@ -57,6 +58,7 @@ def test_a_first_start_that_fails_leaves_nothing(image_store: Path, tmp_path: Pa
     assert not observe_residue(daemon)
 
 
+@pytest.mark.timeout(300)  # many lives of one daemon
 def test_pods_live_through_starts_that_fail(image_store: Path) -> None:
     with running_daemon(image_store) as daemon:
         daemon.apply(json.dumps(POD))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from podhost.aiokit import failpoint
 from podhost.api import models
 from podhost.cri.runtime import ExecResult, RuntimeService
 from podhost.errors import PodhostError
@@ -21,6 +22,7 @@ from podhost.kubelet.http_request import HttpRequest, build_request, resolve_por
 from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.linux.namespace_sockets import NamespaceSockets
 
+_STEP_PROBE = failpoint.register("probe.10-run")
 _MAX_TEXT_BYTES = 10 << 10
 """Of a probe's output, as in the kubelet."""
 _EXEC_SLOTS = 4 * (os.cpu_count() or 1)
@@ -75,6 +77,7 @@ class PodHandlers:
     async def probe(self, target: HandlerTarget, probe: models.Probe, timeout_s: float) -> Outcome:
         """One run of a probe."""
         try:
+            failpoint.hit(_STEP_PROBE)
             if probe.exec is not None:
                 return await self._probe_exec(target, probe.exec, timeout_s)
             if probe.http_get is not None:

@@ -10,14 +10,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from podhost.aiokit import failpoint
 from podhost.aiokit.tasks import Tasks
 from podhost.api import models
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ContainerStatus
+from podhost.errors import PodhostError
 from podhost.kubelet.container_status import format_container_id
 from podhost.kubelet.handlers import HandlerTarget, build_target
 from podhost.kubelet.node_context import Document, NodeContext, find_container, format_field_path
@@ -37,6 +40,9 @@ from podhost.kubelet.probe_state import (
 )
 from podhost.kubelet.runtime_status import PodRuntimeStatus
 
+_log = logging.getLogger(__name__)
+
+_STEP_LOOK = failpoint.register("probe.20-look")
 _MAX_TRIES = 3
 """A probe that could not be run is tried again so often before its result is thrown away."""
 OnOutcome = Callable[[ProbeKind, Outcome], None]
@@ -84,13 +90,20 @@ class ContainerProbes:
             for _ in range(_MAX_TRIES):
                 outcome = await self._context.handlers.probe(self._target, probe, timeout_s)
                 if outcome.verdict not in (Verdict.SUCCESS, Verdict.WARNING):
-                    is_ending = await self._context.runtime.is_container_ending(self._target.container_id)
-                    outcome = compute_outcome(outcome, is_ending=is_ending)
+                    outcome = compute_outcome(outcome, is_ending=await self._is_ending())
                 if outcome.verdict is not Verdict.UNKNOWN:
                     break
             return outcome
 
         return run
+
+    async def _is_ending(self) -> bool:
+        try:
+            failpoint.hit(_STEP_LOOK)
+            return await self._context.runtime.is_container_ending(self._target.container_id)
+        except (PodhostError, OSError) as error:
+            _log.debug("cannot see whether container %s ends: %s", self._target.container_id, error)
+            return False
 
     def begin(self, started_s: float, *, adopted: bool) -> None:
         """Probe a container that runs since ``started_s`` of the loop's time."""

@@ -10,10 +10,10 @@ another program waits for the command (see :mod:`podhost.linux.detached_wait`).
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import pty
+import secrets
 import signal
 import socket
 import sys
@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from podhost.aiokit import failpoint
 from podhost.aiokit.completion import open_to_end, run_to_end
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import ContainerId
@@ -51,7 +52,10 @@ _log = logging.getLogger(__name__)
 _MAX_OUTPUT_BYTES = 64 << 10
 _RUNTIME_FAILED = (1, 255)
 """Exit codes of crun and runc when they, not the command, have failed; their log then says why."""
-_numbers = itertools.count(1)
+_PREPARED = failpoint.register("exec.10-prepared")
+_STARTED = failpoint.register("exec.20-started")
+_ENDED = failpoint.register("exec.30-ended")
+_KILL_TRIES = 3
 
 
 class _ProcessSpec(msgspec.Struct):
@@ -235,6 +239,7 @@ async def _start_session(
         await asyncio.to_thread(_remove, prepared)
         return session
     try:
+        failpoint.hit(_PREPARED)
         start = _start_with_terminal if tty else _start_with_pipes
         return await start(ctx, container_id, command[0], prepared, stdin)
     except BaseException:
@@ -342,7 +347,8 @@ def _build_detached_argv(argv: list[str], prepared: _Prepared) -> list[str]:
 def _prepare(ctx: RuntimeContext, entry: ContainerEntry, command: tuple[str, ...], tty: bool) -> _Prepared:
     """cgroup and process description; looks whether the command can be run at all.  Blocking, about 1 ms."""
     container_id = entry.record.id
-    name = f"exec-{next(_numbers)}"
+    # Never one of an earlier daemon: what commands have left behind lives on in their cgroups.
+    name = f"exec-{secrets.token_hex(4)}"
     spec = msgspec.json.decode(ctx.paths.bundle(container_id).config.read_bytes(), type=_ProcessSpec)
     process = {**spec.process, "args": command, "terminal": tty}
     if tty and not any(item.startswith("TERM=") for item in process["env"]):
@@ -402,6 +408,25 @@ def _remove(prepared: _Prepared) -> None:
         _log.warning("cannot remove %s: %s", prepared.directory, error)
 
 
+def end_forgotten(ctx: RuntimeContext, directory: Path) -> None:
+    """End a command that ran when the last daemon was killed: nobody listens to it any more.  Blocking.
+
+    What it has left running in the background goes with it, as at the end of its session.
+    """
+    prefix, _, name = directory.name.partition("-")
+    for entry in ctx.registry.containers():
+        if entry.record.id.startswith(prefix):
+            path = f"{entry.cgroup}/{name}"
+            for _try in range(_KILL_TRIES):
+                cgroup.kill(path)
+                try:
+                    remove_cgroup(path)
+                except OSError:
+                    continue  # The OCI runtime has put the command into it meanwhile.
+                break
+    remove_tree(directory)
+
+
 async def exec_sync(
     ctx: RuntimeContext, container_id: ContainerId, command: tuple[str, ...], timeout_s: float
 ) -> ExecResult:
@@ -414,11 +439,13 @@ async def exec_sync(
     session = await _start(ctx, container_id, command, tty=False, stdin=False)
     collected: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
     try:
+        failpoint.hit(_STARTED)
         async with asyncio.timeout(timeout_s if timeout_s > 0 else None):
             while (chunk := await session.read()) is not None:
                 buffer = collected[chunk[0]]
                 buffer += chunk[1][: _MAX_OUTPUT_BYTES - len(buffer)]
             code = await session.wait()
+        failpoint.hit(_ENDED)
     except TimeoutError:
         await session.close()
         raise TimeoutError(f'command "{" ".join(command)}" timed out after {timeout_s:g} s') from None

@@ -9,6 +9,7 @@ record of a running container, exit file               exit recorded with its co
 record of a created container, runtime state, no fifo  it was started just before the kill: recorded, watched
 … runtime state with its start fifo                    the half-made start is ended; it stays created
 sandbox of an earlier boot, or without its namespaces  stopped, with what still runs in it
+a command beside a container's own process             ended: its session died with the daemon
 anything without a record                              removed
 =====================================================  ====================================================
 
@@ -36,6 +37,7 @@ from podhost.runtime.container_create import remove_bundle
 from podhost.runtime.container_exit import clean_up_runtime, on_container_exit
 from podhost.runtime.container_start import end_unstarted, read_monitor
 from podhost.runtime.context import RuntimeContext
+from podhost.runtime.exec import end_forgotten
 from podhost.runtime.exit_monitor import read_exit_file
 from podhost.runtime.oci_runtime import remove_cgroup, remove_runtime_traces
 from podhost.runtime.records import ContainerRecord, SandboxRecord, compute_container_state
@@ -176,7 +178,7 @@ def sweep(ctx: RuntimeContext) -> None:
         if path.name not in containers | sandboxes:
             _try(path, partial(remove_tree, path))
     for path in _entries(ctx.paths.execs):
-        _try(path, partial(remove_tree, path))
+        _try(path, partial(end_forgotten, ctx, path))
 
 
 def _sweep_cgroups(ctx: RuntimeContext, containers: set[ContainerId], sandboxes: set[SandboxId]) -> None:

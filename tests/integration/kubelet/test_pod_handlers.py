@@ -18,6 +18,7 @@ from harness.covers import covers
 from harness.cri_fakes import FakeRuntime
 from harness.grpc_server import HealthService
 from harness.pod_servers import SLOWLY, PodServer, answer, build_server_tls
+from podhost.aiokit import failpoint
 from podhost.aiokit.clock import FakeClock
 from podhost.api import models
 from podhost.cri.ids import ContainerId
@@ -351,3 +352,16 @@ async def test_one_thread_makes_all_sockets_and_keeps_no_namespace(netns: Path, 
     await asyncio.gather(task, return_exceptions=True)
     sockets.close()
     assert threading.active_count() == before
+
+
+async def test_probe_that_fails_on_our_side_says_nothing_of_the_container_and_works_again(
+    prober: Prober, netns: Path
+) -> None:
+    async with PodServer(netns, answers={"/": answer("200 OK", "fine")}) as server:
+        failpoint.set("probe.10-run", "1*error:EMFILE")
+        try:
+            outcome = await prober.http(server)
+        finally:
+            failpoint.clear("probe.10-run")
+        assert (outcome.verdict, "failpoint" in outcome.text) == (Verdict.UNKNOWN, True)
+        assert await prober.http(server) == Outcome(Verdict.SUCCESS, "fine")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 from typing import Any
 
 import pytest
 
+from podhost.aiokit import failpoint
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ExecSession, SecurityConfig
 from podhost.errors import ConflictError, NotFoundError, PodhostError
@@ -198,3 +201,62 @@ async def test_exec_needs_a_running_container(machine: Machine) -> None:
         await machine.service.exec_sync(container, ("true",), 5)
     with pytest.raises(NotFoundError):
         await machine.service.exec_sync(ContainerId("none"), ("true",), 5)
+
+
+STEPS = [name for name in failpoint.known() if name.startswith("exec.")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_exec_that_fails_at_a_step_leaves_nothing_and_the_next_one_works(
+    machine: Machine, container: ContainerId, step: str
+) -> None:
+    command = ("sh", "-c", "(setsid sleep 1001 &); echo up; exec sleep 0.1")
+    failpoint.set(step, "1*error:EIO")
+    try:
+        with pytest.raises(OSError, match="failpoint"):
+            await machine.service.exec_sync(container, command, 20)
+        assert list((machine.settings.run_dir / "execs").iterdir()) == []
+        listing = (await machine.service.exec_sync(container, ("ps",), 20)).stdout
+        assert b"sleep 1001" not in listing
+        assert (await machine.service.exec_sync(container, command, 20)).exit_code == 0
+    finally:
+        failpoint.clear(step)
+
+
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
+async def test_command_whose_daemon_was_killed_is_ended_by_the_next(machine: Machine, container: ContainerId) -> None:
+    left = await machine.service.exec(
+        container, ("sh", "-c", "(setsid sleep 1001 > /dev/null 2>&1 < /dev/null &)"), tty=False, stdin=False
+    )
+    assert await left.wait() == 0
+    pid = os.fork()
+    if pid == 0:
+        _die_with_a_command(machine, container)
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    service = await machine.restart()
+    listing = (await service.exec_sync(container, ("ps",), 20)).stdout
+    assert b"sleep 1002" not in listing
+    # What a command that had ended has left in the background goes on, also beside new commands.
+    assert b"sleep 1001" in listing
+    with pytest.raises(TimeoutError):
+        await service.exec_sync(container, ("sleep", "1003"), 0.2)
+    assert b"sleep 1001" in (await service.exec_sync(container, ("ps",), 20)).stdout
+
+
+def _die_with_a_command(machine: Machine, container: ContainerId) -> None:
+    """In the forked child: a daemon that is killed while a command runs.  Never returns."""
+
+    async def live() -> None:
+        service = machine.new_service()
+        await service.recover()
+        session = await service.exec(container, ("sh", "-c", "echo up; exec sleep 1002"), tty=False, stdin=False)
+        await session.read()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        asyncio.set_event_loop(None)
+        asyncio._set_running_loop(None)
+        asyncio.new_event_loop().run_until_complete(live())
+    finally:
+        os._exit(1)

@@ -11,6 +11,7 @@ import pytest
 from harness.cri_fakes import Script
 from harness.handler_fakes import BAD, BROKEN, OK
 from harness.kubelet_rig import Rig, make_pod
+from podhost.aiokit import failpoint
 from podhost.kubelet.probe_state import Outcome
 
 pytestmark = pytest.mark.looptime
@@ -193,6 +194,18 @@ async def test_failure_of_a_container_that_is_being_killed_is_neither_told_nor_c
     await asyncio.sleep(2)
     assert rig.container()["restartCount"] == 1
     assert "Unhealthy" not in [reason for reason, _ in rig.events()]
+
+
+async def test_failure_counts_when_nobody_can_say_whether_its_container_lives(rig: Rig) -> None:
+    rig.handlers.answers["live"] = [BAD, BAD, BAD, OK]
+    rig.create(make_pod("web", {"name": "main", "livenessProbe": probe("live")}))
+    failpoint.set("probe.20-look", "error:EIO")
+    try:
+        await asyncio.sleep(22)
+    finally:
+        failpoint.clear("probe.20-look")
+    assert rig.events().count(("Unhealthy", "Liveness probe failed: no")) == 3
+    assert rig.container()["restartCount"] == 1
 
 
 async def test_probe_that_cannot_be_run_is_tried_three_times_and_says_nothing_about_the_container(rig: Rig) -> None:
