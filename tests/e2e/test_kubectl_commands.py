@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -91,12 +93,52 @@ def test_objects_are_made_changed_and_shown(daemon: Daemon, web: str, tmp_path: 
         ("service nodeport np --tcp=80", "service/np"),
         ("service externalname en --external-name=a.example", "service/en"),
         ("priorityclass high --value=5", "priorityclass.scheduling.k8s.io/high"),
+        ("clusterrolebinding cb --clusterrole=view --user=u", "clusterrolebinding.rbac.authorization.k8s.io/cb"),
+        ("service loadbalancer lb --tcp=80:8080", "service/lb"),
+        ("secret docker-registry dr --docker-server=r --docker-username=u --docker-password=p", "secret/dr"),
     ],
 )
 def test_create(daemon: Daemon, what: str, made: str) -> None:
     assert ask(daemon, f"create {what}") == f"{made} created\n"
     assert ask(daemon, f"get {made} -o name") == f"{made}\n"
     assert ask(daemon, f"delete {made}").startswith(f'{made.split("/")[0]} "{made.split("/")[1]}" deleted')
+
+
+def test_objects_are_set_and_listed(daemon: Daemon, web: str) -> None:
+    assert ask(daemon, "set image pod/web server=training/webapp:latest") == "pod/web image updated\n"
+    assert "WHO=web\n" in ask(daemon, "set env pod/web --list")
+    ask(daemon, "create rolebinding setter --role=r --serviceaccount=default:bot")
+    assert ask(daemon, "set subject rolebinding setter --user=u --group=g").endswith("/setter subjects updated\n")
+    shown = ask(daemon, "get rolebinding setter -o wide --no-headers").split()
+    assert (shown[:2], shown[3:]) == (["setter", "Role/r"], ["u", "g", "default/bot"])
+    refused = refuse(daemon, "set resources pod web --limits=cpu=100m")
+    assert "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`" in refused
+    assert ask(daemon, "create token default --duration=20m").count(".") == 2
+    assert "app=web\n" in ask(daemon, "label pod web --list")
+    assert re.match(r"NAME +READY +STATUS +RESTARTS +AGE\nweb ", ask(daemon, "get pod web --subresource=status"))
+    watched = ask(daemon, "get pods -w -o name --request-timeout=2s", check=False)
+    assert watched.startswith("pod/web\n")
+    rule: Any = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    role: Any = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [rule]}
+    role["metadata"] = {"name": "rec", "namespace": "default"}
+    reconciled = "role.rbac.authorization.k8s.io/rec reconciled\n"
+    assert reconciled in ask(daemon, "auth reconcile -f -", stdin=json.dumps(role))
+    assert ask(daemon, "delete pod none --ignore-not-found") == ""
+
+
+def test_every_kind_is_shown_and_described(daemon: Daemon, web: str) -> None:
+    kinds = ask(daemon, "api-resources --verbs=list -o name").split()
+    assert len(kinds) > 20
+    shown = daemon.kubectl("get", ",".join(kinds), "-A", "-o", "wide")
+    assert shown.stderr == ""
+    for heading in (
+        "NAMESPACE +NAME +HOLDER +AGE",
+        "NAMESPACE +NAME +READY +STATUS +RESTARTS +AGE +IP +NODE +NOMINATED",
+    ):
+        assert re.search(heading, shown.stdout)
+    described = daemon.kubectl("describe", ",".join(kind for kind in kinds if "metrics" not in kind), "-A")
+    assert described.stderr == ""
+    assert re.search(r"^Name: +web$", described.stdout, re.MULTILINE)
 
 
 def test_what_is_not_there_says_so(daemon: Daemon) -> None:
@@ -133,6 +175,29 @@ def test_one_can_get_into_a_pod(daemon: Daemon, web: str, tmp_path: Path) -> Non
     ask(daemon, "delete pod copy --now")
 
 
+def test_attach_hears_what_port_forward_says(daemon: Daemon, web: str) -> None:
+    pipes: dict[str, Any] = {"env": daemon.environment(), "stdout": subprocess.PIPE, "text": True}
+    forward = [kubectl_binary(), "port-forward", "--address=127.0.0.1", "pod/web", ":7000"]
+    attach = [kubectl_binary(), "attach", "web", "--quiet"]
+    with subprocess.Popen(forward, **pipes) as forwarder, subprocess.Popen(attach, **pipes) as listener:
+        assert forwarder.stdout is not None
+        assert listener.stdout is not None
+        try:
+            line = forwarder.stdout.readline()
+            port = re.fullmatch(r"Forwarding from 127\.0\.0\.1:(\d+) -> 7000\n", line)
+            assert port is not None, line
+            heard: list[Any] = []
+            while not heard:  # until somebody listens, what is said is not heard
+                with socket.create_connection(("127.0.0.1", int(port[1])), 20) as connection:
+                    connection.sendall(b"over here\n")
+                    assert connection.recv(100) == b"over here\n"
+                heard, _, _ = select.select([listener.stdout], [], [], 1)
+            assert listener.stdout.readline() == "heard over here\n"
+        finally:
+            for process in (forwarder, listener):
+                process.send_signal(signal.SIGTERM)
+
+
 def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert "Successfully assigned default/web to" in ask(daemon, "events --for pod/web")
     assert "One of Always, OnFailure" in ask(daemon, "explain pod.spec.restartPolicy")
@@ -147,6 +212,7 @@ def test_what_the_server_knows_is_told(daemon: Daemon, web: str) -> None:
     assert (denied.returncode, denied.stdout) == (1, "no\n")
     assert "system:masters" in ask(daemon, "auth whoami")
     assert re.search(r"web +\d+m +\d+Mi", ask(daemon, "top pod web"))
+    assert re.search(r"\d+m +\d+% +\d+Mi +\d+%", ask(daemon, "top node"))
     assert "control plane" in ask(daemon, "cluster-info")
     described = ask(daemon, "describe node")
     assert re.search(f"OS Image: +{re.escape(read_os_name())}\n", described)

@@ -1,4 +1,4 @@
-"""Strategic merge patches: random ones, applied here and by kubectl's own code."""
+"""Patches and apply: random ones, carried out here and by kubectl's own code."""
 
 from __future__ import annotations
 
@@ -154,3 +154,37 @@ async def test_patches_do_what_kubectls_do(tmp_path: Path, seed: int) -> None:
         pod, patch = generator.pod(), generator.patch()
         expected = await kubectls(tmp_path / f"{case}.json", pod, patch)
         assert ours(pod, patch) == expected, f"pod {json.dumps(pod)}\npatch {json.dumps(patch)}"
+
+
+def template(generator: Generator, name: str) -> Obj:
+    pod = generator.pod()
+    labels = {key: generator.chance.choice("12") for key in generator.some(list("abc"))}
+    metadata = {"name": name, "labels": labels}
+    return {"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": {"spec": pod["spec"]}}
+
+
+def without_order(value: Any) -> Any:
+    """Lists with keys have the same entries; which comes first is each way's own business."""
+    if isinstance(value, dict):
+        return {key: without_order(each) for key, each in value.items()}
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return sorted((without_order(each) for each in value), key=lambda each: json.dumps(each, sort_keys=True))
+    return value
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_apply_by_the_server_leads_where_kubectls_own_apply_leads(api: Any, seed: int) -> None:
+    """kubectl computes a three-way patch from what it applied last; the server has the managers of fields."""
+    generator = Generator(100 + seed)
+    for number in range(3):
+        for step in range(3):
+            config = template(generator, "x")
+            for name, flags in (("client", ()), ("server", ("--server-side",))):
+                config["metadata"]["name"] = f"{name}{number}"
+                text = json.dumps(config).encode()
+                code, _, err = await api.kubectl("apply", *flags, "-f", "-", stdin=text)
+                assert code == 0, f"step {step}: {err}\n{text.decode()}"
+            client = json.loads(await api.ok("get", "podtemplate", f"client{number}", "-o", "json"))
+            server = json.loads(await api.ok("get", "podtemplate", f"server{number}", "-o", "json"))
+            assert without_order(server["template"]) == without_order(client["template"]), config
+            assert server["metadata"].get("labels", {}) == client["metadata"].get("labels", {}), config
