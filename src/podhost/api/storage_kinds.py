@@ -10,7 +10,7 @@ from podhost.api.columns import AGE, NAME, Column, format_age_of
 from podhost.api.kind import Kind, status_subresource
 from podhost.api.objects import Object, ensure_section
 from podhost.api.strategies import keep_status
-from podhost.api.validation import storage
+from podhost.api.validation import persistent_volumes, storage
 
 PVC_FINALIZER, PV_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 DEFAULT_CLASS_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
@@ -155,8 +155,8 @@ PERSISTENT_VOLUME = Kind(
     default=default_volume,
     prepare_create=prepare_volume_create,
     prepare_update=keep_status,
-    validate_create=storage.validate_volume,
-    validate_update=storage.validate_volume_update,
+    validate_create=persistent_volumes.validate_volume,
+    validate_update=persistent_volumes.validate_volume_update,
     columns=(
         NAME,
         Column("Capacity", field="core.v1.PersistentVolumeSpec.capacity"),

@@ -259,7 +259,7 @@ class Registry:
             self._record(kind, old, new, writer)
             kind.prepare_update(new, old)
             new["spec"]["finalizers"] = finalizers
-            problems = []
+            problems = kind.validate_create(new)
         elif subresource == "ephemeralcontainers":
             strategies.prepare_ephemeral_containers_update(new, old)
             note_defaulted_pull_policies(new, "ephemeralContainers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from podhost.api.field_errors import FieldError, Path
@@ -56,8 +56,7 @@ class ServiceAllocator:
             _drop_allocations(spec)
             return []
         owner = _owner(service)
-        _complete_families(spec)
-        problems = self._allocate_ip(spec, owner)
+        problems = _complete_families(spec) or self._allocate_ip(spec, owner)
         if kind in _WITH_NODE_PORTS and spec.get("allocateLoadBalancerNodePorts", True) is not False:
             problems += self._allocate_ports(spec, owner)
         elif kind not in _WITH_NODE_PORTS:
@@ -73,7 +72,7 @@ class ServiceAllocator:
         if wanted:
             problem = self._check_ip(wanted, owner)
             if problem:
-                return [_SPEC.child("clusterIPs").index(0).invalid([wanted], problem)]
+                return [_SPEC.child("clusterIPs").invalid([wanted], problem)]
         else:
             free = self._free_ip()
             if free is None:
@@ -202,15 +201,42 @@ def _node_ports(service: Obj) -> list[PortKey]:
     return [*keys, ("TCP", spec["healthCheckNodePort"])] if spec.get("healthCheckNodePort") else keys
 
 
-def _complete_families(spec: Obj) -> None:
-    """As Kubernetes does it on a cluster of one family; a headless Service without selector may have both."""
-    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or ["IPv4"]
-    anything = spec.get("clusterIP") == "None" and not spec.get("selector")
+def _complete_families(spec: Obj) -> list[FieldError]:
+    """As Kubernetes does it on a cluster of IPv4 alone; a headless Service without selector may have both families."""
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+    addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    headless = spec.get("clusterIP") == "None"
+    anything = headless and not spec.get("selector")
     if not policy:
         policy = "RequireDualStack" if anything else "SingleStack"
+    problems = _check_families(policy, families, () if headless else addresses, lenient=anything)
+    families = families or ["IPv4"]
     if anything and policy != "SingleStack" and len(families) == 1:
         families = [*families, "IPv6" if families[0] == "IPv4" else "IPv4"]
     spec["ipFamilyPolicy"], spec["ipFamilies"] = policy, families
+    return problems
+
+
+def _check_families(policy: str, families: list[str], addresses: Sequence[str], *, lenient: bool) -> list[FieldError]:
+    """What one family of addresses cannot give."""
+    at, problems = _SPEC.child("ipFamilyPolicy"), []
+    for count, what in ((len(addresses), "cluster IPs"), (len(families), "IP families")):
+        if policy == "SingleStack" and count == 2:
+            detail = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            problems.append(at.invalid(policy, detail))
+    for index, address in enumerate(addresses):
+        if index >= len(families) and ":" in address:
+            detail = "IPv6 is not configured on this cluster"
+            problems.append(_SPEC.child("clusterIPs").index(index).invalid(list(addresses), detail))
+    if problems or lenient:
+        return problems
+    if policy == "RequireDualStack":
+        problems.append(at.invalid(policy, "this cluster is not configured for dual-stack services"))
+    for index, family in enumerate(families):
+        if family != "IPv4":
+            path = _SPEC.child("ipFamilies").index(index)
+            problems.append(path.invalid(family, "not configured on this cluster"))
+    return problems
 
 
 def _owner(service: Obj) -> str:

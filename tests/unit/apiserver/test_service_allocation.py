@@ -103,10 +103,52 @@ def test_external_name_has_neither_address_nor_ports(allocator: ServiceAllocator
     assert "nodePort" not in obj["spec"]["ports"][0]
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, []),
+        ({"ipFamilyPolicy": "PreferDualStack"}, []),
+        ({"clusterIP": "None", "ipFamilyPolicy": "RequireDualStack"}, []),
+        (
+            {"ipFamilyPolicy": "RequireDualStack"},
+            [
+                'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+                "this cluster is not configured for dual-stack services"
+            ],
+        ),
+        (
+            {"ipFamilies": ["IPv6"]},
+            ['spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'],
+        ),
+        (
+            {"ipFamilies": ["IPv4", "IPv6"]},
+            [
+                'spec.ipFamilyPolicy: Invalid value: "SingleStack": '
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+            ],
+        ),
+        (
+            {"clusterIP": "fd00::1"},
+            ['spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster'],
+        ),
+        (
+            {"clusterIP": "None", "selector": {"a": "b"}, "ipFamilies": ["IPv6"]},
+            ['spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'],
+        ),
+    ],
+)
+def test_families_are_those_of_the_cluster(
+    allocator: ServiceAllocator, spec: dict[str, Any], expected: list[str]
+) -> None:
+    obj = service(ports=[{"port": 80}])
+    obj["spec"] |= spec
+    assert messages(allocator.allocate(obj)) == expected
+
+
 def test_taken_address_is_refused(store: Store, allocator: ServiceAllocator) -> None:
     save(store, allocator, service("a"))
     (message,) = messages(allocator.allocate(service("b", clusterIP="10.96.0.1")))
-    assert message.startswith('spec.clusterIPs[0]: Invalid value: ["10.96.0.1"]: failed to allocate IP 10.96.0.1')
+    assert message.startswith('spec.clusterIPs: Invalid value: ["10.96.0.1"]: failed to allocate IP 10.96.0.1')
     assert message.endswith("provided IP is already allocated")
 
 

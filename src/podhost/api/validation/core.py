@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from typing import Any
 
 from podhost.api import names
 from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
-from podhost.api.validation.metadata import immutable, invalid_all
+from podhost.api.validation.go_json import find_object_fault
+from podhost.api.validation.metadata import STANDARD_FINALIZERS, immutable, invalid_all
 
 MAX_DATA_BYTES = 1024 * 1024
 _ROOT = Path()
 _DOCKER_CONFIG_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
+_LEASE_STRATEGIES = ("OldestEmulationVersion",)
 _SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 
 
@@ -85,11 +85,8 @@ def _validate_secret_type(secret: Object, data: dict[str, str], path: Path) -> l
 def _validate_json(data: dict[str, str], key: str, path: Path) -> list[FieldError]:
     if key not in data:
         return [path.key(key).required()]
-    try:
-        json.loads(base64.b64decode(data[key]))
-    except (ValueError, binascii.Error, RecursionError) as error:
-        return [path.key(key).invalid("<secret contents redacted>", str(error))]
-    return []
+    fault = find_object_fault(base64.b64decode(data[key]))
+    return [path.key(key).invalid("<secret contents redacted>", fault)] if fault else []
 
 
 def validate_secret_update(new: Object, old: Object) -> list[FieldError]:
@@ -106,4 +103,40 @@ def validate_lease(lease: Object) -> list[FieldError]:
     if transitions is not None and transitions < 0:
         detail = "must be greater than or equal to 0"
         errors.append(Path("spec").child("leaseTransitions").invalid(transitions, detail))
+    if strategy := spec.get("strategy"):
+        # The path is Kubernetes' own.
+        at = Path("spec").child("strategy", "strategy")
+        if "/" in strategy:
+            errors += invalid_all(at, strategy, names.check_qualified_name(strategy))
+        elif strategy not in _LEASE_STRATEGIES:
+            errors.append(at.not_supported(strategy, _LEASE_STRATEGIES))
+    elif spec.get("preferredHolder"):
+        detail = "may only be specified if `strategy` is defined"
+        errors.append(Path("spec").child("preferredHolder").forbidden(detail))
     return errors
+
+
+def validate_lease_update(new: Object, _old: Object) -> list[FieldError]:
+    return validate_lease(new)
+
+
+def validate_namespace(namespace: Object) -> list[FieldError]:
+    """Finalizers of the spec have the rules of those in metadata."""
+    errors: list[FieldError] = []
+    for index, finalizer in enumerate((namespace.get("spec") or {}).get("finalizers") or ()):
+        at = Path("spec").child("finalizers").index(index)
+        messages = names.check_qualified_name(finalizer)
+        errors += invalid_all(at, finalizer, messages)
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            errors.append(at.invalid(finalizer, "name is neither a standard finalizer name nor is it fully qualified"))
+    return errors
+
+
+def validate_namespace_status_update(new: Object, _old: Object) -> list[FieldError]:
+    """A phase is what the deletion says."""
+    phase = (new.get("status") or {}).get("phase") or ""
+    at = Path("status").child("Phase")
+    if not (new.get("metadata") or {}).get("deletionTimestamp"):
+        return [] if phase == "Active" else [at.invalid(phase, "may only be 'Active' if `deletionTimestamp` is empty")]
+    detail = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+    return [] if phase == "Terminating" else [at.invalid(phase, detail)]

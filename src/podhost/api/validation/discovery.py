@@ -10,13 +10,15 @@ from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
 from podhost.api.validation.containers import PROTOCOLS
 from podhost.api.validation.ips import validate_ip, validate_non_special_ip
-from podhost.api.validation.metadata import immutable, invalid_all, one_of
+from podhost.api.validation.metadata import immutable, invalid_all, one_of, validate_labels
 
 _ROOT = Path()
-_ADDRESS_TYPES = ("IPv4", "IPv6", "FQDN")
+_ADDRESS_TYPES = frozenset({"IPv4", "IPv6", "FQDN"})
 _MAX_ADDRESSES = 100
 _MAX_PORTS = 20000
 _MAX_ENDPOINTS = 1000
+_MAX_TOPOLOGY_LABELS = 16
+_MAX_HINTS = 8
 
 
 def validate_endpoints(endpoints: Object) -> list[FieldError]:
@@ -85,8 +87,29 @@ def _validate_slice_endpoints(endpoints: Sequence[Mapping[str, Any]], kind: Any,
             errors += _validate_slice_address(address, kind, at.child("addresses").index(number))
         if (node := endpoint.get("nodeName")) is not None:
             errors += invalid_all(at.child("nodeName"), node, names.check_dns_subdomain(node))
+        topology = endpoint.get("deprecatedTopology") or {}
+        if len(topology) > _MAX_TOPOLOGY_LABELS:
+            errors.append(at.child("deprecatedTopology").too_many(len(topology), _MAX_TOPOLOGY_LABELS))
+        errors += validate_labels(topology, at.child("deprecatedTopology"))
         if (host := endpoint.get("hostname")) is not None:
             errors += invalid_all(at.child("hostname"), host, names.check_dns_label(host))
+        hints = endpoint.get("hints") or {}
+        errors += _validate_hints(hints.get("forZones") or (), names.check_label_value, at.child("hints", "forZones"))
+        errors += _validate_hints(hints.get("forNodes") or (), names.check_dns_subdomain, at.child("hints", "forNodes"))
+    return errors
+
+
+def _validate_hints(hints: Sequence[Mapping[str, Any]], check: names.NameCheck, path: Path) -> list[FieldError]:
+    if len(hints) > _MAX_HINTS:
+        return [path.too_many(len(hints), _MAX_HINTS)]
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for index, hint in enumerate(hints):
+        name, at = hint.get("name") or "", path.index(index).child("name")
+        if name in seen:
+            errors.append(at.duplicate(name))
+        seen.add(name)
+        errors += invalid_all(at, name, check(name))
     return errors
 
 

@@ -13,7 +13,7 @@ IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _ANNOTATIONS_MAX = 256 * 1024
 _META = Path("metadata")
-_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 def nothing_more(_obj: Object) -> list[FieldError]:
@@ -145,7 +145,7 @@ def validate_finalizers(finalizers: Sequence[str], path: Path) -> list[FieldErro
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         errors.append(path.invalid(list(finalizers), detail))
     for index, finalizer in enumerate(finalizers):
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(path.index(index).invalid(finalizer, detail))
     return errors

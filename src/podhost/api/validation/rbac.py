@@ -129,4 +129,7 @@ def _validate_subject(subject: Mapping[str, Any], path: Path, *, namespaced: boo
 def _same_role(new: Object, old: Object) -> list[FieldError]:
     if new.get("roleRef") == old.get("roleRef"):
         return []
-    return [_ROLE_REF.invalid(new.get("roleRef"), "cannot change roleRef")]
+    role = new.get("roleRef") or {}
+    # As Go prints its internal struct.
+    shown = {name: role.get(name[0].lower() + name[1:]) or "" for name in ("APIGroup", "Kind", "Name")}
+    return [_ROLE_REF.invalid(shown | {"APIGroup": role.get("apiGroup") or ""}, "cannot change roleRef")]

@@ -117,16 +117,20 @@ def _validate_node_affinity(node: Mapping[str, Any], path: Path) -> list[FieldEr
     errors: list[FieldError] = []
     required = node.get("requiredDuringSchedulingIgnoredDuringExecution")
     if required is not None:
-        at = path.child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
-        terms = required.get("nodeSelectorTerms") or ()
-        if not terms:
-            errors.append(at.required("must have at least one node selector term"))
-        for index, term in enumerate(terms):
-            errors += _validate_node_term(term, at.index(index))
+        errors += validate_node_selector(required, path.child("requiredDuringSchedulingIgnoredDuringExecution"))
     for index, preferred in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
         at = path.child("preferredDuringSchedulingIgnoredDuringExecution").index(index)
         errors += _validate_weight(preferred, at)
         errors += _validate_node_term(preferred.get("preference") or {}, at.child("preference"))
+    return errors
+
+
+def validate_node_selector(selector: Mapping[str, Any], path: Path) -> list[FieldError]:
+    at = path.child("nodeSelectorTerms")
+    terms = selector.get("nodeSelectorTerms") or ()
+    errors = [] if terms else [at.required("must have at least one node selector term")]
+    for index, term in enumerate(terms):
+        errors += _validate_node_term(term, at.index(index))
     return errors
 
 

@@ -22,6 +22,9 @@ _DISTRIBUTIONS = frozenset({"PreferClose", "PreferSameNode", "PreferSameZone"})
 _FAMILIES = frozenset({"IPv4", "IPv6"})
 _FAMILY_POLICIES = frozenset({"PreferDualStack", "RequireDualStack", "SingleStack"})
 _MAX_AFFINITY_S = 86400
+_KUBELET_PORT = 10250
+_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
+_BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
 def cluster_ips(spec: Mapping[str, Any]) -> list[str]:
@@ -37,27 +40,6 @@ def is_headless(spec: Mapping[str, Any]) -> bool:
 def _is_external(spec: Mapping[str, Any]) -> bool:
     kind = spec.get("type")
     return kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
-
-
-def node_port_taken(index: int, port: int) -> FieldError:
-    """Another Service has it.  For the allocator, which alone knows."""
-    path = _SPEC.child("ports").index(index).child("nodePort")
-    return path.invalid(port, "provided port is already allocated")
-
-
-def node_port_out_of_range(index: int, port: int, low: int, high: int) -> FieldError:
-    path = _SPEC.child("ports").index(index).child("nodePort")
-    return path.invalid(port, f"provided port is not in the valid range. The range of valid ports is {low}-{high}")
-
-
-def cluster_ip_taken(addresses: list[str], address: str) -> FieldError:
-    detail = f"failed to allocate IP {address}: provided IP is already allocated"
-    return _SPEC.child("clusterIPs").invalid(addresses, detail)
-
-
-def cluster_ip_out_of_range(addresses: list[str], address: str, cidr: str) -> FieldError:
-    cause = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {cidr}"
-    return _SPEC.child("clusterIPs").invalid(addresses, f"failed to allocate IP {address}: {cause}")
 
 
 def validate_service(service: Object) -> list[FieldError]:
@@ -79,17 +61,18 @@ def validate_service(service: Object) -> list[FieldError]:
         errors += validate_ip(address, at) or validate_non_special_ip(address, at)
     errors += one_of(_SPEC.child("type"), spec.get("type"), _TYPES)
     errors += _validate_port_conflicts(spec, ports)
-    errors += _validate_load_balancer(spec)
+    errors += _validate_load_balancer(spec, service.get("metadata") or {})
     return errors + _validate_traffic(spec)
 
 
 def _validate_type_rules(spec: Mapping[str, Any]) -> list[FieldError]:
     kind = spec.get("type")
     if kind in ("LoadBalancer", "NodePort"):
-        if not is_headless(spec):
-            return []
-        detail = f"may not be set to 'None' for {kind} services"
-        return [_SPEC.child("clusterIPs").index(0).invalid("None", detail)]
+        errors = _forbid_kubelets_port(spec) if kind == "LoadBalancer" else []
+        if is_headless(spec):
+            detail = f"may not be set to 'None' for {kind} services"
+            errors.append(_SPEC.child("clusterIPs").index(0).invalid("None", detail))
+        return errors
     if kind != "ExternalName":
         return []
     detail = "may not be set for ExternalName services"
@@ -99,6 +82,15 @@ def _validate_type_rules(spec: Mapping[str, Any]) -> list[FieldError]:
     if not name:
         return [*errors, _SPEC.child("externalName").required()]
     return errors + invalid_all(_SPEC.child("externalName"), name, names.check_dns_subdomain(name))
+
+
+def _forbid_kubelets_port(spec: Mapping[str, Any]) -> list[FieldError]:
+    detail = f"may not expose port {_KUBELET_PORT} externally since it is used by kubelet"
+    return [
+        _SPEC.child("ports").index(index).child("port").invalid(_KUBELET_PORT, detail)
+        for index, port in enumerate(spec.get("ports") or ())
+        if port.get("port") == _KUBELET_PORT
+    ]
 
 
 def _validate_port(port: Mapping[str, Any], name_required: bool, seen: set[str], path: Path) -> list[FieldError]:
@@ -115,8 +107,6 @@ def _validate_port(port: Mapping[str, Any], name_required: bool, seen: set[str],
     errors += invalid_all(path.child("port"), number, names.check_port_number(number))
     errors += one_of(path.child("protocol"), port.get("protocol"), PROTOCOLS)
     errors += validate_port(port.get("targetPort"), path.child("targetPort"))
-    if node_port := port.get("nodePort"):
-        errors += invalid_all(path.child("nodePort"), node_port, names.check_port_number(node_port))
     protocol = port.get("appProtocol")
     if protocol is not None:
         errors += invalid_all(path.child("appProtocol"), protocol, names.check_qualified_name(protocol))
@@ -143,23 +133,46 @@ def _validate_affinity(spec: Mapping[str, Any]) -> list[FieldError]:
 def _validate_cluster_ips(spec: Mapping[str, Any]) -> list[FieldError]:
     if spec.get("type") == "ExternalName":
         return []
+    addresses, path = list(spec.get("clusterIPs") or ()), _SPEC.child("clusterIPs")
     errors = []
+    if spec.get("clusterIP"):
+        if addresses and addresses[0] != spec["clusterIP"]:
+            errors.append(path.invalid(addresses, "first value must match `clusterIP`"))
+    elif addresses:
+        errors.append(path.invalid(addresses, "must be empty when `clusterIP` is not specified"))
+    errors += _validate_families(spec)
     addresses = cluster_ips(spec)
-    path = _SPEC.child("clusterIPs")
-    if spec.get("clusterIP") and addresses[0] != spec["clusterIP"]:
-        errors.append(path.invalid(addresses, "first value must match `clusterIP`"))
+    bad = _validate_addresses(addresses, path)
     if len(addresses) > 2:
         errors.append(path.invalid(addresses, "may only hold up to 2 values"))
+    if bad:
+        return errors + bad
+    versions = [ipaddress.ip_address(each).version for each in addresses if each != "None"]
+    if len(versions) > 1 and set(versions) != {4, 6}:
+        errors.append(path.invalid(addresses, "may specify no more than one IP for each IP family"))
+    return errors + _validate_families_match(spec, addresses)
+
+
+def _validate_addresses(addresses: list[str], path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
     for index, address in enumerate(addresses):
-        if address == "None":
+        if index == 0 and address == "None":
             if len(addresses) > 1:
-                errors.append(path.index(index).invalid(address, "'None' must be the first and only value"))
+                errors.append(path.invalid(addresses, "'None' must be the first and only value"))
         else:
             errors += validate_ip(address, path.index(index))
-    for index, family in enumerate(spec.get("ipFamilies") or ()):
+    return errors
+
+
+def _validate_families(spec: Mapping[str, Any]) -> list[FieldError]:
+    errors = []
+    families = spec.get("ipFamilies") or []
+    for index, family in enumerate(families):
+        at = _SPEC.child("ipFamilies").index(index)
         if family not in _FAMILIES:
-            errors.append(_SPEC.child("ipFamilies").index(index).not_supported(family, _FAMILIES))
-    errors += _validate_families_match(spec, addresses)
+            errors.append(at.not_supported(family, _FAMILIES))
+        if family in families[:index]:
+            errors.append(at.duplicate(family))
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in _FAMILY_POLICIES:
         errors.append(_SPEC.child("ipFamilyPolicy").not_supported(policy, _FAMILY_POLICIES))
@@ -212,23 +225,37 @@ def _go_service_port(port: Mapping[str, Any]) -> Object:
     }
 
 
-def _validate_load_balancer(spec: Mapping[str, Any]) -> list[FieldError]:
-    errors = []
+def _validate_load_balancer(spec: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[FieldError]:
     detail = "may only be used when `type` is 'LoadBalancer'"
-    path = _SPEC.child("LoadBalancerSourceRanges")
-    if spec.get("loadBalancerSourceRanges"):
-        if spec.get("type") != "LoadBalancer":
-            errors.append(path.forbidden(detail))
-        for index, value in enumerate(spec["loadBalancerSourceRanges"]):
-            try:
-                ipaddress.ip_network(value.strip(), strict=False)
-            except ValueError:
-                message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-                errors.append(path.index(index).invalid(value.strip(), message))
-    if spec.get("type") == "LoadBalancer":
-        return errors
-    names_set = [name for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass") if spec.get(name) is not None]
-    return errors + [_SPEC.child(name).forbidden(detail) for name in names_set]
+    balanced = spec.get("type") == "LoadBalancer"
+    errors: list[FieldError] = []
+    annotation = (metadata.get("annotations") or {}).get(_RANGES_ANNOTATION)
+    if ranges := spec.get("loadBalancerSourceRanges"):
+        path = _SPEC.child("LoadBalancerSourceRanges")
+        errors += [] if balanced else [path.forbidden(detail)]
+        for index, value in enumerate(ranges):
+            errors += _validate_cidr(value.strip(), path.index(index))
+    elif annotation is not None:
+        path = Path("metadata").child("annotations").key(_RANGES_ANNOTATION)
+        errors += [] if balanced else [path.forbidden(detail)]
+        for value in annotation.strip().split(",") if annotation.strip() else ():
+            errors += _validate_cidr(value.strip(), path)
+    if not balanced:
+        fields = ("allocateLoadBalancerNodePorts", "loadBalancerClass")
+        return errors + [_SPEC.child(name).forbidden(detail) for name in fields if spec.get(name) is not None]
+    if (name := spec.get("loadBalancerClass")) is not None:
+        errors += invalid_all(_SPEC.child("loadBalancerClass"), name, names.check_qualified_name(name))
+    return errors
+
+
+def _validate_cidr(value: str, path: Path) -> list[FieldError]:
+    try:
+        if "/" in value:
+            ipaddress.ip_network(value, strict=False)
+            return []
+    except ValueError:
+        pass
+    return [path.invalid(value, _BAD_CIDR)]
 
 
 def _validate_traffic(spec: Mapping[str, Any]) -> list[FieldError]:
@@ -266,4 +293,20 @@ def validate_service_update(new: Object, old: Object) -> list[FieldError]:
         families, old_families = spec.get("ipFamilies") or [], old_spec.get("ipFamilies") or []
         if old_families and families and families[0] != old_families[0]:
             errors.append(_SPEC.child("ipFamilies").index(0).invalid(families, "may not change once set"))
-    return errors + validate_service(new)
+    if spec.get("type") == old_spec.get("type") == "LoadBalancer":
+        name = spec.get("loadBalancerClass")
+        if name != old_spec.get("loadBalancerClass"):
+            errors.append(_SPEC.child("loadBalancerClass").invalid(name, "may not change once set"))
+    return errors + validate_service(new) + _validate_health_check_port_kept(spec, old_spec)
+
+
+def _validate_health_check_port_kept(spec: Mapping[str, Any], old_spec: Mapping[str, Any]) -> list[FieldError]:
+    new, old = spec.get("healthCheckNodePort") or 0, old_spec.get("healthCheckNodePort") or 0
+    if not (_needs_health_check(spec) and _needs_health_check(old_spec)) or new in (0, old) or not old:
+        return []
+    detail = "cannot change healthCheckNodePort on loadBalancer service with externalTraffic=Local during update"
+    return [_SPEC.child("healthCheckNodePort").invalid(new, detail)]
+
+
+def _needs_health_check(spec: Mapping[str, Any]) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"

@@ -80,7 +80,7 @@ def _validate_source(volume: Object, path: Path) -> list[FieldError]:
             errors.append(path.child(source).forbidden("may not specify more than 1 volume type"))
             continue
         seen = True
-        check = _SOURCES.get(source)
+        check = SOURCES.get(source)
         if check is not None:
             errors += check(value, path.child(source))
     if not seen:
@@ -239,7 +239,7 @@ def _validate_image(source: Mapping[str, Any], path: Path) -> list[FieldError]:
     return errors
 
 
-_SOURCES: Mapping[str, Callable[[Mapping[str, Any], Path], list[FieldError]]] = {
+SOURCES: Mapping[str, Callable[[Mapping[str, Any], Path], list[FieldError]]] = {
     "emptyDir": _validate_empty_dir,
     "hostPath": _validate_host_path,
     "secret": _validate_secret,
