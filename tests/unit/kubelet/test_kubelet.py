@@ -459,7 +459,7 @@ async def test_the_node_always_has_a_lease_that_goes_with_it(rig: Rig) -> None:
     assert owner_and_holder() == (second, "n1")
     before = rig.store.get(lease)["spec"]["renewTime"]
     version = rig.store.current_rv()
-    await asyncio.sleep(120)
+    await asyncio.sleep(2 * rig.settings.relist_interval_s)
     assert rig.store.current_rv() == version, "an idle node writes nothing"
     await rig.restart()
     assert rig.store.get(lease)["spec"]["renewTime"] > before
