@@ -7,6 +7,8 @@ probed by HTTP, TCP and exec in equal parts at the default period of 10 s, besid
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +100,18 @@ def count_failures(daemon: Daemon) -> int:
     return sum(event.get("count") or 1 for event in events if event["reason"] == "Unhealthy")
 
 
+def crun_alone_s(daemon: Daemon, runs: int = 100) -> float:
+    """CPU seconds of one ``crun exec`` of ``true`` in a container of the daemon, started by nothing but a shell loop."""
+    assert daemon.process is not None
+    state = daemon.run_root / daemon.instance / "runtime" / "oci"
+    container = next(iter(daemon.container_pids()))
+    loop = f"i=0; while [ $i -lt {runs} ]; do crun --root {state} exec {container} true || exit 1; i=$((i+1)); done"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["nsenter", "-t", str(daemon.process.pid), "-m", "sh", "-c", loop], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
+
+
 def main() -> None:
     ensure_example_images(STORE)
     print("probes: CPU of the daemon and its children")
@@ -105,10 +119,13 @@ def main() -> None:
         for kind in PROBES:
             with running(daemon, [kind] * UNIT_CONTAINERS, 1):
                 spent = watch(daemon, UNIT_S)
+                alone_s = crun_alone_s(daemon) if kind == "exec" else 0.0
             runs = UNIT_CONTAINERS * UNIT_S
             print(
                 f"  {kind:5} {spent / runs * 1e3:6.2f} ms a run ({UNIT_CONTAINERS} containers, one run a second each)"
             )
+            if alone_s:
+                print(f"  ratio to crun exec alone      {spent / runs / alone_s:5.2f}   ({alone_s * 1e3:.2f} ms a run)")
         for title, kinds in (("without probes", [""]), ("http, tcp, exec", list(PROBES))):
             wanted = [kinds[index % len(kinds)] for index in range(CONTAINERS)]
             with running(daemon, wanted, 10):

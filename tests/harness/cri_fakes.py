@@ -128,8 +128,8 @@ class FakeRuntime:
                 await self.remove_container(container.id)
         self.sandboxes.pop(sandbox_id, None)
 
-    def list_pod_sandboxes(self) -> list[PodSandboxStatus]:
-        return list(self.sandboxes.values())
+    def list_pod_sandboxes(self, pod_uid: PodUID | None = None) -> list[PodSandboxStatus]:
+        return [sandbox for sandbox in self.sandboxes.values() if pod_uid in (None, sandbox.uid)]
 
     async def create_container(self, sandbox_id: SandboxId, config: ContainerConfig) -> ContainerId:
         self._call(f"create_container {config.name}/{config.attempt}")

@@ -190,9 +190,7 @@ class ChannelObserver:
             for group in ("initContainers", "containers", "ephemeralContainers")
             for c in spec.get(group) or ()
         ]
-        sandbox = next(
-            (s for s in self._runtime.list_pod_sandboxes() if s.uid == uid and s.state is SandboxState.READY), None
-        )
+        sandbox = next((s for s in self._runtime.list_pod_sandboxes(uid) if s.state is SandboxState.READY), None)
         inits = {c["name"] for c in spec.get("initContainers") or ()}
         latest = {name: statuses[-1] for name, statuses in attempts.items()}
         # An init container that does not run takes no part in anything, or not yet.

@@ -343,8 +343,8 @@ class RuntimeService(Protocol):
     async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
         """Remove its containers and every trace of it.  Idempotent."""
 
-    def list_pod_sandboxes(self) -> list[PodSandboxStatus]:
-        """All sandboxes, from memory; never blocks."""
+    def list_pod_sandboxes(self, pod_uid: PodUID | None = None) -> list[PodSandboxStatus]:
+        """All sandboxes, or those of one pod, from memory; never blocks."""
 
     async def create_container(self, sandbox_id: SandboxId, config: ContainerConfig) -> ContainerId:
         """Root file system, OCI bundle, record.  Leaves nothing on failure.

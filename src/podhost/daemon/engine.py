@@ -36,6 +36,7 @@ from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import ContainerState, SandboxState
 from podhost.daemon.pod_tokens import PodTokens
+from podhost.daemon.read_only_programs import show_crun_read_only
 from podhost.daemon.settings import DaemonSettings
 from podhost.daemon.start_undo import STEP_IMAGES, STEP_KUBELET, STEP_NETWORK, STEP_PROXY, STEP_STORE, StartUndo
 from podhost.dns.server import DnsServer
@@ -197,7 +198,7 @@ async def start_engine(
     names = SandboxNames()
     network = BridgeNetwork(_network_settings(settings, plan), describe=names.describe)
     runtime = names.runtime = OciRuntimeService(
-        _runtime_settings(settings),
+        await asyncio.to_thread(show_crun_read_only, _runtime_settings(settings), settings.run_dir / "programs"),
         snapshotter=OverlaySnapshotter(images, image_settings),
         find_image=images.image_status,
         network=network,

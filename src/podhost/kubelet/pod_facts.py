@@ -58,9 +58,7 @@ class PodFacts:
     def observe(self) -> PodRuntimeStatus:
         """The runtime's facts, from memory."""
         runtime = self._context.runtime
-        return build_runtime_status(
-            (s for s in runtime.list_pod_sandboxes() if s.uid == self.uid), runtime.list_containers(self.uid)
-        )
+        return build_runtime_status(runtime.list_pod_sandboxes(self.uid), runtime.list_containers(self.uid))
 
     async def observe_with_messages(self) -> PodRuntimeStatus:
         """Facts, after the messages of all that has ended were read.  Nothing is awaited after the last look."""

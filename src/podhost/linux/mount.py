@@ -279,7 +279,7 @@ def unmount_alone(target: Path) -> None:
 def unmount_tree(root: Path) -> None:
     """Unmount everything at or below ``root``, deepest first, stacked mounts too, here only.  Idempotent."""
     prefix = str(root)
-    found = [info for info in mounts() if _is_at_or_below(str(info.mount_point), prefix)]
+    found = [info for info in mounts(at=root) if _is_at_or_below(str(info.mount_point), prefix)]
     # mountinfo lists a mount after those that it lies on.
     for info in reversed(found):
         unmount_alone(info.mount_point)
@@ -298,10 +298,15 @@ def is_mount_point(path: Path) -> bool:
     return bool(attributes & sys.STATX_ATTR_MOUNT_ROOT)
 
 
-def mounts() -> list[MountInfo]:
-    """Mounts of the calling thread's namespace, in the order in which they were put on top of each other."""
+def mounts(*, at: Path | None = None) -> list[MountInfo]:
+    """Mounts of the calling thread's namespace, in the order in which they were put on top of each other.
+
+    With ``at`` only some are read, which include all at or below that path: there may be thousands.
+    """
+    # A name that has none of these bytes is written as it is; others as three octal digits.
+    plain = "" if at is None or set(str(at)) & set(" \t\n\\#") else str(at)
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return [parse_mountinfo_line(line) for line in file]
+        return [parse_mountinfo_line(line) for line in file if plain in line]
 
 
 def find_mount(path: Path) -> MountInfo:

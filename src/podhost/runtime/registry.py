@@ -50,8 +50,9 @@ class Registry:
         self._of_pod: dict[PodUID, dict[ContainerId, ContainerEntry]] = defaultdict(dict)
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
 
-    def sandboxes(self) -> list[SandboxEntry]:
-        return list(self._sandboxes.values())
+    def sandboxes(self, pod_uid: PodUID | None = None) -> list[SandboxEntry]:
+        entries = self._sandboxes.values()
+        return [entry for entry in entries if pod_uid in (None, entry.record.config.uid)]
 
     def find_sandbox(self, sandbox_id: SandboxId) -> SandboxEntry | None:
         return self._sandboxes.get(sandbox_id)

@@ -138,8 +138,8 @@ class OciRuntimeService:
     async def remove_pod_sandbox(self, sandbox_id: SandboxId) -> None:
         await remove_pod_sandbox(self._ctx, sandbox_id)
 
-    def list_pod_sandboxes(self) -> list[PodSandboxStatus]:
-        return [self._sandbox_status(entry) for entry in self._ctx.registry.sandboxes()]
+    def list_pod_sandboxes(self, pod_uid: PodUID | None = None) -> list[PodSandboxStatus]:
+        return [self._sandbox_status(entry) for entry in self._ctx.registry.sandboxes(pod_uid)]
 
     async def create_container(self, sandbox_id: SandboxId, config: ContainerConfig) -> ContainerId:
         container_id = ContainerId(secrets.token_hex(32))

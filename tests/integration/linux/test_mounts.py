@@ -219,3 +219,15 @@ def test_disk_usage_stays_on_one_file_system(top: Path) -> None:
     mount.mount_tmpfs(below, size_bytes=None)
     (below / "big").write_bytes(bytes(1 << 20))
     assert fs.measure_tree(tree).allocated_bytes <= before.allocated_bytes
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "with#hash", "with\\slash"])
+def test_mounts_below_a_path_are_found_whatever_it_is_called(top: Path, name: str) -> None:
+    source, one, other = make(top, "source", f"{name}/one", "other")
+    for target in (one, one, other):
+        mount.bind_mount(source, target)
+    found = [info.mount_point for info in mount.mounts(at=top / name)]
+    assert found.count(one) == 2
+    mount.unmount_tree(top / name)
+    assert not mount.is_mount_point(one)
+    assert mount.is_mount_point(other)
