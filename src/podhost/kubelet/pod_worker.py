@@ -26,7 +26,6 @@ import msgspec
 
 from podhost.api import models
 from podhost.api.reasons import EVICTED
-from podhost.api.time import parse_time
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.errors import PodhostError, describe_cause
@@ -43,6 +42,7 @@ from podhost.kubelet.pod_actions import (
     PodFailure,
     compute_pod_actions,
 )
+from podhost.kubelet.pod_changes import is_another_pod, read_gates, read_start_time_ns
 from podhost.kubelet.pod_end import EVICTION_GRACE_S, PodEnd
 from podhost.kubelet.pod_facts import PodFacts
 from podhost.kubelet.pod_preparer import RETRY_FIRST_S, RETRY_MAX_S, PodPreparer
@@ -132,9 +132,9 @@ class PodWorker:
     def on_document(self, document: Document) -> None:
         """The API object has changed."""
         old = self.document
-        if old.get("spec") == document.get("spec") and _stable_meta(old) == _stable_meta(document):
+        if not is_another_pod(old, document):
             self._facts.document = document  # Our own status write, most likely.
-            if self._read_gates(old) != self._read_gates(document):
+            if read_gates(self.pod, old) != read_gates(self.pod, document):
                 self.request_sync()
             return
         self._facts.set_document(document, self._allocate(document))
@@ -147,12 +147,6 @@ class PodWorker:
         if self._resizer.pending is not None and not self.pod.metadata.deletion_timestamp:
             self._facts.set_document(self.document, self._allocate(self.document))
             self.request_sync()
-
-    def _read_gates(self, document: Document) -> list[tuple[str, str]]:
-        """What others have said about the pod's readiness."""
-        names = {gate.condition_type for gate in self.pod.spec.readiness_gates}
-        conditions = (document.get("status") or {}).get("conditions") or ()
-        return [(c["type"], c.get("status", "")) for c in conditions if c.get("type") in names]
 
     def on_object_gone(self) -> None:
         """The API object was removed without waiting for us (forced deletion)."""
@@ -306,7 +300,7 @@ class PodWorker:
             self._context.clock.now_ns(),
             self._context.settings.container_backoff,
             view=replace(facts.view, resized=self._resizer.restarts(facts.updates)),
-            started_at_ns=_time_ns(facts.status.get("startTime")),
+            started_at_ns=read_start_time_ns(facts.status),
             unsafe_sysctls=self._context.settings.allowed_unsafe_sysctls,
         )
         if actions.failure is not None and facts.failure is None:
@@ -432,19 +426,3 @@ class PodWorker:
 
     def _delay_until(self, at_ns: int | None) -> float | None:
         return None if at_ns is None else max(0.0, (at_ns - self._context.clock.now_ns()) / 1e9)
-
-
-def _stable_meta(document: Document) -> dict[str, Any]:
-    """Metadata that a pass depends on."""
-    meta = document["metadata"]
-    keys = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers")
-    return {key: meta.get(key) for key in keys}
-
-
-def _time_ns(text: object) -> int | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return int(parse_time(text).timestamp() * 1_000_000_000)
-    except ValueError:
-        return None
