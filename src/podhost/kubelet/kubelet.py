@@ -175,6 +175,7 @@ class Kubelet:
             self._admit(document)
         else:
             worker.on_document(document)
+            self._admission.on_changed(worker)
             if event.previous is not None and _shown_in_files(event.previous) != _shown_in_files(document):
                 self.refresh_volumes(uid)
 
@@ -226,6 +227,7 @@ class Kubelet:
     def _on_worker_end(self, uid: str) -> None:
         self._pods.pop(PodUID(uid), None)
         self._puller.forget(uid)
+        self._admission.on_gone(PodUID(uid))
         self._tell_room()
         if self._static is not None:
             self._static.on_worker_end(PodUID(uid))

@@ -13,7 +13,7 @@ from podhost.api.objects import is_static_pod
 from podhost.api.pod_requests import sum_requests
 from podhost.api.qos import compute_qos_class
 from podhost.cri.ids import PodUID
-from podhost.kubelet.admission_rules import find_rejections
+from podhost.kubelet.admission_rules import Rejection, find_rejections
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.node_pressure import is_critical
 from podhost.kubelet.pod_worker import PodWorker
@@ -37,39 +37,54 @@ class PodAdmission:
     def on_admitted(self, worker: PodWorker) -> None:
         """A pod has come; nothing of it has been started yet."""
         if worker.is_new and worker.takes_room:
-            self._recount()
             self._judge(worker)
         if worker.takes_room:
             self._count(worker)
 
-    def _recount(self) -> None:
-        """Pods have gone since, or want more or less than they did."""
-        for uid, pod in list(self._counted.items()):
-            worker = self._workers.get(uid)
-            if worker is None or not worker.takes_room:
-                del self._counted[uid]
-                self._load.drop(uid)
-            elif worker.pod is not pod:
-                self._count(worker)
+    def on_changed(self, worker: PodWorker) -> None:
+        """The object of a pod has changed; it may want more or less than it did."""
+        before = self._counted.get(worker.uid)
+        if before is not None and before is not worker.pod:
+            self._count(worker)
+
+    def on_gone(self, uid: PodUID) -> None:
+        """Nothing of the pod is left."""
+        if self._counted.pop(uid, None) is not None:
+            self._load.drop(uid)
 
     def _count(self, worker: PodWorker) -> None:
         self._counted[worker.uid] = worker.pod
         self._load.put(worker.uid, worker.document)
 
     def _judge(self, worker: PodWorker) -> None:
-        node = self._context.store.find(ObjectKey("nodes", "", self._context.settings.node_name))
         is_static = is_static_pod(worker.document)
-        rejections = find_rejections(worker.document, node, self._load, is_static=is_static)
+        rejections = self._find_rejections(worker, is_static=is_static)
+        if rejections:
+            # Some that are counted may have ended since: that is looked up only when it matters.
+            for uid in [uid for uid in self._counted if not self._takes_room(uid)]:
+                self.on_gone(uid)
+            rejections = self._find_rejections(worker, is_static=is_static)
         if rejections and is_critical(worker.document, is_static=is_static):
             others = [_weigh(self._workers[uid]) for uid in self._counted]
             rejections, chosen = settle_for_critical(_weigh(worker), rejections, others)
-            victims = [self._workers[PodUID(uid)] for uid in chosen]
-            for victim in victims:
-                victim.preempt()
-            if victims:
-                worker.wait_for_room(victims)
+            self._preempt([self._workers[PodUID(uid)] for uid in chosen], worker)
         if rejections:
             worker.reject(rejections[0].message, rejections[0].reason)
+
+    def _find_rejections(self, worker: PodWorker, *, is_static: bool) -> list[Rejection]:
+        node = self._context.store.find(ObjectKey("nodes", "", self._context.settings.node_name))
+        return find_rejections(worker.document, node, self._load, is_static=is_static)
+
+    def _takes_room(self, uid: PodUID) -> bool:
+        worker = self._workers.get(uid)
+        return worker is not None and worker.takes_room
+
+    @staticmethod
+    def _preempt(victims: list[PodWorker], worker: PodWorker) -> None:
+        for victim in victims:
+            victim.preempt()
+        if victims:
+            worker.wait_for_room(victims)
 
 
 def _weigh(worker: PodWorker) -> PodWeight:

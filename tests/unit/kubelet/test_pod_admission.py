@@ -66,6 +66,26 @@ async def test_what_was_turned_away_or_has_gone_takes_no_room(rig: Rig) -> None:
     assert rig.status("third")["phase"] == "Running"
 
 
+async def test_resized_pod_takes_the_room_that_it_wants_now(rig: Rig) -> None:
+    rig.create(make_pod("web", wanting("1")))
+    await asyncio.sleep(1)
+
+    def grow(pod: dict[str, Any]) -> dict[str, Any]:
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "1500m"
+        return pod
+
+    rig.store.mutate(rig.key("web"), grow)
+    rig.create(make_pod("more", wanting("1")))
+    await asyncio.sleep(1)
+    text = "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
+    assert ("OutOfcpu", text) in rig.events()
+    rig.delete("web", 1)
+    await asyncio.sleep(3)
+    rig.create(make_pod("late", wanting("2")))
+    await asyncio.sleep(1)
+    assert rig.status("late")["phase"] == "Running"
+
+
 async def test_what_was_taken_is_not_judged_again(rig: Rig) -> None:
     rig.create(make_pod("web", wanting("2")))
     await asyncio.sleep(1)
