@@ -139,3 +139,31 @@ def _reference(owner: dict[str, Any]) -> dict[str, Any]:
         "uid": metadata["uid"],
         "blockOwnerDeletion": True,
     }
+
+
+def test_up_applies_what_is_too_large_for_the_annotation_and_kubectl_goes_on_from_there(
+    daemon: Daemon, namespace: str
+) -> None:
+    def text(**sizes: int) -> str:
+        data = {key: "x" * size for key, size in sizes.items()}
+        return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"}, "data": data})
+
+    def up(manifest: str) -> str:
+        return daemon.podhost("-n", namespace, "up", "-d", "-", stdin=manifest).stderr
+
+    def keys() -> set[str]:
+        return set(daemon.get(f"/api/v1/namespaces/{namespace}/configmaps/big")["data"])
+
+    assert "configmap/big created" in up(text(a=10, b=10))
+    assert "configmap/big configured" in up(text(a=10, large=300_000)), "from the annotation to the server's notes"
+    assert keys() == {"a", "large"}
+    assert "configmap/big unchanged" in up(text(a=10, large=300_000))
+    other = text(large=500_000, more=300_000)
+    done = daemon.kubectl("apply", "-n", namespace, "--server-side", "-f", "-", stdin=other)
+    assert done.stdout == "configmap/big serverside-applied\n"
+    assert keys() == {"large", "more"}
+    assert "configmap/big configured" in up(text(small=1))
+    assert keys() == {"small"}
+    daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=text(other=1))
+    daemon.podhost("-n", namespace, "down", "-", stdin=text(other=1))
+    assert "configmap/big created" in up(text(large=900_000))

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podhost.cli.apply_patch import compute_apply_patch, last_applied_of, with_last_applied
+from podhost.cli.apply_patch import (
+    CLIENT_SIDE,
+    LAST_APPLIED,
+    SERVER_SIDE,
+    compute_apply_patch,
+    compute_handover,
+    last_applied_of,
+    must_apply_on_server,
+    with_last_applied,
+)
 from podhost.cli.failure import HintedError
 from podhost.cli.kinds import Resource, Resources, order_of
 from podhost.cli.manifests import Manifest, explain_status
 from podhost.cli.pod_watch import wait_gone
-from podhost.client import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
+from podhost.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
 from podhost.errors import PodhostError
 
 DELETION_TIMEOUT_S = 60.0
+_CREATE_OPTIONS = {"fieldManager": CLIENT_SIDE, "fieldValidation": "Strict"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,48 +65,75 @@ def apply_manifest(client: ApiClient, manifest: Manifest, resource: Resource, na
     document = json.loads(json.dumps(manifest.document))
     if resource.namespaced:
         document.setdefault("metadata", {})["namespace"] = namespace
-    wanted = with_last_applied(document)
     try:
-        live, change = _apply(client, manifest, resource, namespace, wanted)
+        live, change = _apply(client, manifest, resource, namespace, document)
     except ApiStatusError as error:
         raise _explain(manifest, namespace, error) from error
     return Applied(manifest=manifest, resource=resource, namespace=namespace, object=live, change=change)
 
 
 def _apply(
-    client: ApiClient, manifest: Manifest, resource: Resource, namespace: str, wanted: dict[str, Any]
+    client: ApiClient, manifest: Manifest, resource: Resource, namespace: str, document: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
     collection = resource.path(namespace)
     if not manifest.name:
-        return client.create(collection, wanted, fieldValidation="Strict"), "created"
+        bare = must_apply_on_server(document, None)
+        wanted = document if bare else with_last_applied(document)
+        return client.create(collection, wanted, **_CREATE_OPTIONS), "created"
     path = resource.path(namespace, manifest.name)
     try:
         live = client.get(path)
     except ApiStatusError as error:
         if error.code != 404:
             raise
-        return client.create(collection, wanted, fieldValidation="Strict"), "created"
+        return _create(client, collection, path, document), "created"
     if live["metadata"].get("deletionTimestamp"):
         # Its end is near; what is wanted is a new one of that name.
         wait_gone(client, collection, manifest.name, str(live["metadata"]["uid"]), timeout_s=DELETION_TIMEOUT_S)
-        return client.create(collection, wanted, fieldValidation="Strict"), "created"
-    return _patch(client, path, wanted, live)
+        return _create(client, collection, path, document), "created"
+    after = send_changes(client, path, document, live)
+    same = after["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
+    return after, "unchanged" if same else "configured"
 
 
-def _patch(client: ApiClient, path: str, wanted: dict[str, Any], live: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _create(client: ApiClient, collection: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
+    if must_apply_on_server(document, None):
+        return _apply_on_server(client, path, document)
+    return client.create(collection, with_last_applied(document), **_CREATE_OPTIONS)
+
+
+def send_changes(
+    client: ApiClient, path: str, document: dict[str, Any], live: dict[str, Any], **query: str
+) -> dict[str, Any]:
+    """Make the live object what is wanted (or show it, with ``dryRun``); the object after it."""
+    if not must_apply_on_server(document, live):
+        return _send_patch(client, path, with_last_applied(document), live, {"fieldManager": CLIENT_SIDE} | query)
+    handover = compute_handover(live) if LAST_APPLIED in (live["metadata"].get("annotations") or {}) else []
+    if handover and not query:
+        client.patch(path, handover, JSON_PATCH)
+    return _apply_on_server(client, path, document, **query)
+
+
+def _apply_on_server(client: ApiClient, path: str, document: dict[str, Any], **query: str) -> dict[str, Any]:
+    """By force, as a client-side apply: what the file says counts."""
+    options = {"fieldManager": SERVER_SIDE, "force": "true", "fieldValidation": "Strict"} | query
+    return client.patch(path, document, APPLY_PATCH, **options)
+
+
+def _send_patch(
+    client: ApiClient, path: str, wanted: dict[str, Any], live: dict[str, Any], query: Mapping[str, str]
+) -> dict[str, Any]:
     original = last_applied_of(live)
     patch = compute_apply_patch(original, wanted, live)
     if not patch:
-        return live, "unchanged"
+        return live
     try:
-        after = client.patch(path, patch, STRATEGIC_MERGE_PATCH)
+        return client.patch(path, patch, STRATEGIC_MERGE_PATCH, **query)
     except ApiStatusError as error:
         if error.code != 415:
             raise
         # Kinds without a Go type (custom resources) know no strategic merge.
-        after = client.patch(path, compute_apply_patch(original, wanted, live, strategic=False), MERGE_PATCH)
-    same = after["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
-    return after, "unchanged" if same else "configured"
+        return client.patch(path, compute_apply_patch(original, wanted, live, strategic=False), MERGE_PATCH, **query)
 
 
 def _explain(manifest: Manifest, namespace: str, error: ApiStatusError) -> PodhostError:

@@ -10,6 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+CLIENT_SIDE, SERVER_SIDE = "kubectl-client-side-apply", "kubectl"
+"""Field managers of ``kubectl apply`` without and with ``--server-side``, which so goes on where we have stopped."""
+_CLIENT_SIDE_MANAGERS = (CLIENT_SIDE, "podhost")
+_MAX_ANNOTATIONS_BYTES = 256 << 10
+"""Of all annotations together: more is refused by every API server."""
 
 _MERGE_KEYS = {
     "containers": ("name",),
@@ -42,6 +47,57 @@ def with_last_applied(document: Mapping[str, Any]) -> dict[str, Any]:
     metadata["annotations"] = {**annotations, LAST_APPLIED: text}
     result: dict[str, Any] = bare
     return result
+
+
+def must_apply_on_server(document: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
+    """Whether what is applied cannot be noted down in the annotation, or was not the last time.
+
+    The server notes down which fields are ours where a document is too large for the annotation.
+    """
+    annotations = with_last_applied(document)["metadata"]["annotations"]
+    if sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items()) > _MAX_ANNOTATIONS_BYTES:
+        return True
+    if live is None or last_applied_of(live):
+        return False
+    managers = (live.get("metadata") or {}).get("managedFields") or []
+    return any((each.get("manager"), each.get("operation")) == (SERVER_SIDE, "Apply") for each in managers)
+
+
+def compute_handover(live: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A JSON patch that gives the fields of our client-side applies to the manager of our server-side ones.
+
+    So a server-side apply removes what the file no longer has, and conflicts with nobody.  Empty when there is nothing
+    to hand over.
+    """
+    metadata = live["metadata"]
+    managers = metadata.get("managedFields") or []
+    ours = [each for each in managers if _is_ours(each)]
+    if not ours:
+        return []
+    fields: dict[str, Any] = {}
+    for each in ours:
+        fields = _union(fields, each.get("fieldsV1") or {})
+    fields.get("f:metadata", {}).get("f:annotations", {}).pop("f:" + LAST_APPLIED, None)
+    taken_over = {**ours[0], "manager": SERVER_SIDE, "operation": "Apply", "fieldsV1": fields}
+    others = [each for each in managers if not _is_ours(each)]
+    patch = [
+        {"op": "replace", "path": "/metadata/managedFields", "value": [taken_over, *others]},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+    ]
+    if LAST_APPLIED in (metadata.get("annotations") or {}):
+        patch.append({"op": "remove", "path": "/metadata/annotations/" + LAST_APPLIED.replace("/", "~1")})
+    return patch
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    manager, operation = entry.get("manager"), entry.get("operation")
+    client_side = manager in _CLIENT_SIDE_MANAGERS and operation == "Update"
+    return not entry.get("subresource") and (client_side or (manager, operation) == (SERVER_SIDE, "Apply"))
+
+
+def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Of two trees of fields."""
+    return {key: _union(one.get(key) or {}, other.get(key) or {}) for key in {**one, **other}}
 
 
 def last_applied_of(live: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from podhost.cli.apply import locate
-from podhost.cli.apply_patch import LAST_APPLIED, compute_apply_patch, last_applied_of, with_last_applied
+from podhost.cli.apply import locate, send_changes
+from podhost.cli.apply_patch import LAST_APPLIED
 from podhost.cli.kinds import Resource, Resources
 from podhost.cli.manifests import Manifest, explain_status
 from podhost.cli.session import connect, namespace_of
 from podhost.cli.terminal import has_colour, paint, say
-from podhost.client import MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiClient, ApiStatusError
+from podhost.client import ApiClient, ApiStatusError
 
 if TYPE_CHECKING:
     from podhost.manifests.report import TextReport
@@ -93,23 +93,9 @@ def _dry_run(
     document = copy.deepcopy(manifest.document)
     if resource.namespaced:
         document.setdefault("metadata", {})["namespace"] = namespace
-    wanted, original = with_last_applied(document), last_applied_of(live)
-    patch = compute_apply_patch(original, wanted, live)
-    if not patch:
-        return live
-    path = resource.path(namespace, manifest.name)
-    try:
-        return _send(client, path, patch, STRATEGIC_MERGE_PATCH)
-    except ApiStatusError as error:
-        if error.code != 415:
-            raise
-        return _send(client, path, compute_apply_patch(original, wanted, live, strategic=False), MERGE_PATCH)
-
-
-def _send(client: ApiClient, path: str, patch: dict[str, Any], media_type: str) -> dict[str, Any]:
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
-    answer: dict[str, Any] = client.request("PATCH", path, body=patch, query=query, content_type=media_type)
-    return answer
+    return send_changes(
+        client, resource.path(namespace, manifest.name), document, live, dryRun="All", fieldValidation="Strict"
+    )
 
 
 def _to_lines(obj: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ Only the standard library may be imported at start; PyYAML comes in when a kubec
 """
 
 from podhost.client.api_client import (
+    APPLY_PATCH,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_MERGE_PATCH,
@@ -14,6 +15,7 @@ from podhost.client.api_client import (
 from podhost.client.kubeconfig import Endpoint, kubeconfig_paths, load_kubeconfig, resolve_endpoint
 
 __all__ = [
+    "APPLY_PATCH",
     "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_MERGE_PATCH",

@@ -24,6 +24,7 @@ JSON = "application/json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 REQUEST_TIMEOUT_S = 60.0
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
@@ -122,8 +123,14 @@ class ApiClient:
     def update(self, path: str, obj: Mapping[str, Any]) -> Document:
         return self.request("PUT", path, body=obj)
 
-    def patch(self, path: str, patch: object, content_type: str = STRATEGIC_MERGE_PATCH) -> Document:
-        return self.request("PATCH", path, body=patch, content_type=content_type)
+    def patch(
+        self,
+        path: str,
+        patch: object,
+        content_type: str = STRATEGIC_MERGE_PATCH,
+        **query: str | int | bool | None,
+    ) -> Document:
+        return self.request("PATCH", path, body=patch, content_type=content_type, query=query)
 
     def delete(
         self, path: str, *, grace_s: int | None = None, uid: str | None = None, propagation: str | None = None
