@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from bench import watch_delay
-from bench.measure import pss_kib
+from bench.measure import cpu_s, pss_kib
 from harness.daemon import Daemon, running_daemon
 
 PODS, CONFIGS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/configmaps"
@@ -67,8 +68,10 @@ class Client:
 Work = Callable[[int], Awaitable[None]]
 
 
-async def rate(work: Work) -> float:
-    """Calls a second that ``CONNECTIONS`` clients get done."""
+async def rate(work: Work, daemon: Daemon) -> tuple[float, float]:
+    """Calls a second that ``CONNECTIONS`` clients get done, and CPU milliseconds of the daemon for each."""
+    assert daemon.process is not None
+    before_s = cpu_s(daemon.process.pid)
     end = time.perf_counter() + SECONDS
     done = 0
 
@@ -79,10 +82,22 @@ async def rate(work: Work) -> float:
             await work(done)
 
     await asyncio.gather(*(run() for _ in range(CONNECTIONS)))
-    return done / SECONDS
+    return done / SECONDS, (cpu_s(daemon.process.pid) - before_s) / done * 1e3
 
 
-async def measure_rates(client: Client) -> None:
+async def read_pages(client: Client) -> None:
+    """All pods, as kubectl reads them: 500 at a time."""
+    token = ""
+    while True:
+        async with client.session.get(f"{PODS}?limit=500&continue={token}") as response:
+            head = (await response.read())[:1000]
+        found = re.search(rb'"continue":"([^"]+)"', head)
+        if found is None:
+            return
+        token = found[1].decode()
+
+
+async def measure_rates(client: Client, daemon: Daemon) -> None:
     for number in range(1000):
         await client.call("POST", PODS, pod(f"p{number:04}"))
     merge, apply = "application/merge-patch+json", "application/apply-patch+yaml"
@@ -98,13 +113,15 @@ async def measure_rates(client: Client) -> None:
     rows: tuple[tuple[str, Work], ...] = (
         ("get a pod", lambda number: client.call("GET", f"{PODS}/p{number % 1000:04}")),
         ("list 1,000 pods", lambda _: client.call("GET", PODS)),
+        ("the same in pages", lambda _: read_pages(client)),
         ("patch a pod", patch),
         ("apply a ConfigMap", apply_config),
         ("create a pod", lambda number: client.call("POST", PODS, pod(f"c{number:05}"))),
         ("create a ConfigMap", lambda number: client.call("POST", CONFIGS, config(f"c{number:05}"))),
     )
     for name, work in rows:
-        print(f"  {name:20} {await rate(work):8.0f} a second")
+        calls, cpu_ms = await rate(work, daemon)
+        print(f"  {name:20} {calls:8.0f} a second, {cpu_ms:6.2f} ms of the daemon's CPU each")
 
 
 async def measure_memory(client: Client, daemon: Daemon) -> None:
@@ -120,7 +137,7 @@ async def measure_memory(client: Client, daemon: Daemon) -> None:
 async def run(daemon: Daemon) -> None:
     client = Client(daemon)
     try:
-        await measure_rates(client)
+        await measure_rates(client, daemon)
         await measure_memory(client, daemon)
     finally:
         await client.session.close()

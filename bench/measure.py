@@ -26,6 +26,12 @@ def machine_cpu_s() -> float:
     return (user + nice + system + irq + softirq) / TICKS
 
 
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has spent."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 def pss_kib(pids: Sequence[int]) -> int:
     """Proportional set size of these processes."""
     total = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from podhost.api import errors
 from podhost.api.errors import ApiError
 from podhost.api.patches import PatchError, PatchTooLargeError
 from podhost.apiserver.call import Call
+from podhost.apiserver.connections import UNIX_PEER, name_peer
 from podhost.cri.images import ImagePullError
 from podhost.errors import (
     ConflictError,
@@ -32,6 +33,8 @@ from podhost.store import GoneError
 _log = logging.getLogger(__name__)
 _HUMAN_TOOLS = ("curl", "Wget", "Mozilla/5.0")
 _GZIP = 16 + zlib.MAX_WBITS
+_GZIP_HEADERS = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+_PIECE_BYTES = 64 << 10
 _MAX_WARNINGS_CHARS = 4096
 """Of all warnings together, as in kube-apiserver: clients refuse answers with too many or too long headers."""
 _MAX_CROWDED_CHARS = 256
@@ -91,21 +94,73 @@ async def answer(
         body = await asyncio.to_thread(_to_yaml, document)
     else:
         body = msgspec.json.encode(document)
-        if _wants_indentation(call):
+        if wants_indentation(call):
             body = msgspec.json.format(body, indent=2)
     response = web.Response(status=code)
     response.headers["Content-Type"] = "application/yaml" if as_yaml else "application/json"
     response.headers["Cache-Control"] = "no-cache, private"
-    if len(body) > gzip_above_bytes and "gzip" in call.request.headers.get("Accept-Encoding", ""):
+    if len(body) > gzip_above_bytes and wants_gzip(call.request):
         body = await asyncio.to_thread(_gzip, body)
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers["Vary"] = "Accept-Encoding"
+        response.headers.update(_GZIP_HEADERS)
     response.body = body
     add_warnings(response, call.warnings)
     return response
 
 
-def _wants_indentation(call: Call) -> bool:
+class StreamedList(web.StreamResponse):
+    """A long list, encoded while it is sent: it is nowhere as a whole, and others get their turn."""
+
+    def __init__(self, document: Any, items: Iterator[bytes], *, compressed: bool) -> None:
+        """``document`` is the list without its items, the JSON of which comes one by one."""
+        super().__init__(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+        if compressed:
+            self.headers.update(_GZIP_HEADERS)
+        self._compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if compressed else None
+        self._head = msgspec.json.encode(document).removesuffix(b"]}")
+        self._items = items
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send it all.  A second time there is nothing left to send."""
+        items, self._items = self._items, iter(())
+        if head := self._head:
+            self._head = b""
+            for piece in _join(head, items):
+                await self._write_piece(piece)
+                await asyncio.sleep(0)
+            if self._compressor is not None:
+                await self.write(self._compressor.flush())
+        await super().write_eof(data)
+
+    async def _write_piece(self, piece: bytes) -> None:
+        compressed = piece if self._compressor is None else self._compressor.compress(piece)
+        if compressed:
+            await self.write(compressed)
+
+
+def _join(head: bytes, items: Iterator[bytes]) -> Iterator[bytes]:
+    """The list's JSON in pieces of some size."""
+    piece, separator = bytearray(head), b""
+    for item in items:
+        piece += separator
+        piece += item
+        separator = b","
+        if len(piece) > _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece + b"]}")
+
+
+def wants_gzip(request: web.Request) -> bool:
+    """Asked for, and worth its time: a client on this machine has the bytes sooner as they are."""
+    return "gzip" in request.headers.get("Accept-Encoding", "") and not _is_near(request)
+
+
+def _is_near(request: web.Request) -> bool:
+    peer = "" if request.transport is None else name_peer(request.transport)
+    return peer == UNIX_PEER or peer.startswith("127.") or peer == "::1"
+
+
+def wants_indentation(call: Call) -> bool:
     """``?pretty``, or a tool with which people look at an API."""
     asked = call.optional_flag("pretty")
     if asked is not None:

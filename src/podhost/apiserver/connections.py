@@ -20,6 +20,7 @@ from podhost.apiserver.limits import ConnectionCount, RequestLimits
 
 _log = logging.getLogger(__name__)
 _COMPLAINT_EVERY_S = 60.0
+UNIX_PEER = "the unix socket"
 _LINGERING_S = 10.0
 """How long the rest of a refused body is read, so that the client sees the answer."""
 _MAX_HEAD_BYTES = (1 << 20) + 4096
@@ -149,6 +150,6 @@ def name_peer(transport: asyncio.BaseTransport) -> str:
     """The IP address on the other side; all users of the unix socket are one peer."""
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
-        return "the unix socket"
+        return UNIX_PEER
     address = transport.get_extra_info("peername")
     return str(address[0]) if isinstance(address, tuple) and address else "unknown"

@@ -29,7 +29,7 @@ class EncodedObjects:
 
     def encode_all(self, objects: Iterable[Obj]) -> list[msgspec.Raw]:
         """To be put into a document in place of the objects, which must be as stored."""
-        return [msgspec.Raw(self._encode(obj)) for obj in objects]
+        return [msgspec.Raw(self.encode(obj)) for obj in objects]
 
     def forget(self, obj: Obj) -> None:
         """It has been deleted: nobody will read it again."""
@@ -37,7 +37,7 @@ class EncodedObjects:
         for api_version in self._api_versions:
             self._size_bytes -= len(self._known.pop((uid, api_version), ("", b""))[1])
 
-    def _encode(self, obj: Obj) -> bytes:
+    def encode(self, obj: Obj) -> bytes:
         metadata = obj["metadata"]
         key, version = (metadata.get("uid", ""), obj.get("apiVersion", "")), metadata.get("resourceVersion", "")
         if not key[0]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,7 @@ def paginate(items: Sequence[Obj], rv: int, request: ListRequest, *, counted: bo
     """
     after, limit = request.after, request.limit
     if after is not None:
-        items = [item for item in items if _place(item) > after]
+        items = items[bisect_right(items, after, key=_place) :]
     if limit <= 0 or len(items) <= limit:
         return Page(items, rv)
     last = items[limit - 1]

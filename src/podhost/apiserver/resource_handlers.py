@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from podhost.aiokit.clock import Clock
@@ -30,6 +31,9 @@ from podhost.apiserver.write_options import WriteOptions, read_write_options
 from podhost.store import GoneError, ObjectStore, WatchEvent
 
 Obj = dict[str, Any]
+
+_STREAMED_ABOVE = 100
+_KEPT_BELOW = 2_000
 
 
 class ResourceHandlers:
@@ -72,6 +76,8 @@ class ResourceHandlers:
         items, rv = self._snapshot(call, request)
         chosen = items if selection.everything else [item for item in items if selection.matches(item)]
         page = paginate(chosen, rv, request, counted=selection.everything)
+        if len(page.items) > _STREAMED_ABOVE and shape == negotiation.PLAIN and not answers.wants_indentation(call):
+            return self._stream_list(call, page)
         return await self._answer(call, self._shape_list(call, page, shape), shape)
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -194,6 +200,18 @@ class ResourceHandlers:
             return self._store.list_at(resource, namespace, request.at_rv), request.at_rv
         except GoneError as error:
             raise request.expired() from error
+
+    def _stream_list(self, call: Call, page: Page) -> web.StreamResponse:
+        """One that is longer than what is kept of encoded objects would only drive out those that are."""
+        is_kept = len(page.items) <= _KEPT_BELOW and not call.kind.beats
+        encode = self._encoded.encode if is_kept else msgspec.json.encode
+        response = answers.StreamedList(
+            negotiation.build_list(call.kind, [], page.metadata),
+            map(encode, page.items),
+            compressed=answers.wants_gzip(call.request),
+        )
+        answers.add_warnings(response, call.warnings)
+        return response
 
     def _negotiate(self, call: Call) -> Representation:
         return negotiate(call.accept, call.text("includeObject"))

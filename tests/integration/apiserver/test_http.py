@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import yaml
 
+from podhost.apiserver import answers
 from podhost.cri.images import PullProgress
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -352,12 +353,17 @@ async def test_metadata_only_and_tables(http: aiohttp.ClientSession) -> None:
     assert "object" not in table["rows"][0]
 
 
-async def test_large_answers_are_compressed(http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("is_near", [True, False])
+async def test_large_answers_are_compressed_for_those_who_are_far(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, is_near: bool
+) -> None:
+    if not is_near:
+        monkeypatch.setattr(answers, "_is_near", lambda request: False)
     body = config("a")
     body["data"] = {"k": "x" * 300_000}
     await make(http, CM, body)
     async with http.get(f"{CM}/a", headers={"Accept-Encoding": "gzip"}) as response:
-        assert response.headers["Content-Encoding"] == "gzip"
+        assert response.headers.get("Content-Encoding", "") == ("" if is_near else "gzip")
         assert (await response.json())["data"] == body["data"]
 
 

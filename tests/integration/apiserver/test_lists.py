@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from podhost.apiserver import answers
 from podhost.store import ObjectKey
 from podhost.store import store as store_module
 
@@ -74,6 +75,39 @@ async def test_an_expired_page_goes_on_inconsistently(api: Any, http: aiohttp.Cl
     async with http.get(f"{CM}?watch=1&resourceVersion={old}") as response:
         event = json.loads(await response.content.readline())
     assert (response.status, event["type"], event["object"]["code"]) == (200, "ERROR", 410)
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 150, 2_500])
+async def test_a_list_of_any_length_comes_whole_and_compressed_to_those_who_are_far(
+    api: Any, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, count: int, is_near: bool
+) -> None:
+    monkeypatch.setattr(answers, "_is_near", lambda request: is_near)
+    for number in range(count):
+        make(api, f"n{number:05}", k="x" * 300)
+    _, version = api.store.list("configmaps")
+    for again in range(2):
+        async with http.get(f"{CM}?again={again}") as response:
+            listed = await response.json()
+            is_compressed = response.headers.get("Content-Encoding") == "gzip"
+            assert is_compressed == (count > 100 and not is_near)
+        assert names(listed) == [f"n{number:05}" for number in range(count)]
+        assert listed["kind"] == "ConfigMapList"
+        assert listed["metadata"] == {"resourceVersion": str(version)}
+    async with http.get(f"{CM}?pretty=true") as response:
+        assert await response.json() == listed
+    _, first = await get(http, f"{CM}?limit=500")
+    assert first["items"] == listed["items"][:500]
+
+
+async def test_a_long_list_is_of_one_moment_and_holds_up_nobody(api: Any, http: aiohttp.ClientSession) -> None:
+    for number in range(1_000):
+        make(api, f"n{number:05}", k="x" * 2_000)
+    async with http.get(CM) as response:
+        api.store.delete(ObjectKey("configmaps", "default", "n00999"))
+        async with http.get("/livez") as other:
+            assert other.status == 200
+        assert len((await response.json())["items"]) == 1_000
 
 
 @pytest.mark.parametrize(
