@@ -34,9 +34,10 @@ class AuditLog:
         self._thread = threading.Thread(target=self._run, name="audit-log", daemon=True)
 
     @classmethod
-    def open(cls, path: Path, *, max_bytes: int, max_backups: int) -> AuditLog:
+    def open(cls, path: Path, *, max_bytes: int, max_backups: int, max_age_days: int) -> AuditLog:
         """A log in a file that is rotated.  Raises OSError."""
-        return cls(RotatingFile(path, max_bytes=max_bytes, max_backups=max_backups).write)
+        file = RotatingFile(path, max_bytes=max_bytes, max_backups=max_backups, max_age_days=max_age_days)
+        return cls(file.write)
 
     def start(self) -> None:
         self._thread.start()

@@ -137,7 +137,7 @@ class ApiServer:
         self._shutting_down = False
         self._metrics = Metrics(store)
         self._admission = Admission(settings.limits)
-        self._auditor = None if settings.audit is None else Auditor(settings.audit, clock)
+        self._auditor = None if settings.audit is None else Auditor(settings.audit, clock, settings.audit_policy)
         health = HealthHandlers(lambda: store.is_writable, lambda: self._shutting_down)
         self.services = ServiceAllocator(
             store,

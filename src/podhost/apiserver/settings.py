@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from podhost.apiserver.audit import AuditSink
+from podhost.apiserver.audit_policy import EVERYTHING, AuditPolicy
 from podhost.apiserver.authn import User
 from podhost.apiserver.limits import RequestLimits
 
@@ -38,6 +39,7 @@ class ApiServerSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     audit: AuditSink | None = None
     """Where the audit log's events go; ``None``: there is none."""
+    audit_policy: AuditPolicy = EVERYTHING
     missing_modules: frozenset[str] = frozenset()
     """``AppArmor``, ``SELinux``: by what containers cannot be confined here."""
     watch_write_timeout_s: float = 60.0

@@ -18,6 +18,7 @@ from podhost.aiokit.clock import Clock, SystemClock
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
 from podhost.apiserver.audit_log import AuditLog
+from podhost.apiserver.audit_policy import EVERYTHING, AuditPolicy, parse_policy
 from podhost.apiserver.authn import User, parse_token_file
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.limits import RequestLimits
@@ -189,6 +190,7 @@ def _build_server(
         token_users=_read_token_users(settings.token_auth_file),
         audit=audit,
         missing_modules=engine.runtime.list_missing_modules(),
+        audit_policy=_read_audit_policy(settings.audit_policy_file),
         limits=compute_limits(settings, read_descriptor_limit()),
         reserved_cluster_ips=(str(plan.service_cidr[API_HOST]), str(plan.service_cidr[DNS_HOST])),
     )
@@ -203,14 +205,30 @@ async def _open_audit_log(settings: DaemonSettings, stack: AsyncExitStack) -> Au
     path = settings.audit_log_path
     if path is None:
         return None
-    sizes = {"max_bytes": settings.audit_log_max_bytes, "max_backups": settings.audit_log_max_backups}
+    bounds = {
+        "max_bytes": settings.audit_log_max_bytes,
+        "max_backups": settings.audit_log_max_backups,
+        "max_age_days": settings.audit_log_max_age_days,
+    }
     try:
-        log = await asyncio.to_thread(AuditLog.open, path, **sizes)
+        log = await asyncio.to_thread(AuditLog.open, path, **bounds)
     except OSError as error:
         raise InvalidError(f"cannot write the audit log {path}: {error.strerror}") from error
     log.start()
     stack.push_async_callback(asyncio.to_thread, log.close)
     return log
+
+
+def _read_audit_policy(path: Path | None) -> AuditPolicy:
+    """Raises InvalidError: the file cannot be read, or not understood."""
+    if path is None:
+        return EVERYTHING
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidError(f"cannot read the audit policy {path}: {error.strerror}") from error
+    except (InvalidError, UnicodeDecodeError) as error:
+        raise InvalidError(f"cannot use the audit policy {path}: {error}") from error
 
 
 def compute_limits(settings: DaemonSettings, descriptors: int) -> RequestLimits:

@@ -77,8 +77,11 @@ class DaemonSettings:
     min_request_timeout_s: float = 1800.0
     audit_log_path: Path | None = None
     """``None``: no audit log."""
+    audit_policy_file: Path | None = None
+    """``None``: the metadata of every request."""
     audit_log_max_bytes: int = 100 << 20
     audit_log_max_backups: int = 10
+    audit_log_max_age_days: int = 0
 
     @property
     def data_dir(self) -> Path:
@@ -305,13 +308,20 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--audit-log-path", type=Path, default=None, metavar="FILE",
-        help="write who asked for what, a line of JSON each, level Metadata; without it nothing is written",
+        help="write who asked for what, a line of JSON each; without it nothing is written",
+    )  # fmt: skip
+    parser.add_argument(
+        "--audit-policy-file", type=Path, default=None, metavar="FILE",
+        help="a Policy of audit.k8s.io/v1: which requests are written and how much of them; all, at level Metadata",
     )  # fmt: skip
     parser.add_argument(
         "--audit-log-maxsize", type=_count, default=100, metavar="MB", help="put a larger audit log aside; 100"
     )
     parser.add_argument(
         "--audit-log-maxbackup", type=int, default=10, metavar="N", help="old audit logs to keep; 10; 0: all"
+    )
+    parser.add_argument(
+        "--audit-log-maxage", type=int, default=0, metavar="DAYS", help="remove older audit logs; 0: never"
     )
     # How often sizes of logs and volumes are looked at.  For tests; Kubernetes has no name for it.
     parser.add_argument("--housekeeping-interval", type=float, default=60.0, help=argparse.SUPPRESS)
@@ -418,6 +428,8 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         request_timeout_s=args.request_timeout,
         min_request_timeout_s=float(args.min_request_timeout),
         audit_log_path=args.audit_log_path.absolute() if args.audit_log_path else None,
+        audit_policy_file=args.audit_policy_file.absolute() if args.audit_policy_file else None,
         audit_log_max_bytes=args.audit_log_maxsize << 20,
         audit_log_max_backups=max(0, args.audit_log_maxbackup),
+        audit_log_max_age_days=max(0, args.audit_log_maxage),
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 
 class RotatingFile:
     """Lines in ``audit.log``; older ones in ``audit-2026-01-01T00-00-00.000.log``.  Blocks: for a thread of its own."""
 
-    def __init__(self, path: Path, *, max_bytes: int, max_backups: int) -> None:
-        """``max_backups`` old files are kept; 0 keeps all.
+    def __init__(self, path: Path, *, max_bytes: int, max_backups: int, max_age_days: int = 0) -> None:
+        """``max_backups`` old files are kept, and none that is older than ``max_age_days``; 0 keeps all.
 
         Raises:
             OSError: It cannot be opened.
@@ -19,6 +19,7 @@ class RotatingFile:
         self._path = path
         self._max_bytes = max_bytes
         self._max_backups = max_backups
+        self._max_age_days = max_age_days
         self._fd = -1
         self._size_bytes = 0
         self._open()
@@ -47,12 +48,17 @@ class RotatingFile:
 
     def _rotate(self) -> None:
         self.close()
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
-        self._path.rename(self._path.with_name(f"{self._path.stem}-{moment}{self._path.suffix}"))
+        now = datetime.now(UTC)
+        self._path.rename(self._backup_of(now))
         self._open()
-        if self._max_backups:
-            for old in self._list_backups()[: -self._max_backups]:
-                old.unlink(missing_ok=True)
+        backups = self._list_backups()
+        too_many = backups[: -self._max_backups] if self._max_backups else []
+        eldest = self._backup_of(now - timedelta(days=self._max_age_days)) if self._max_age_days else Path()
+        for old in {*too_many, *(each for each in backups if each < eldest)}:
+            old.unlink(missing_ok=True)
+
+    def _backup_of(self, moment: datetime) -> Path:
+        return self._path.with_name(f"{self._path.stem}-{moment:%Y-%m-%dT%H-%M-%S.%f}{self._path.suffix}")
 
     def _list_backups(self) -> list[Path]:
         """Oldest first."""

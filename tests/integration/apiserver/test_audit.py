@@ -9,6 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from podhost.apiserver.audit_policy import parse_policy
+
 SECRETS = "/api/v1/namespaces/default/secrets"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -101,3 +103,48 @@ async def test_a_watch_is_reported_when_it_begins_and_when_its_client_has_gone(
     assert (last["stage"], last["responseStatus"]["code"]) == ("ResponseComplete", 200)
     assert last["impersonatedUser"]["username"] == "eve"
     assert last["user"]["username"] == "podhost:socket"
+
+
+POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, verbs: [get]}
+- {level: Metadata, resources: [{group: "", resources: [secrets]}]}
+- {level: RequestResponse, verbs: [update, patch], omitManagedFields: true}
+- {level: Request, namespaces: [default]}
+"""
+
+
+class TestPolicy:
+    """Less of some requests, more of others."""
+
+    @pytest.fixture
+    def api_settings(self, ledger: Ledger) -> dict[str, Any]:
+        return {"audit": ledger, "audit_policy": parse_policy(POLICY)}
+
+    async def test_requests_are_told_as_far_as_the_policy_says(
+        self, http: aiohttp.ClientSession, ledger: Ledger
+    ) -> None:
+        configs = "/api/v1/namespaces/default/configmaps"
+        body = {"metadata": {"name": "s"}, "stringData": {"password": "hush-hush"}}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}}
+        for path, sent in ((SECRETS, body), (configs, config)):
+            async with http.post(path, json=sent) as response:
+                assert response.status == 201
+        changed = config | {"data": {"k": "w"}}
+        async with http.put(f"{configs}/c", json=changed) as response:
+            assert response.status == 200
+        async with http.get(f"{configs}/c") as response, http.get("/api/v1/namespaces") as listed:
+            assert (response.status, listed.status) == (200, 200)
+        secret, created, updated = ledger.events
+        assert [event["stage"] for event in ledger.events] == ["ResponseComplete"] * 3
+        assert [event["level"] for event in ledger.events] == ["Metadata", "Request", "RequestResponse"]
+        assert not {"requestObject", "responseObject"} & set(secret)
+        assert created["requestObject"] == config
+        assert "responseObject" not in created
+        assert updated["requestObject"] == changed
+        assert updated["responseObject"]["data"] == {"k": "w"}
+        assert "managedFields" not in updated["responseObject"]["metadata"]
+        assert "hush" not in json.dumps(ledger.events)

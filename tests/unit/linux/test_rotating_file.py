@@ -26,3 +26,19 @@ def test_whole_lines_go_to_a_new_file_when_the_old_one_is_full_and_only_some_are
     again.close()
     assert len(list(path.parent.iterdir())) == 5
     assert path.read_text() == "next\n"
+
+
+def test_what_is_older_than_it_may_be_goes_with_the_next_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    long_ago, other = tmp_path / "audit-2020-01-01T00-00-00.000000.log", tmp_path / "other-2020-01-01T00-00-00.log"
+    for each in (long_ago, other):
+        each.write_text("old\n")
+    log = RotatingFile(path, max_bytes=10, max_backups=0, max_age_days=7)
+    log.write(b"line 1\n")
+    assert long_ago.exists()
+    for number in (2, 3):
+        log.write(f"line {number}\n".encode())
+    log.close()
+    assert not long_ago.exists()
+    assert other.exists()
+    assert len(list(tmp_path.glob("audit-*.log"))) == 2
