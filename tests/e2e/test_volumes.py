@@ -132,6 +132,7 @@ def test_an_image_is_a_volume_that_can_be_read_and_not_run(daemon: Daemon, names
         {"name": "web", "mountPath": "/web"},
         {"name": "web", "mountPath": "/conf", "subPath": "etc/nginx"},
     ]
+    digest = _find_digest(daemon, "nginx")
     script = "ls /conf/nginx.conf; touch /web/x 2>/dev/null || echo read-only; /web/bin/true || echo not run; sleep inf"
     for users in (True, False):
         name = "mapped" if not users else "plain"
@@ -153,8 +154,18 @@ def test_an_image_is_a_volume_that_can_be_read_and_not_run(daemon: Daemon, names
             "read-only",
             "not run",
         ]
+        shown = daemon.pod(name, namespace)["status"]["containerStatuses"][0]["volumeMounts"]
+        assert [each["volumeStatus"]["image"]["imageRef"] for each in shown[:2]] == [digest] * 2
+        assert "volumeStatus" not in shown[2]
     daemon.kubectl("delete", "pod", "--all", "-n", namespace, "--timeout=30s")
     wait_until(lambda: not list(daemon.data_root.glob("*/layers/volume-*")), what="the release of the images")
+
+
+def _find_digest(daemon: Daemon, name: str) -> str:
+    """What a container of the image has as its ``imageID``."""
+    image = json.loads(daemon.podhost("image", "inspect", name).stdout)
+    image = image[0] if isinstance(image, list) else image
+    return str((image["repo_digests"] or [image["id"]])[0])
 
 
 def _wait_for_log(daemon: Daemon, namespace: str, name: str, words: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
+from podhost.api.time import format_time
 from podhost.controllers import volume_binding
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
@@ -287,7 +288,17 @@ class PersistentVolumeController:
         self._update(key, {**self._store.get(key), "status": changed})
 
     def _update(self, key: ObjectKey, changed: dict[str, Any]) -> dict[str, Any]:
+        if key.resource == VOLUMES:
+            changed = self._with_transition(self._store.get(key), changed)
         return update_managed(self._store, self._clock, key, changed)
+
+    def _with_transition(self, before: dict[str, Any], volume: dict[str, Any]) -> dict[str, Any]:
+        """A volume says since when it is in its phase."""
+        status = volume.get("status") or {}
+        if status.get("phase") == (before.get("status") or {}).get("phase"):
+            return volume
+        now = format_time(self._clock.now_ns())
+        return {**volume, "status": {**status, "lastPhaseTransitionTime": now}}
 
     def _drop_finalizer(self, key: ObjectKey, name: str) -> None:
         found = self._store.get(key)

@@ -65,6 +65,8 @@ class StatusContext:
     """Termination messages read from files or logs."""
     image_names: Mapping[str, str] = field(default_factory=dict)
     """``docker.io/library/nginx@sha256:…`` by image id."""
+    volume_images: Mapping[str, str] = field(default_factory=dict)
+    """The same of the pod's image volumes, by volume."""
     view: LifecycleView = field(default_factory=LifecycleView)
     unresized: frozenset[str] = frozenset()
     """Containers whose limits are not yet those that were allocated."""
@@ -112,7 +114,8 @@ def build_container_status(
         "containerID": format_container_id(latest.id),
         "started": started,
     }
-    status = {"resources": {}, **_with_spec_facts(status, container)}
+    images = _find_volume_images(latest, previous, context)
+    status = {"resources": {}, **_with_spec_facts(status, container, images)}
     if latest.stop_signal.startswith("SIG"):
         status["stopSignal"] = latest.stop_signal
     if latest.user is not None:
@@ -283,7 +286,7 @@ def _build_unseen(
         "imageID": "",
         "started": False,
     }
-    return _with_spec_facts(status, container)
+    return _with_spec_facts(status, container, {})
 
 
 def _was_passed(
@@ -312,7 +315,21 @@ def _build_lost(running: Mapping[str, Any], previous: Mapping[str, Any], now_ns:
     return lost
 
 
-def _with_spec_facts(status: dict[str, Any], container: AnyContainer) -> dict[str, Any]:
+def _find_volume_images(
+    latest: ContainerStatus, previous: Mapping[str, Any] | None, context: StatusContext
+) -> dict[str, str]:
+    """By volume.  A container keeps what it was made with, whatever a tag means later."""
+    found = dict(context.volume_images)
+    if previous is not None and previous.get("containerID") == format_container_id(latest.id):
+        for mount in previous.get("volumeMounts") or ():
+            if image := (mount.get("volumeStatus") or {}).get("image"):
+                found[mount["name"]] = image["imageRef"]
+    return found
+
+
+def _with_spec_facts(
+    status: dict[str, Any], container: AnyContainer, volume_images: Mapping[str, str]
+) -> dict[str, Any]:
     """What the kubelet repeats from the spec: resources and mounts."""
     resources = container.resources
     if resources and (resources.limits or resources.requests):
@@ -324,13 +341,16 @@ def _with_spec_facts(status: dict[str, Any], container: AnyContainer) -> dict[st
             if values
         }
     if container.volume_mounts:
-        status["volumeMounts"] = [_build_mount_status(m) for m in container.volume_mounts]
+        status["volumeMounts"] = [_build_mount_status(m, volume_images) for m in container.volume_mounts]
     return status
 
 
-def _build_mount_status(mount: models.VolumeMount) -> dict[str, Any]:
+def _build_mount_status(mount: models.VolumeMount, volume_images: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {"name": mount.name, "mountPath": mount.mount_path}
     if mount.read_only:
         result["readOnly"] = True
-        result["recursiveReadOnly"] = mount.recursive_read_only or "Disabled"
+        is_deep = mount.recursive_read_only in ("Enabled", "IfPossible")
+        result["recursiveReadOnly"] = "Enabled" if is_deep else "Disabled"
+    if mount.name in volume_images:
+        result["volumeStatus"] = {"image": {"imageRef": volume_images[mount.name]}}
     return result

@@ -57,10 +57,19 @@ class StatusReporter:
             messages=facts.messages,
             view=facts.view,
             image_names={c.image_id: self._image_name(c.image_id) for c in observed.containers},
+            volume_images=self._name_volume_images(),
             unresized=self._resizer.view(facts.updates).unapplied,
             failure=facts.failure,
             is_ending=is_ending,
         )
+
+    def _name_volume_images(self) -> dict[str, str]:
+        found = {}
+        for volume in self._facts.pod.spec.volumes:
+            image = self._context.images.image_status(volume.image.reference or "") if volume.image else None
+            if image is not None:
+                found[volume.name] = self._image_name(image.id)
+        return found
 
     def _image_name(self, image_id: str) -> str:
         image = self._context.images.image_status(image_id)

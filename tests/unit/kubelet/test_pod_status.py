@@ -267,3 +267,26 @@ def test_same_facts_give_the_same_status_again() -> None:
         first = case.generate()
         again = Case(case.spec, case.sandboxes, case.containers, first, case.context).generate()
         assert again == first
+
+
+def test_mounts_say_how_far_they_are_read_only_and_which_image_they_show() -> None:
+    mounts = [
+        {"name": "web", "mountPath": "/web"},
+        {"name": "d", "mountPath": "/plain", "readOnly": True},
+        {"name": "d", "mountPath": "/deep", "readOnly": True, "recursiveReadOnly": "IfPossible"},
+    ]
+    case = {"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": mounts}]}}
+    first = Case(**case, context={"volume_images": {"web": "nginx@sha256:1"}}).generate()
+    entry = next(each for each in first["containerStatuses"] if each["name"] == "b")
+    assert entry["volumeMounts"] == [
+        {"name": "web", "mountPath": "/web", "volumeStatus": {"image": {"imageRef": "nginx@sha256:1"}}},
+        {"name": "d", "mountPath": "/plain", "readOnly": True, "recursiveReadOnly": "Disabled"},
+        {"name": "d", "mountPath": "/deep", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]
+    # The tag has moved on; this container has not.
+    moved = Case(**case, previous=first, context={"volume_images": {"web": "nginx@sha256:2"}}).generate()
+    assert moved["containerStatuses"] == first["containerStatuses"]
+    again = Case(**case, previous=first, containers=(A, container("b", RUNNING, attempt=1)),
+                 context={"volume_images": {"web": "nginx@sha256:2"}}).generate()  # fmt: skip
+    entry = next(each for each in again["containerStatuses"] if each["name"] == "b")
+    assert entry["volumeMounts"][0]["volumeStatus"]["image"]["imageRef"] == "nginx@sha256:2"
