@@ -106,7 +106,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
             "selfLink",
             "uid",
         ),
-        _harmless("of a claim's template only labels and annotations count"),
+        Rule("rejected", "as Kubernetes does in a claim's template"),
     ),
     "PersistentVolumeClaimSpec": {
         "dataSource": _never("the volume begins empty"),

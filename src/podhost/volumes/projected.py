@@ -65,11 +65,26 @@ def _read_source(
     if source.service_account_token is not None and tokens is not None:
         token = source.service_account_token
         text = tokens.issue_pod_token(pod, token.audience or "", token.expiration_seconds or 3600)
-        # As with the kubelet: with an fsGroup or a user of its own the token is not readable by all.
+        owner = token.user if token.user is not None else find_common_user(pod)
+        shared = pod.spec.security_context
+        if owner is not None or (shared is not None and shared.fs_group is not None):
+            # Who may read it is known: nobody else may.
+            mode = 0o600
         file_mode = object_files.DEFAULT_MODE if mode is None else mode
-        return {token.path: ProjectedFile(data=text.encode(), mode=file_mode, uid=token.user)}
+        return {token.path: ProjectedFile(data=text.encode(), mode=file_mode, uid=owner)}
     field = next((name for name in _UNOFFERED if getattr(source, _UNOFFERED[name]) is not None), "")
     raise VolumeError(f"projected.sources[{index}].{field} is not supported by podhost")
+
+
+def find_common_user(pod: models.Pod) -> int | None:
+    """The user that all containers of the pod say they run as; ``None`` when one does not, or says another."""
+    shared = pod.spec.security_context
+    default = shared.run_as_user if shared is not None else None
+    users = set()
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        own = container.security_context
+        users.add(own.run_as_user if own is not None and own.run_as_user is not None else default)
+    return users.pop() if len(users) == 1 else None
 
 
 _UNOFFERED = {

@@ -279,7 +279,39 @@ _ROWS: list[tuple[Document, list[str]]] = [
         _container() | {"ephemeralContainers": [{"name": "e", "image": "e"}]},
         ["spec.ephemeralContainers: Forbidden: cannot be set on create"],
     ),
-]
+    (
+        _container()
+        | _volume(projected={"sources": [
+            {"configMap": {"name": "cm", "items": [{"key": "k", "path": "p"}]}},
+            {"secret": {"name": "s", "items": [{"key": "k", "path": "p"}]},
+             "downwardAPI": {"items": [{"path": "p", "fieldRef": {"fieldPath": "metadata.name"},
+                                        "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}},
+                                       {"path": "q"}]}},
+        ]}),
+        [
+            'spec.volumes[0].projected: Invalid value: "s": conflicting duplicate paths',
+            'spec.volumes[0].projected.sources[1].downwardAPI: Invalid value: "resource": fieldRef and '
+            "resourceFieldRef can not be specified simultaneously",
+            "spec.volumes[0].projected.sources[1].downwardAPI: Required value: one of fieldRef and resourceFieldRef "
+            "is required",
+            'spec.volumes[0].projected: Invalid value: "p": conflicting duplicate paths',
+            "spec.volumes[0].projected.sources[1]: Forbidden: may not specify more than 1 volume type",
+        ],
+    ),
+    (
+        _container()
+        | _volume(ephemeral={"volumeClaimTemplate": {
+            "metadata": {"name": "n", "labels": {"a": "b"}, "creationTimestamp": None, "finalizers": ["a/b"]},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+        }}),
+        [
+            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set for an ephemeral "
+            "volume",
+            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.finalizers: Forbidden: cannot be set for an "
+            "ephemeral volume",
+        ],
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("spec", "messages"), _ROWS)

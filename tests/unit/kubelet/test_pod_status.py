@@ -275,7 +275,7 @@ def test_mounts_say_how_far_they_are_read_only_and_which_image_they_show() -> No
         {"name": "d", "mountPath": "/plain", "readOnly": True},
         {"name": "d", "mountPath": "/deep", "readOnly": True, "recursiveReadOnly": "IfPossible"},
     ]
-    case = {"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": mounts}]}}
+    case: dict[str, Any] = {"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": mounts}]}}
     first = Case(**case, context={"volume_images": {"web": "nginx@sha256:1"}}).generate()
     entry = next(each for each in first["containerStatuses"] if each["name"] == "b")
     assert entry["volumeMounts"] == [

@@ -220,6 +220,28 @@ def test_projected_puts_all_sources_into_one_directory() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "own", "mode", "uid"),
+    [
+        ({}, {}, 0o644, None),
+        ({"securityContext": {"runAsUser": 7}}, {}, 0o600, 7),
+        ({"securityContext": {"runAsUser": 0}}, {}, 0o600, 0),
+        ({"securityContext": {"fsGroup": 7}}, {}, 0o600, None),
+        ({"securityContext": {"runAsUser": 7}}, {"user": 8}, 0o600, 8),
+        ({"securityContext": {"runAsUser": 7},
+          "initContainers": [{"name": "i", "securityContext": {"runAsUser": 9}}]}, {}, 0o644, None),
+        ({"initContainers": [{"name": "i", "securityContext": {"runAsUser": 9}}]}, {}, 0o644, None),
+    ],
+)  # fmt: skip
+def test_a_token_is_for_the_one_user_of_the_pod(
+    spec: dict[str, Any], own: dict[str, Any], mode: int, uid: int | None
+) -> None:
+    volume = {"projected": {"sources": [{"serviceAccountToken": {"path": "t", **own}}]}}
+    plan = plan_of(volume, **spec)
+    assert isinstance(plan, FilesPlan)
+    assert (plan.payload["t"].mode, plan.payload["t"].uid) == (mode, uid)
+
+
+@pytest.mark.parametrize(
     ("volume", "text"),
     [
         ({"configMap": {"name": "nope"}}, 'configmap "nope" not found'),

@@ -10,7 +10,7 @@ from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
 from podhost.api.quantity import parse_quantity
 from podhost.api.validation.downward import validate_field_ref, validate_resource_field_ref
-from podhost.api.validation.metadata import invalid_all
+from podhost.api.validation.metadata import invalid_all, validate_annotations, validate_labels
 from podhost.api.validation.paths import (
     validate_descending_path,
     validate_mode,
@@ -151,11 +151,11 @@ def _validate_downward_file(item: Mapping[str, Any], path: Path) -> list[FieldEr
         errors += validate_field_ref(field_ref, path.child("fieldRef"), _VOLUME_FIELD_PATHS)
         if resource_ref is not None:
             detail = "fieldRef and resourceFieldRef can not be specified simultaneously"
-            errors.append(path.child("resource").invalid("resource", detail))
+            errors.append(path.invalid("resource", detail))
     elif resource_ref is not None:
         errors += validate_resource_field_ref(resource_ref, path.child("resourceFieldRef"), in_volume=True)
     else:
-        errors.append(path.child("fieldRef").required("one of fieldRef and resourceFieldRef is required"))
+        errors.append(path.required("one of fieldRef and resourceFieldRef is required"))
     return errors + validate_mode(item.get("mode"), path.child("mode"))
 
 
@@ -186,14 +186,31 @@ def _validate_token(source: Mapping[str, Any], path: Path) -> list[FieldError]:
 
 def _validate_projected(source: Mapping[str, Any], path: Path) -> list[FieldError]:
     errors = validate_mode(source.get("defaultMode"), path.child("defaultMode"))
+    taken: set[str] = set()
     for index, projection in enumerate(source.get("sources") or ()):
         at = path.child("sources").index(index)
         kinds = [kind for kind in _PROJECTIONS if projection.get(kind) is not None]
-        errors += [at.child(kind).forbidden("may not specify more than 1 volume type per source") for kind in kinds[1:]]
         if not kinds:
             errors.append(at.required("one of: " + ", ".join(_PROJECTIONS)))
-        elif kinds[0] in _PROJECTION_CHECKS:
-            errors += _PROJECTION_CHECKS[kinds[0]](projection[kinds[0]], at.child(kinds[0]))
+        for kind in kinds:
+            check = _PROJECTION_CHECKS.get(kind)
+            errors += check(projection[kind], at.child(kind)) if check is not None else []
+            errors += _find_conflicts(projection[kind], kind, taken, path)
+        if len(kinds) > 1:
+            errors.append(at.forbidden("may not specify more than 1 volume type"))
+    return errors
+
+
+def _find_conflicts(source: Mapping[str, Any], kind: str, taken: set[str], path: Path) -> list[FieldError]:
+    """Files that an earlier source has too; Kubernetes names the object, or for the pod's own fields the file."""
+    errors = []
+    for item in source.get("items") or ():
+        target = item.get("path") or ""
+        if target in taken:
+            shown = target if kind == "downwardAPI" else source.get("name") or ""
+            errors.append(path.invalid(shown, "conflicting duplicate paths"))
+        elif target:
+            taken.add(target)
     return errors
 
 
@@ -227,7 +244,15 @@ def _validate_ephemeral(source: Mapping[str, Any], path: Path) -> list[FieldErro
     template = source.get("volumeClaimTemplate")
     if template is None:
         return [path.child("volumeClaimTemplate").required()]
-    return validate_claim_spec(template.get("spec") or {}, path.child("volumeClaimTemplate", "spec"))
+    errors = _validate_template_metadata(template.get("metadata") or {}, path.child("volumeClaimTemplate", "metadata"))
+    return errors + validate_claim_spec(template.get("spec") or {}, path.child("volumeClaimTemplate", "spec"))
+
+
+def _validate_template_metadata(metadata: Mapping[str, Any], path: Path) -> list[FieldError]:
+    errors = validate_annotations(metadata.get("annotations") or {}, path.child("annotations"))
+    errors += validate_labels(metadata.get("labels") or {}, path.child("labels"))
+    others = [name for name, value in metadata.items() if value and name not in ("annotations", "labels")]
+    return errors + [path.child(name).forbidden("cannot be set for an ephemeral volume") for name in others]
 
 
 def _validate_image(source: Mapping[str, Any], path: Path) -> list[FieldError]:
