@@ -10,6 +10,7 @@ from pathlib import Path
 
 from podhost.cri.images import RootfsMount
 from podhost.cri.runtime import Mount
+from podhost.errors import UnavailableError
 from podhost.linux import mount
 from podhost.linux.user_namespaces import map_mount
 from podhost.runtime.settings import BundlePaths
@@ -58,7 +59,7 @@ def expose_mounts(
 
 
 def map_mounts(bundle: BundlePaths, mounts: Iterable[Mount], user_namespace: Path | None) -> tuple[Mount, ...]:
-    """The same mounts from places where the namespace may see them.  Blocking.  Raises OSError."""
+    """The same mounts from places where the namespace may see them.  Blocking.  Raises OSError, UnavailableError."""
     if user_namespace is None:
         return tuple(mounts)
     mapped = []
@@ -67,8 +68,13 @@ def map_mounts(bundle: BundlePaths, mounts: Iterable[Mount], user_namespace: Pat
         try:
             map_mount(each.host_path, target, user_namespace)
         except OSError as error:
-            if error.errno != errno.EINVAL or not each.no_exec:
+            if error.errno != errno.EINVAL:
                 raise
+            if not each.no_exec:
+                raise UnavailableError(
+                    f'cannot show the owners of "{each.container_path}" in a user namespace: this kernel cannot map '
+                    "the file system that it is on (tmpfs, as of tokens and secrets, needs Linux 6.3)"
+                ) from error
             # An image's overlay cannot be mapped; what everybody may read can be read.
             target.mkdir(parents=True, mode=0o711, exist_ok=True)
             mount.bind_mount(each.host_path, target)
