@@ -11,7 +11,6 @@ from podhost.apiserver import bodies, identity
 from podhost.apiserver.call import Call
 from podhost.apiserver.registry import Admit, Registry
 from podhost.apiserver.write_options import FieldValidation, read_write_options
-from podhost.apiserver.yaml_duplicates import find_duplicate_keys
 
 Obj = dict[str, Any]
 
@@ -71,7 +70,7 @@ async def _read_config(call: Call) -> Obj:
 
 
 async def _check_duplicates(call: Call, validation: FieldValidation) -> None:
-    duplicates = [] if validation == "Ignore" else find_duplicate_keys(await bodies.read_body(call))
+    duplicates = [] if validation == "Ignore" else bodies.find_yaml_duplicates(await bodies.read_body(call))
     if validation == "Warn":
         call.warnings.extend(duplicates)
     elif duplicates:

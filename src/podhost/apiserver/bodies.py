@@ -29,6 +29,8 @@ YAML = "application/yaml"
 _YAML_TYPES = (YAML, "application/x-yaml", "text/yaml")
 _ACCEPTED = (JSON, YAML, protobuf.MEDIA_TYPE)
 _THREAD_ABOVE_BYTES = 32 << 10
+_SPACE = 64
+"""Where an object in JSON has begun, most likely."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -87,9 +89,29 @@ async def parse_document(body: bytes, media: str) -> Any:
 
 async def parse_yaml(body: bytes) -> Any:
     """YAML as JSON values.  Raises ApiError (400)."""
+    document = _try_json(body)
+    if document is not None:
+        return document
     if len(body) > _THREAD_ABOVE_BYTES:
         return await asyncio.to_thread(_parse_yaml, body)
     return _parse_yaml(body)
+
+
+def _try_json(body: bytes) -> Any:
+    """What clients send as YAML is mostly JSON, which is read a hundred times faster; ``None``: this is not."""
+    if not body[:_SPACE].lstrip().startswith(b"{"):
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def find_yaml_duplicates(body: bytes) -> list[str]:
+    """See :func:`podhost.apiserver.yaml_duplicates.find_duplicate_keys`."""
+    if _try_json(body) is not None and not has_duplicates(body):
+        return []
+    return find_duplicate_keys(body)
 
 
 async def read_object(call: Call, kind: Kind, validation: FieldValidation) -> Obj:
@@ -145,7 +167,7 @@ def _find_duplicates(call: Call, body: bytes, kind: Kind) -> list[str] | None:
         return find_strict_problems(body, kind.schema) if has_duplicates(body) else None
     if media not in _YAML_TYPES:
         return None
-    duplicates = find_duplicate_keys(body)
+    duplicates = find_yaml_duplicates(body)
     if not duplicates:
         return None
     document = _parse_yaml(body)
