@@ -29,11 +29,12 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   to its default, also for `:latest`; an event says so. An explicit `Always` pulls.
 - Containers run with the seccomp profile `RuntimeDefault` unless they say otherwise.
 - There is one node, named after the host. A pod without scheduling gates that fits it is bound at once.
-- Eviction has the kubelet's signals and flags. The node is looked at once a minute while there is plenty, every ten
-  seconds when less than twice a threshold is left, and when the kernel tells of tasks that wait for memory; a kubelet
-  looks every ten seconds. Limits of local storage are looked at once a minute. Thresholds of `containerfs` have no
-  effect: writable layers are on nodefs. A negative `--eviction-max-pod-grace-period` means the pod's own grace period,
-  as its documentation says. Images that were loaded or built on this host are never collected.
+- Eviction has the kubelet's signals and flags. By default it waits until 500 MiB of a disk are left, not 10 or 15 %
+  of it: a workstation's disk is often fuller than a node's. The node is looked at once a minute while there is plenty,
+  every ten seconds when less than twice a threshold is left, and when the kernel tells of tasks that wait for memory; a
+  kubelet looks every ten seconds. Limits of local storage are looked at once a minute. Thresholds of `containerfs` have
+  no effect: writable layers are on nodefs. A negative `--eviction-max-pod-grace-period` means the pod's own grace
+  period, as its documentation says. Images that were loaded or built on this host are never collected.
 - Probes and hooks over the network start inside the pod's own network namespace, not on the node: they reach a pod
   whatever its network is like, and `host: 127.0.0.1` is the pod. HTTPS and gRPC do not verify certificates, as on a
   cluster. A ready container stays ready while the daemon restarts.

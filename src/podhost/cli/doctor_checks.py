@@ -53,8 +53,8 @@ class Machine:
         return (self.root / path.lstrip("/")).exists()
 
 
-EVICTION_DISK_PERCENT, EVICTION_INODES_PERCENT = 15, 5
-"""Default thresholds of the disk that images are on."""
+EVICTION_INODES_PERCENT = 5
+"""Default threshold of the disk that images are on."""
 _EVICTION_MEND = "podhost image prune, make room, or lower the thresholds: podhost serve -- --eviction-hard …"
 
 
@@ -363,7 +363,7 @@ def check_disk(machine: Machine) -> Check:
     while not path.exists():
         path = path.parent
     found = machine.statvfs(path)
-    free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    free = found.f_bavail * found.f_frsize
     gib = free / (1 << 30)
     if gib < 5:
         level: Level = "warn" if gib >= 1 else "fail"
@@ -371,9 +371,6 @@ def check_disk(machine: Machine) -> Check:
         return Check(
             name="disk", level=level, detail=detail, mend="podhost image prune, or --data-root on a larger disk"
         )
-    if free * 100 < whole * EVICTION_DISK_PERCENT:
-        part = f"only {free * 100 // whole} % free at {path}: below {EVICTION_DISK_PERCENT} %"
-        return Check(name="disk", level="warn", detail=f"{part} no pods are started", mend=_EVICTION_MEND)
     if found.f_files and found.f_favail * 100 < found.f_files * EVICTION_INODES_PERCENT:
         part = f"only {found.f_favail} of {found.f_files} inodes free at {path}: below {EVICTION_INODES_PERCENT} %"
         return Check(name="disk", level="warn", detail=f"{part} no pods are started", mend=_EVICTION_MEND)

@@ -39,8 +39,9 @@ CONDITION_OF = {
     for signal, resource in RESOURCE_OF.items()
 }
 DEFAULT_EVICTION_HARD = (
-    "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
+    "memory.available<100Mi,nodefs.available<500Mi,nodefs.inodesFree<5%,imagefs.available<500Mi,imagefs.inodesFree<5%"
 )
+"""The kubelet's 10 and 15 % of the disk are for machines that do nothing else; a workstation's disk is often fuller."""
 _ORDER = {signal: place for place, signal in enumerate(RESOURCE_OF)}
 
 

@@ -179,7 +179,7 @@ def test_resolvers_on_the_hosts_loopback_are_not_the_pods(
     ("free_gib", "whole_gib", "inodes_free", "level", "word"),
     [
         (60, 100, 900, "ok", "60 GiB free"),
-        (14, 100, 900, "warn", "only 14 % free"),
+        (6, 100, 900, "ok", "6 GiB free"),
         (60, 100, 49, "warn", "only 49 of 1000 inodes free"),
         (3, 4, 900, "warn", "only 3.0 GiB free"),
         (0, 100, 900, "fail", "only 0.0 GiB free"),
@@ -197,7 +197,6 @@ def test_disk_below_the_thresholds_of_eviction_is_told(
     assert word in check.detail
 
 
-def test_doctor_knows_the_thresholds_that_a_daemon_has_by_default() -> None:
+def test_doctor_knows_the_threshold_that_a_daemon_has_by_default() -> None:
     default = parse_pairs(DEFAULT_EVICTION_HARD, "<")
-    assert default["imagefs.available"] == f"{checks.EVICTION_DISK_PERCENT}%"
     assert default["nodefs.inodesFree"] == f"{checks.EVICTION_INODES_PERCENT}%"

@@ -33,7 +33,7 @@ def hard(text: str) -> tuple[Threshold, ...]:
     return build_thresholds(parse_pairs(text, "<"))
 
 
-def test_defaults_are_the_kubelets() -> None:
+def test_defaults_are_of_the_kubelets_signals() -> None:
     signals = [each.signal for each in hard(DEFAULT_EVICTION_HARD)]
     assert signals == [MEMORY, NODE_DISK, NODE_INODES, IMAGE_DISK, IMAGE_INODES]
 
