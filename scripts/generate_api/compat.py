@@ -21,6 +21,8 @@ Every field of a Pod in the official schema is one of:
   and an Event `FieldNotHonoured` on the pod says so when it starts;
 - **rejected**: the API refuses it.
 
+A field without a line of its own shares what is said of the field above it.
+
 Unknown fields are refused under strict field validation, which is kubectl's default.
 
 ## Deliberate differences
@@ -28,6 +30,9 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - An image that was loaded or built on this host under a name is used for that name when `imagePullPolicy` was left
   to its default, also for `:latest`; an event says so. An explicit `Always` pulls.
 - Containers run with the seccomp profile `RuntimeDefault` unless they say otherwise.
+- Where the kernel has no AppArmor, a pod that asks for a profile runs without one and is warned; a kubelet rejects it.
+- SELinux labels are given to containers with `seLinuxOptions`, their own or their pod's, and to no others. Without a
+  level, the containers of a pod share one.
 - There is one node, named after the host. A pod without scheduling gates that fits it is bound at once.
 - Eviction has the kubelet's signals and flags. By default it waits until 500 MiB of a disk are left, not 10 or 15 %
   of it: a workstation's disk is often fuller than a node's. The node is looked at once a minute while there is plenty,

@@ -23,7 +23,7 @@ def image_store() -> Path:
 
 @pytest.fixture(scope="session")
 def daemon(image_store: Path) -> Iterator[Daemon]:
-    with running_daemon(image_store) as running:
+    with running_daemon(image_store, "--allowed-unsafe-sysctls=net.core.somax*") as running:
         yield running
 
 

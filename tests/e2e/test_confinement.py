@@ -75,6 +75,8 @@ def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str
         _container("own", seccompProfile={"type": "Localhost", "localhostProfile": seccomp_profile}),
     )  # fmt: skip
     _apply(daemon, namespace, "q", _container("c"), seccompProfile={"type": "Unconfined"})
+    absent = {"type": "Localhost", "localhostProfile": f"no/{seccomp_profile}"}
+    _apply(daemon, namespace, "r", _container("c", seccompProfile=absent))
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/p", "pod/q", "--timeout=40s")
     seen = {name: _process(daemon, namespace, "p", name) for name in ("plain", "few", "all", "frozen", "open", "own")}
     effective = {name: int(process["CapEff"], 16) for name, process in seen.items()}
@@ -89,6 +91,10 @@ def test_a_container_may_do_what_its_context_says(daemon: Daemon, namespace: str
     assert "Read-only file system" in _run(daemon, namespace, "p", "frozen", "touch /file")
     assert _run(daemon, namespace, "p", "plain", "touch /file && echo made") == "made\n"
     assert "Operation not supported" in _run(daemon, namespace, "p", "own", "mkdir /directory")
+    path = SECCOMP_DIR / "no" / seccomp_profile
+    said = wait_for_waiting(daemon, namespace, "r", "CreateContainerError")
+    cause = f'cannot load seccomp profile "{path}": open {path}: no such file or directory'
+    assert said == f"failed to generate spec: {cause}"
 
 
 @covers(

@@ -21,6 +21,11 @@ def test_who_a_container_runs_as_is_what_was_asked_for_and_shown(daemon: Daemon,
         "fsGroup": 77,
         "supplementalGroups": [66],
         "supplementalGroupsPolicy": "Strict",
+        # One that is safe, and one that is not and that the daemon's flag allows.
+        "sysctls": [
+            {"name": "net.ipv4.ip_unprivileged_port_start", "value": "81"},
+            {"name": "net/core/somaxconn", "value": "321"},
+        ],
     }
     manifest = build_pod("somebody", "debian", "sleep", "infinity", securityContext=context)
     done = daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifest)
@@ -28,6 +33,8 @@ def test_who_a_container_runs_as_is_what_was_asked_for_and_shown(daemon: Daemon,
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/somebody", "--timeout=60s")
     inside = daemon.kubectl("exec", "-n", namespace, "somebody", "--", "sh", "-c", "id -u; id -g; id -G").stdout
     assert inside.split("\n")[:3] == ["1234", "55", "55 66 77"]
+    read = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/core/somaxconn"
+    assert daemon.kubectl("exec", "-n", namespace, "somebody", "--", "sh", "-c", read).stdout.split() == ["81", "321"]
     (status,) = daemon.pod("somebody", namespace)["status"]["containerStatuses"]
     assert status["user"] == {"linux": {"uid": 1234, "gid": 55, "supplementalGroups": [55, 66, 77]}}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
 
 from harness.covered_fields import build_claim, compute_parents, read_claims
+from podhost.api.schema import definition
 from podhost.api.warnings import HONOURED
 
 
@@ -17,6 +20,33 @@ def test_every_honoured_field_is_covered_by_a_test() -> None:
     assert not missing, f"honoured, and no test is marked with @covers of them: {', '.join(missing)}"
     unknown = sorted(claimed - honoured)
     assert not unknown, f"covered by a test, but not honoured: {', '.join(unknown)}"
+
+
+@pytest.mark.parametrize(
+    ("structure", "path"),
+    [
+        ("PodSecurityContext", "spec.securityContext"),
+        ("SecurityContext", "spec.containers[].securityContext"),
+        ("SecurityContext", "spec.ephemeralContainers[].securityContext"),
+        ("ResourceRequirements", "spec.containers[].resources"),
+        ("ResourceRequirements", "spec.resources"),
+        ("Volume", "spec.volumes[]"),
+    ],
+)
+def test_every_field_of_a_structure_has_a_line_of_its_own_or_below_one(structure: str, path: str) -> None:
+    text = (Path(__file__).parents[2] / "docs/compat.md").read_text()
+    treatments = dict(re.findall(r"^\| `([^`]+)` \| (\w+) \|", text, re.MULTILINE))
+    waiting = [(f"io.k8s.api.core.v1.{structure}", path)]
+    missing = []
+    while waiting:
+        name, at = waiting.pop()
+        for key, field in definition(name).fields.items():
+            below = f"{at}.{key}" + ("[]" if field.type.kind == "list" else "")
+            if below not in treatments:
+                missing.append(below)
+            elif treatments[below] == "honoured" and field.type.element_ref:
+                waiting.append((field.type.element_ref, below))
+    assert missing == []
 
 
 def test_marks_are_on_tests_that_use_the_fields_and_check_something() -> None:
