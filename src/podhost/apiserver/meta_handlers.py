@@ -11,7 +11,7 @@ from aiohttp import web
 from podhost.api import errors
 from podhost.api.kind import Kind
 from podhost.api.kinds import KINDS
-from podhost.apiserver import answers, discovery, openapi
+from podhost.apiserver import answers, discovery
 from podhost.apiserver.call import Call
 from podhost.apiserver.settings import ApiServerSettings
 from podhost.apiserver.static_documents import StaticDocument, build_static_document
@@ -80,7 +80,11 @@ class MetaHandlers:
         kind = {"kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1"}
         return answers.answer_json({**kind, "metadata": {"resourceVersion": "1"}, "items": []})
 
+    # What OpenAPI needs is loaded with the first question for it: 2 MiB, and few clients ask.
+
     async def openapi_v2(self, call: Call) -> web.StreamResponse:
+        from podhost.apiserver import openapi
+
         if _OPENAPI_V2_PROTOBUF in call.accept and "application/json" not in call.accept:
             document = await self._document("v2.pb", openapi.v2_protobuf, _OPENAPI_V2_ANSWER)
         else:
@@ -88,17 +92,23 @@ class MetaHandlers:
         return document.answer(call)
 
     async def openapi_v3(self, call: Call) -> web.StreamResponse:
+        from podhost.apiserver import openapi
+
         parts = {path: await self._v3(path) for path in openapi.document_paths()}
         hashes = {path: part.etag.strip('"') for path, part in parts.items()}
         return (await self._document("v3", lambda: openapi.build_paths_document(hashes))).answer(call)
 
     async def openapi_v3_group(self, call: Call) -> web.StreamResponse:
+        from podhost.apiserver import openapi
+
         path = f"apis/{call.params['group']}/{call.params['version']}" if "group" in call.params else "api/v1"
         if path not in openapi.document_paths():
             raise errors.path_not_found()
         return (await self._v3(path)).answer(call)
 
     async def _v3(self, path: str) -> StaticDocument:
+        from podhost.apiserver import openapi
+
         return await self._document(f"v3/{path}", lambda: openapi.group_document(path) or b"")
 
     async def _document(

@@ -1,7 +1,8 @@
 """PodChannelsApi on store, runtime and kernel; and the Event when a container fails for a port that another holds.
 
 While nobody asks it only notes the first process of each container that starts: the kernel names the last sender of
-a message queue by a number that says nothing once its process has ended.
+a message queue by a number that says nothing once its process has ended.  What the answer needs is imported with the
+first question.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
 from podhost.api.objects import read_pod_uid
-from podhost.channels.build import Surroundings, build_graph
-from podhost.channels.diagnosis import find_wanted_port
-from podhost.channels.graph import ChannelGraph, build_document
 from podhost.channels.log_tail import read_log_tail
-from podhost.channels.snapshot import ContainerFacts, PodTarget, observe_snapshot
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import (
     ContainerEvent,
@@ -35,6 +32,11 @@ from podhost.linux.syscall_trace import MissedLookup, observe_missed_lookups, re
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
+
+if TYPE_CHECKING:
+    from podhost.channels.build import Surroundings
+    from podhost.channels.graph import ChannelGraph
+    from podhost.channels.snapshot import ContainerFacts, PodTarget
 
 _log = logging.getLogger(__name__)
 
@@ -132,12 +134,16 @@ class ChannelObserver:
         if pod is None:
             raise NotFoundError(f'cannot observe pod "{namespace}/{name}": there is none')
         trace = await asyncio.to_thread(_observe_trace, trace_s) if trace_s > 0 else None
+        from podhost.channels.graph import build_document
+
         return build_document(await self.observe_graph(pod, trace), self._metadata_of(pod))
 
     async def observe_all(self, namespace: str | None) -> list[dict[str, Any]]:
         """See :class:`podhost.cri.channels.PodChannelsApi`."""
         pods, _ = self._store.list("pods", namespace)
         graphs = await asyncio.gather(*(self.observe_graph(pod) for pod in pods))
+        from podhost.channels.graph import build_document
+
         return [build_document(graph, self._metadata_of(pod)) for graph, pod in zip(graphs, pods, strict=True)]
 
     def subscribe(self, callback: Callable[[str, str], None]) -> Callable[[], None]:
@@ -152,6 +158,8 @@ class ChannelObserver:
 
     async def observe_graph(self, pod: Document, trace: _Trace | None = None) -> ChannelGraph:
         """The graph of a pod, as of now."""
+        from podhost.channels.build import Surroundings
+
         uid = PodUID(read_pod_uid(pod))
         attempts = self._attempts_of(uid)
         target = self._build_target(pod, uid, attempts)
@@ -184,6 +192,8 @@ class ChannelObserver:
     def _build_target(
         self, pod: Document, uid: PodUID, attempts: Mapping[str, tuple[ContainerStatus, ...]]
     ) -> PodTarget:
+        from podhost.channels.snapshot import PodTarget
+
         spec, metadata = pod.get("spec") or {}, pod["metadata"]
         order = [
             c["name"]
@@ -272,6 +282,8 @@ class ChannelObserver:
 
     async def _report_port_conflict(self, place: tuple[str, str], status: ContainerStatus) -> None:
         """Say on the pod who holds the port that a container could not have.  Looks only when its log says so."""
+        from podhost.channels.diagnosis import find_wanted_port
+
         lines = await asyncio.to_thread(read_log_tail, status.log_path)
         pod = self._store.find(ObjectKey("pods", *place))
         if find_wanted_port(lines) is None or pod is None:
@@ -291,6 +303,8 @@ def _group_of(pod: Document, name: str) -> str:
 
 
 def _build_container(name: str, status: ContainerStatus | None) -> ContainerFacts:
+    from podhost.channels.snapshot import ContainerFacts
+
     if status is None:
         return ContainerFacts(name=name, state="waiting")
     return ContainerFacts(name=name, state=_STATES[status.state], pid=status.pid, id=status.id)
@@ -308,6 +322,9 @@ def _observe(
     target: PodTarget, pod: Document, around: Surroundings, logs: _Logs, observed_at: str, trace: _Trace
 ) -> ChannelGraph:
     """Blocking: reads the kernel and the logs, then computes."""
+    from podhost.channels.build import Surroundings, build_graph
+    from podhost.channels.snapshot import observe_snapshot
+
     snapshot = observe_snapshot(target)
     snapshot = replace(snapshot, missed=trace.missed, gaps=(*snapshot.gaps, *trace.gaps))
     surroundings = Surroundings(

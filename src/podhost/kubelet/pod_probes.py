@@ -183,7 +183,14 @@ class PodProbes:
         if pod.metadata.deletion_timestamp:
             for probes in self._containers.values():
                 probes.end_for_deletion()
+        if not self._containers:
+            self._document, self._pod = {}, None
         return self._build_view(in_post_start)
+
+    def on_status_written(self, document: Document) -> None:
+        """The object has a new status and else is the same: an old version, 25 KiB, is not to be kept for it."""
+        if self._containers:
+            self._document = document
 
     def _build_view(self, in_post_start: frozenset[ContainerId]) -> LifecycleView:
         def having(kind: ProbeKind, *results: Result) -> frozenset[ContainerId]:

@@ -134,6 +134,7 @@ class PodWorker:
         old = self.document
         if not is_another_pod(old, document):
             self._facts.document = document  # Our own status write, most likely.
+            self._probes.on_status_written(document)
             if read_gates(self.pod, old) != read_gates(self.pod, document):
                 self.request_sync()
             return

@@ -16,8 +16,6 @@ from podhost.api import kinds
 from podhost.api.kind import validate
 from podhost.api.objects import all_containers
 from podhost.api.structure import check_structure
-from podhost.manifests.documents import split_documents
-from podhost.manifests.report import check_text
 
 Document = dict[str, Any]
 
@@ -60,6 +58,9 @@ def read_static_pod(text: str, place: str, node_name: str) -> StaticPodFile:
         place: Its path, for messages and for the pod's uid.
         node_name: Of this machine.
     """
+    # With the first file: it takes 2 MiB.
+    from podhost.manifests.documents import split_documents
+
     documents = split_documents(text)
     if len(documents) < 2 or documents[1].is_joined:
         return _read_one(text, place, node_name)
@@ -71,6 +72,8 @@ def read_static_pod(text: str, place: str, node_name: str) -> StaticPodFile:
 
 
 def _read_one(text: str, place: str, node_name: str) -> StaticPodFile:
+    from podhost.manifests.report import check_text
+
     report = check_text(text, with_warnings=False)
     if faults := [f for f in report.faults if f.severity == "error"]:
         return StaticPodFile(None, tuple(f"{place}:{f.line}:{f.column}: {f.message}" for f in faults))

@@ -14,7 +14,7 @@ import pytest
 from harness.channel_world import make_process
 from harness.cri_fakes import FakeRuntime
 from podhost.aiokit.clock import FakeClock
-from podhost.channels import observer as module
+from podhost.channels import snapshot as module
 from podhost.channels.observer import ChannelObserver
 from podhost.channels.snapshot import PodSnapshot, PodTarget
 from podhost.cri.ids import ContainerId, ImageId, PodUID, SandboxId

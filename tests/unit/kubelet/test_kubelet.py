@@ -58,6 +58,24 @@ async def test_pod_that_never_restarts_completes_and_gives_its_sandbox_back(rig:
     assert [c.state for c in rig.runtime.list_containers()] == [ContainerState.EXITED]
 
 
+@pytest.mark.parametrize("probed", [False, True])
+async def test_of_a_pod_only_the_latest_version_is_kept(rig: Rig, probed: bool) -> None:
+    container = {"name": "main", "readinessProbe": {"exec": {"command": ["true"]}}} if probed else {"name": "main"}
+    rig.create(make_pod("web", container))
+    await asyncio.sleep(5)
+    rig.versions.clear()
+    gc.collect()
+    versions = {
+        obj["metadata"]["resourceVersion"]
+        for obj in gc.get_objects()
+        if type(obj) is dict and obj.get("kind") == "Pod" and "resourceVersion" in (obj.get("metadata") or {})
+        if obj["metadata"].get("uid") == "uid-web"
+    }
+    pod = rig.pod()
+    assert pod is not None
+    assert versions == {pod["metadata"]["resourceVersion"]}
+
+
 @pytest.mark.parametrize("case", ["plain", "probed", "pulling"])
 async def test_what_is_kept_of_a_pod_is_freed_with_it_without_the_collector(rig: Rig, case: str) -> None:
     probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
