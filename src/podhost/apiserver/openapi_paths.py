@@ -198,7 +198,7 @@ def _operation(
         ],
         "responses": {str(code): _response(code, content) for code in codes or _MADE.get(action, (200,))}
         | {"401": _response(401, None)},
-        **_extensions(kind, action),
+        **_extensions(kind, action, sub),
     }
     if body:
         operation["requestBody"] = {"content": _content(body)}
@@ -230,8 +230,11 @@ def _name_operation(kind: Kind, action: str, sub: Subresource | None = None, sco
     return f"{verb}{group}{kind.version.capitalize()}{collection}{namespaced}{kind.kind}{part}{scope}"
 
 
-def _extensions(kind: Kind, action: str) -> Obj:
+def _extensions(kind: Kind, action: str, sub: Subresource | None = None) -> Obj:
+    group, version, name = kind.group, kind.version, kind.kind
+    if sub is not None and sub.kind != kind.kind:
+        group, version, name = sub.group, sub.version or kind.version, sub.kind
     return {
         "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": name},
     }

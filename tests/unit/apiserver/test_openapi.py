@@ -67,6 +67,12 @@ def test_operations_say_what_they_answer() -> None:
     assert answer("delete", "/api/v1/namespaces/{name}", "202") == "Status"
     assert answer("post", f"{pods}/{{name}}/binding", "201") == "Binding"
     assert answer("post", "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token") == "TokenRequest"
+    told = {
+        sub: document["paths"][f"{pods}/{{name}}/{sub}"][method]["x-kubernetes-group-version-kind"]
+        for sub, method in {"status": "put", "eviction": "post"}.items()
+    }
+    assert told["status"] == {"group": "", "version": "v1", "kind": "Pod"}
+    assert told["eviction"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
     pod_list = document["components"]["schemas"]["io.k8s.api.core.v1.PodList"]
     assert pod_list["properties"]["items"]["items"]["allOf"][0]["$ref"].endswith("/io.k8s.api.core.v1.Pod")
     assert pod_list["x-kubernetes-group-version-kind"] == [{"group": "", "version": "v1", "kind": "PodList"}]

@@ -23,7 +23,9 @@ def validate_node(node: Object) -> list[FieldError]:
             errors.append(at.child("value").invalid(value, ";".join(messages)))
         errors += one_of(at.child("effect"), effect, _EFFECTS)
         if (key, effect) in seen:
-            errors.append(at.duplicate(dict(taint)))
+            # What Go prints for it: its internal struct as JSON.
+            struct = {"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint.get("timeAdded")}
+            errors.append(at.duplicate(struct))
         seen.add((key, effect))
     return errors
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from podhost.api import names
 from podhost.api.field_errors import FieldError, Path
 from podhost.api.objects import Object
@@ -20,9 +23,23 @@ def validate_runtime_class(runtime_class: Object) -> list[FieldError]:
     scheduling = runtime_class.get("scheduling") or {}
     if selector := scheduling.get("nodeSelector"):
         errors += validate_labels(selector, Path("scheduling").child("nodeSelector"))
-    for index, toleration in enumerate(scheduling.get("tolerations") or ()):
-        errors += validate_toleration(toleration, Path("scheduling").child("tolerations").index(index))
+    tolerations = scheduling.get("tolerations") or ()
+    path = Path("scheduling").child("tolerations")
+    for index, toleration in enumerate(tolerations):
+        errors += validate_toleration(toleration, path.index(index))
+    seen: set[tuple[str, ...]] = set()
+    for index, toleration in enumerate(tolerations):
+        key = tuple(toleration.get(name) or "" for name in ("key", "operator", "value", "effect"))
+        if key in seen:
+            errors.append(path.index(index).duplicate(_go_toleration(toleration)))
+        seen.add(key)
     return errors
+
+
+def _go_toleration(toleration: Mapping[str, Any]) -> Object:
+    """What Go prints for it: its internal struct as JSON."""
+    texts = {name: toleration.get(name.lower()) or "" for name in ("Key", "Operator", "Value", "Effect")}
+    return texts | {"TolerationSeconds": toleration.get("tolerationSeconds")}
 
 
 def validate_runtime_class_update(new: Object, old: Object) -> list[FieldError]:
