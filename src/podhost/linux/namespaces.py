@@ -122,6 +122,11 @@ def run_in_namespace(path: Path, kind: str, fn: Callable[[], T]) -> T:
     return run_in_thread(enter_and_call)
 
 
+def unshare_mounts() -> None:
+    """Give the calling thread a copy of its mount namespace, gone with the thread.  Raises OSError."""
+    sys.unshare(sys.CLONE_NEWNS)
+
+
 def enter_mount_namespace(path: Path) -> None:
     """Move this process into a mount namespace.  Call it before any thread starts.  Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

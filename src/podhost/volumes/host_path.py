@@ -7,6 +7,7 @@ namespace: the clone of a shared mount is its peer.  It is mounted in the pod's 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection
@@ -16,7 +17,7 @@ from podhost.api import models
 from podhost.cri.runtime import MountOrigin
 from podhost.cri.volumes import VolumeError
 from podhost.linux import mount
-from podhost.linux.namespaces import run_in_namespace
+from podhost.linux.namespaces import run_in_namespace, unshare_mounts
 from podhost.volumes.plan import ClaimPlan, HostPathPlan
 
 _DESCRIPTIONS = {
@@ -64,13 +65,31 @@ def expose(plan: HostPathPlan | ClaimPlan, directory: Path, host: Path | None) -
         return path, None
     present = mount.find_mount(directory).propagation if mount.is_mount_point(directory) else None
     origin, tree_fd = run_in_namespace(host, "mnt", lambda: _clone(plan, path, present))
-    if tree_fd is not None:
-        try:
-            _make_place(directory, is_directory=stat.S_ISDIR(os.stat(tree_fd).st_mode))
-            mount.attach_tree(tree_fd, directory)
-        finally:
-            os.close(tree_fd)
+    if tree_fd is not None and not _attach(tree_fd, directory):
+        tree_fd = run_in_namespace(host, "mnt", lambda: _clone_without_namespaces(path))
+        if not _attach(tree_fd, directory):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     return directory, origin
+
+
+def _attach(tree_fd: int, directory: Path) -> bool:
+    """Mount the clone; False when a mount namespace is pinned in it, which might come to hold itself."""
+    try:
+        _make_place(directory, is_directory=stat.S_ISDIR(os.stat(tree_fd).st_mode))
+        mount.attach_tree(tree_fd, directory)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+    finally:
+        os.close(tree_fd)
+    return True
+
+
+def _clone_without_namespaces(path: Path) -> int:
+    """In the host's namespace.  A copy of it has no mount namespaces pinned in it, and the same peers."""
+    unshare_mounts()
+    return mount.clone_tree(path)
 
 
 def _is_followed(path: Path) -> bool:

@@ -109,6 +109,21 @@ def test_what_the_host_mounted_later_is_there_though_its_mounts_are_private(mach
     assert not machine.pod.exists()
 
 
+def test_a_host_path_above_older_namespaces_that_are_pinned_leaves_them_out(machine: Machine) -> None:
+    """The kernel mounts none in a younger one, lest it comes to hold itself; others pin where it can be bound."""
+    mount.make_private(machine.pin.parent)
+    mount.make_shared(machine.top / "disk")
+    younger = Machine(machine.top, machine.top / "younger" / "mnt", machine.host_fd)
+    namespaces.create_pinned_mount_namespace(younger.pin)
+    mounted = younger.mount(machine.top, propagates=True)
+    assert not younger.in_daemon(lambda: mount.is_mount_point(mounted.host_path / "ns" / "mnt"))
+    (machine.top / "disk" / "in").mkdir()
+    younger.in_daemon(lambda: mount.mount_tmpfs(mounted.host_path / "disk" / "in", size_bytes=None))
+    assert "disk/in" in machine.points(), "the mounts of the copy are peers of the host's all the same"
+    younger.remove()
+    assert "disk/in" in machine.points()
+
+
 def test_a_host_path_above_the_pinned_namespaces_does_not_hold_them(machine: Machine) -> None:
     mounted = machine.mount(machine.top)
     assert machine.in_daemon(lambda: mount.is_mount_point(mounted.host_path / "disk"))
