@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.daemon import Daemon
+from podhost.linux import cgroup
 from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.host_facts import read_host_facts
 from podhost.runtime.seccomp import resolve_default_profile
@@ -49,7 +50,7 @@ VOLUMES: list[dict[str, Any]] = [
 
 def build_profile() -> dict[str, Any]:
     """Docker's default profile for the default capabilities."""
-    host = read_host_facts(1, frozenset())
+    host = read_host_facts(1, frozenset(), cgroup.detect().root)
     capabilities = compute_capabilities((), (), privileged=False, available=host.capabilities)
     return resolve_default_profile(capabilities, host.architecture, host.kernel)
 

@@ -432,16 +432,25 @@ def remove(path: str) -> None:
         OSError: EBUSY while processes are in it (see :func:`kill`).
     """
     failure: OSError | None = None
-    for top in _live_directories(path):
+    for top in detect().directories(path):
+        # Nearly always a leaf: listing it, with its dozens of files, would cost more than removing it.
+        if _remove_directory(top) is None:
+            continue
         for directory in _subtree(top):
-            try:
-                directory.rmdir()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                failure = error
+            failure = _remove_directory(directory) or failure
     if failure is not None:
         raise failure
+
+
+def _remove_directory(directory: Path) -> OSError | None:
+    """Why it is still there."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
 
 
 def oom_kill_count(path: str) -> int:
