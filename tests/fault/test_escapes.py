@@ -58,7 +58,7 @@ def attempt(daemon: Daemon, pod: str, script: str) -> tuple[int, str]:
         (f"{_CGROUP} echo 0 > $d/cgroup.procs", "Read-only file system"),
         ("echo /x > /sys/kernel/uevent_helper", "Read-only file system"),
         ("[ $(head -c1 /proc/kcore | wc -c) -gt 0 ] || { echo empty; exit 1; }", "empty"),
-        ("[ $(cat /proc/keys /proc/timer_list 2>&1 | wc -c) -gt 0 ] || { echo empty; exit 1; }", "empty"),
+        ("[ $(cat /proc/keys /proc/timer_list /proc/interrupts 2>&1 | wc -c) -gt 0 ] || { echo empty; exit 1; }", "empty"),
         ("[ -n \"$(ls -A /sys/firmware /proc/scsi /proc/acpi 2>/dev/null | grep -v ':$' | tr -d '\\n')\" ] "
          "|| { echo empty; exit 1; }", "empty"),
         # Mounts that would lift them.

@@ -143,6 +143,45 @@ def _apply_annotated(name: str, value: str) -> str:
     return run("sh", "-c", "kubectl apply -f - 2>&1", stdin=document)
 
 
+RUNC = """
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: runc}
+handler: runc
+"""
+
+
+@apparmor_check
+def apparmor_confines_under_runc_and_in_a_user_namespace() -> None:
+    start()
+    kubectl("apply", "-f", "-", stdin=RUNC)
+    with running_pod("by-runc", "sleep 1000", runtimeClassName="runc", shareProcessNamespace=True):
+        assert confinement("by-runc") == "podhost-default (enforce)"
+        assert tries("by-runc", "cat /proc/self/attr/current") == "podhost-default (enforce)"
+    with running_pod("mapped", "sleep 1000", hostUsers=False, automountServiceAccountToken=False):
+        assert confinement("mapped") == "podhost-default (enforce)"
+
+
+@check(v2_only=True)
+def privileged_containers_leave_the_mount_options_of_cgroups_alone() -> None:
+    start()
+
+    def options() -> set[str]:
+        (line,) = [
+            line for line in Path("/proc/1/mounts").read_text().splitlines() if " /sys/fs/cgroup cgroup2 " in line
+        ]
+        return set(line.split()[3].split(",")) & {"nsdelegate", "memory_recursiveprot"}
+
+    before = options()
+    assert before, "systemd has set none; the check shows nothing"
+    kubectl("apply", "-f", "-", stdin=RUNC)
+    container = {"securityContext": {"privileged": True}}
+    for runtime_class in ({}, {"runtimeClassName": "runc"}):
+        with running_pod("mighty", "sleep 1000", container=container, **runtime_class):
+            assert "cgroup2" in tries("mighty", "grep /sys/fs/cgroup /proc/self/mounts")
+            assert options() == before, f"{runtime_class or 'crun'}: {options()}, not {before}"
+
+
 @apparmor_check
 def apparmor_profile_is_loaded_again_when_it_is_gone() -> None:
     start()

@@ -7,6 +7,7 @@ containers.  It is loaded under podhost's own name and stays loaded: taking it a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class AppArmor:
         if not name:
             return ""
         try:
-            if name in security_modules.list_apparmor_profiles():
+            if name in await asyncio.to_thread(security_modules.list_apparmor_profiles):
                 return name
             if name == DEFAULT_PROFILE:
                 # Somebody has thrown away the machine's profiles.
