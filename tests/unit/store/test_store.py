@@ -420,12 +420,15 @@ async def test_write_ahead_log_does_not_grow_for_ever_while_writes_go_on(
     monkeypatch.setattr(database, "_LOG_LIMIT_PAGES", 100)
     store.create(KEY, pod())
     sizes = []
+    log = path.with_name(f"{path.name}-wal")
     for number in range(2000):
         store.update(KEY, pod(number=number, text="x" * 4000))
         if number % 100 == 50 and store._database._checkpoint is not None:
             await store._database._checkpoint  # Always amid writes, never at their end.
-            sizes.append(path.with_name(f"{path.name}-wal").stat().st_size)
-    assert max(sizes[10:]) <= 1.1 * max(sizes[:10])  # A page more or less is when a checkpoint came.
+            sizes.append(log.stat().st_size)
+    # How much comes between two checkpoints depends on when their thread runs; all of it is some 45 MB.
+    assert len(sizes) > 10
+    assert log.stat().st_size < 20e6, sizes
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
