@@ -5,7 +5,9 @@
     finish     stop what still runs ──▶ network and volumes given back; dead containers and logs stay
     terminate  stop all ──▶ last status ──▶ everything removed ──▶ the API object
 
-Both are effects of the worker.  One that fails is tried again, each time after twice as long.
+Both are effects of the worker.  One that fails is tried again, each time after twice as long.  A pod that is deleted
+while it finishes is not stopped twice: hooks and stop signals that are under way go on, with less patience if the
+deletion has less.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from math import inf
 
 from podhost.errors import PodhostError
 from podhost.kubelet.in_flight import InFlight
@@ -62,9 +65,8 @@ class PodEnd:
         await self._in_flight.cancel("room", "start:", "prepare", "kill:")
         facts = self._facts
         try:
-            own_s = facts.failure.grace_s if facts.failure is not None else None
-            grace_s = compute_grace_s(facts.pod) if own_s is None else own_s
-            await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
+            self._grace_s = min(self._compute_grace_s(), self._compute_own_grace_s())
+            await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), self._grace_s)
             await self._stopper.release(facts.observe(), facts.uid)
         except (PodhostError, OSError) as error:
             self._on_stop_failed("finish", error)
@@ -72,19 +74,35 @@ class PodEnd:
         self.released.set()
         on_released()
 
+    def _compute_grace_s(self) -> float:
+        """As the deletion has it, else the pod."""
+        return _FORCED_GRACE_S if self._facts.is_object_gone else compute_grace_s(self._facts.pod)
+
+    def _compute_own_grace_s(self) -> float:
+        """As the reason has it for which the kubelet itself ends the pod."""
+        own_s = self._facts.failure.grace_s if self._facts.failure is not None else None
+        return inf if own_s is None else own_s
+
     def terminate(self, on_removed: Callable[[], None]) -> None:
         """Have it removed; ``on_removed`` is told when nothing of it is left.  Idempotent."""
-        if self._may_begin("terminate"):
-            self._grace_s = _FORCED_GRACE_S if self._facts.is_object_gone else compute_grace_s(self._facts.pod)
-            self._in_flight.spawn("terminate", self._run_terminate(self._grace_s, on_removed))
-        elif self._facts.is_object_gone and (self._grace_s or 0) > _FORCED_GRACE_S:
-            self._shorten_to(_FORCED_GRACE_S)
+        grace_s = self._compute_grace_s()
+        if not self._may_begin("terminate"):
+            if self._facts.is_object_gone:
+                self._shorten_to(grace_s)
+            return
+        if "finish" in self._in_flight:
+            self._shorten_to(grace_s)
+        else:
+            self._grace_s = grace_s
+        self._in_flight.spawn("terminate", self._run_terminate(on_removed))
 
-    async def _run_terminate(self, grace_s: float, on_removed: Callable[[], None]) -> None:
-        await self._in_flight.cancel("room", "start:", "prepare", "kill:", "finish")
+    async def _run_terminate(self, on_removed: Callable[[], None]) -> None:
+        await self._in_flight.wait("finish")
+        await self._in_flight.cancel("room", "start:", "prepare", "kill:")
         await self._in_flight.wait("gc")  # It removes log files, as we are about to.
         facts = self._facts
         try:
+            grace_s = self._compute_grace_s() if self._grace_s is None else self._grace_s
             await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
             observed = await facts.observe_with_messages()
             if not facts.is_object_gone:

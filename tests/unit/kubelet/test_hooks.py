@@ -138,6 +138,48 @@ async def test_each_further_deletion_shortens_the_time_after_the_stop_signal_too
     assert rig.pod() is None
 
 
+async def test_deletion_of_a_pod_that_is_ending_already_goes_on_with_that_end(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(ignores_term=True)]
+    rig.handlers.hooks["end"] = HookScript(run_s=10)
+    rig.create(make_pod("web", with_hooks(preStop="end"), activeDeadlineSeconds=5, terminationGracePeriodSeconds=60))
+    begun = asyncio.get_running_loop().time()
+    await asyncio.sleep(9)
+    rig.delete("web", 60)
+    await asyncio.sleep(54)
+    assert rig.handlers.times("end", begun) == [5]
+    assert rig.handlers.cancelled == []
+    assert stops(rig) == ["main 50"]
+    assert rig.events().count(("Killing", "Stopping container main")) == 1
+    await asyncio.sleep(4)
+    assert rig.pod() is None
+    assert rig.runtime.containers == {}
+
+
+async def test_deletion_with_less_patience_shortens_the_end_that_has_begun(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(ignores_term=True)]
+    rig.handlers.hooks["end"] = HookScript(run_s=10_000)
+    rig.create(make_pod("web", with_hooks(preStop="end"), activeDeadlineSeconds=5, terminationGracePeriodSeconds=600))
+    await asyncio.sleep(10)
+    rig.delete("web", 20)
+    await asyncio.sleep(5)
+    rig.delete("web", 3)
+    await asyncio.sleep(3.5)
+    assert rig.handlers.cancelled == ["end"]
+    assert stops(rig) == ["main 2"]
+    await asyncio.sleep(2.5)
+    assert rig.pod() is None
+
+
+async def test_forced_deletion_shortens_the_end_that_has_begun(rig: Rig) -> None:
+    rig.runtime.scripts["main"] = [Script(ignores_term=True)]
+    rig.create(make_pod(activeDeadlineSeconds=5, terminationGracePeriodSeconds=600))
+    await asyncio.sleep(10)
+    rig.store.delete(rig.key("web"))
+    await asyncio.sleep(4)
+    assert rig.runtime.sandboxes == {}
+    assert rig.handlers.cancelled == []
+
+
 async def test_forced_deletion_cuts_a_hook_short(rig: Rig) -> None:
     rig.handlers.hooks["end"] = HookScript(run_s=10_000)
     rig.create(make_pod("web", with_hooks(preStop="end")))
