@@ -1,7 +1,8 @@
 """Create and delete pods, four at a time: pods a second, CPU a pod, what is left, and the daemon's memory.
 
-The memory is shown before the first round, at the end of each, and when the daemon has given back what it can.  What
-the first round leaves is there for good (caches, compiled filters, threads); what later ones leave is growth.
+The memory is shown before and after a first pod, at the end of each round, and when the daemon has given back what it
+can.  A first pod has libraries loaded (that of its token above all); what the first round leaves beyond that is there
+for good (caches, threads, holes in Python's arenas); what later ones leave is growth.
 The Events of the pods stay, as they do for an hour; they are on disk.
 """
 
@@ -74,17 +75,17 @@ def churn(count: int, one: Callable[[int], object]) -> tuple[float, float]:
     return time.perf_counter() - begin, machine_cpu_s() - cpu
 
 
+def live(daemon: Daemon, name: str) -> None:
+    start_one(daemon, name, manifest(name))
+    delete_one(daemon, name)
+
+
 def run_round(daemon: Daemon, number: int) -> Round:
     assert daemon.process is not None
     pid = daemon.process.pid
 
-    def live(index: int) -> None:
-        name = f"churn{number}-{index}"
-        start_one(daemon, name, manifest(name))
-        delete_one(daemon, name)
-
     before = process_cpu_s(pid)
-    wall, machine = churn(PODS, live)
+    wall, machine = churn(PODS, lambda index: live(daemon, f"churn{number}-{index}"))
     daemon_s, busy = process_cpu_s(pid) - before, read_memory(daemon)
     time.sleep(TIDY_S)
     return Round(wall, machine, daemon_s, busy, read_memory(daemon))
@@ -120,6 +121,9 @@ def main() -> None:
         daemon.start()
         time.sleep(TIDY_S)
         idle = read_memory(daemon)
+        live(daemon, "first")
+        time.sleep(TIDY_S)
+        first = read_memory(daemon)
         rounds = [run_round(daemon, number) for number in range(ROUNDS)]
         files = {len(list((daemon.data_root / daemon.instance / name).glob("*"))) for name in ("pods", "logs")}
         daemon.stop()
@@ -140,6 +144,7 @@ def main() -> None:
         )
         print(f"  ratio podhost / podman         {(PODS / last.wall_s) / (PEER_PODS / wall):7.2f}   (pods a second)")
     print(f"  daemon's memory, idle          {idle}")
+    print(f"    after its first pod          {first}")
     for number, each in enumerate(rounds):
         print(f"    round {number}: at its end {each.busy.total_kib / 1024:.1f} MiB, tidied       {each.tidied}")
     later = (rounds[-1].tidied.own_kib - rounds[0].tidied.own_kib) / (PODS * (ROUNDS - 1))
