@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podhost.linux import mount
 from podhost.linux.huge_pages import read_huge_pages
 from podhost.runtime.capabilities import parse_capability_mask
 
@@ -35,8 +34,6 @@ class HostFacts:
     """That the kernel knows and can limit."""
     thermal_paths: tuple[str, ...] = ()
     """Directories in ``/sys`` that tell of the processors' heat, and by it of what others compute."""
-    cgroup_mount_options: tuple[str, ...] = ()
-    """Of the version 2 hierarchy, those that a mount without them would take away from the whole host."""
 
 
 def read_host_facts(cgroup_version: int, controllers: frozenset[str], cgroup_place: Path) -> HostFacts:
@@ -54,7 +51,6 @@ def read_host_facts(cgroup_version: int, controllers: frozenset[str], cgroup_pla
         huge_page_sizes=tuple(read_huge_pages()) if "hugetlb" in controllers else (),
         can_limit_swap=_can_limit_swap(cgroup_version, cgroup_place),
         thermal_paths=tuple(sorted(map(str, Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle")))),
-        cgroup_mount_options=_read_cgroup_mount_options() if cgroup_version == 2 else (),
     )
 
 
@@ -90,11 +86,6 @@ def _describe_device(path: Path) -> dict[str, Any] | None:
         "uid": found.st_uid,
         "gid": found.st_gid,
     }
-
-
-def _read_cgroup_mount_options() -> tuple[str, ...]:
-    found = next((each for each in mount.mounts() if each.mount_point == Path("/sys/fs/cgroup")), None)
-    return tuple(sorted({"nsdelegate", "memory_recursiveprot"} & found.super_options)) if found else ()
 
 
 def _can_limit_swap(cgroup_version: int, cgroup_place: Path) -> bool:

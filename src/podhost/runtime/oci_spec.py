@@ -280,8 +280,6 @@ def build_mounts(given: SpecInput) -> list[dict[str, Any]]:
 
 def build_default_mounts(view: SandboxView, host: HostFacts, *, privileged: bool) -> list[dict[str, Any]]:
     """/proc, /dev, /sys and what is below them."""
-    # Without a cgroup namespace it is the host's own file system, whose options the mount would change.
-    cgroup_options = host.cgroup_mount_options if privileged else ()
     safe = ["nosuid", "noexec", "nodev"]
     sysfs = "rw" if privileged else "ro"
     mqueue: dict[str, Any] = {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": safe}
@@ -309,13 +307,17 @@ def build_default_mounts(view: SandboxView, host: HostFacts, *, privileged: bool
             "options": ["rbind", "rprivate", *safe, "rw"],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*safe, sysfs]},
-        {
-            "destination": "/sys/fs/cgroup",
-            "type": "cgroup",
-            "source": "cgroup",
-            "options": [*safe, "relatime", sysfs, *cgroup_options],
-        },
+        _build_cgroup_mount(host, privileged=privileged),
     ]
+
+
+def _build_cgroup_mount(host: HostFacts, *, privileged: bool) -> dict[str, Any]:
+    place, options = "/sys/fs/cgroup", ["nosuid", "noexec", "nodev", "relatime", "rw" if privileged else "ro"]
+    if privileged and host.cgroup_version == 2:
+        # Without a namespace of its own a new mount is the host's file system, and would take its options
+        # (nsdelegate, memory_recursiveprot) away from the whole machine.
+        return {"destination": place, "type": "bind", "source": place, "options": ["rbind", "rprivate", *options]}
+    return {"destination": place, "type": "cgroup", "source": "cgroup", "options": options}
 
 
 def _build_pod_files(given: SpecInput) -> list[dict[str, Any]]:

@@ -139,8 +139,8 @@ def accept(pod: dict[str, Any]) -> bool:
     return not metadata and not kinds.POD.validate_create(pod)
 
 
-PLACES = (str(PATHS.sandbox(SANDBOX).root), str(SETTINGS.state_dir), "/data/pods", "/dev")
-"""Of the host: ``/dev/shm`` is a pod's with ``hostIPC``."""
+PLACES = (str(PATHS.sandbox(SANDBOX).root), str(SETTINGS.state_dir), "/data/pods", "/dev", "/sys/fs")
+"""Of the host: ``/dev/shm`` is a pod's with ``hostIPC``, ``/sys/fs/cgroup`` a privileged container's."""
 
 
 @given(pods())
