@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from checks import (
+from guest import (
     build_pod,
     check,
     container_status,
