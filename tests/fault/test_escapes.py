@@ -10,6 +10,7 @@ import socket
 import tarfile
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -251,15 +252,19 @@ def test_links_and_variables_do_not_lead_a_sub_path_out_of_its_volume(daemon: Da
             found[name] = "runs" if "running" in state else waiting or json.dumps(status)
         return found if not {"PodInitializing", "ContainerCreating"} & set(found.values()) else {}
 
+    def read_log(name: str) -> str:
+        return daemon.kubectl("logs", "linker", "-c", name, check=False).stdout
+
     decided = wait_until(outcomes, what="all containers to be decided about")
     assert {decided[name] for name in ("n0", "n1", "n2")} == {"CreateContainerConfigError"}, decided
     # The others run or not, for a reason that depends on the moment: what was a directory may be removed before the
     # container starts.  A link is never what is mounted.
     for name in given:
-        shown = daemon.kubectl("logs", "linker", "-c", name, check=False).stdout
+        shown = read_log(name)
+        if decided[name] == "runs":
+            shown = wait_until(partial(read_log, name), what=f"{name} to tell its mount")
         # The fourth field is the mount's root within its file system.
         assert all("/kubernetes.io~empty-dir/v/swap" in line.split()[3] for line in shown.splitlines()), shown
-        assert shown or decided[name] != "runs"
     daemon.kubectl("delete", "pod", "linker", "--now")
 
 
