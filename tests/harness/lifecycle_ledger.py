@@ -219,7 +219,7 @@ def _find_wrong_status(pod: PodHistory, before: Obj | None, status: Obj) -> list
         if running and last and last["finishedAt"] > running["startedAt"]:
             wrongs.append(f"{entry['name']} runs since before its last end")
     wrongs += [f"{e['name']} {w}" for e in entries for w in _find_wrong_count(pod, e)]
-    wrongs += _find_wrong_phase(status)
+    wrongs += _find_wrong_phase(pod, status)
     wrongs += _find_wrong_conditions(pod, status)
     return wrongs
 
@@ -281,7 +281,7 @@ def _find_condition_regressions(old: Obj, new: Obj | None) -> list[str]:
     return []
 
 
-def _find_wrong_phase(status: Obj) -> list[str]:
+def _find_wrong_phase(pod: PodHistory, status: Obj) -> list[str]:
     """The phase is what the containers' states say."""
     phase, apps = status["phase"], status.get("containerStatuses") or []
     if not apps:
@@ -298,7 +298,9 @@ def _find_wrong_phase(status: Obj) -> list[str]:
         wrongs.append("Running, but a container never ran")
     if phase == "Pending" and all("running" in e["state"] for e in apps):
         wrongs.append("Pending, but all containers run")
-    if phase == "Failed" and not status.get("reason") and not any(codes) and not _has_failed_init(status):
+    # A deleted pod that has not come to another end has failed, as in Kubernetes.
+    is_explained = status.get("reason") or pod.deleted_at_ns is not None
+    if phase == "Failed" and not is_explained and not any(codes) and not _has_failed_init(status):
         wrongs.append("Failed without a failure")
     return wrongs
 

@@ -23,6 +23,7 @@ from podhost.kubelet.pod_conditions import RESIZE_CONDITIONS, build_conditions
 from podhost.kubelet.qos import compute_qos_class
 from podhost.kubelet.restart_policy import compute_round, is_restarting_all, read_round, restarts_after
 from podhost.kubelet.runtime_status import PodRuntimeStatus
+from podhost.kubelet.status_limits import end_containers, limit_messages
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
 Statuses = Sequence[Mapping[str, Any]]
@@ -59,7 +60,12 @@ def generate_pod_status(
     init = build(spec.init_containers, "initContainerStatuses", "init", default_waiting)
     apps = build(spec.containers, "containerStatuses", "app", default_waiting)
     ephemeral = build(spec.ephemeral_containers, "ephemeralContainerStatuses", "ephemeral", default_waiting)
+    if has_ended := context.is_ending and not observed.running():
+        init, apps = end_containers(pod, init, apps)
     phase = compute_phase(pod, init, apps, previous, context, observed)
+    if has_ended and phase not in TERMINAL_PHASES:
+        phase = "Failed"
+    init, apps, ephemeral = (limit_messages(pod, statuses) for statuses in (init, apps, ephemeral))
     status = _build_head(pod, observed, previous, context, phase)
     status["conditions"] = build_conditions(
         pod,

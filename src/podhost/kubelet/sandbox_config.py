@@ -11,6 +11,7 @@ from podhost.api import models
 from podhost.api.quantity import quantity_to_int
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import DnsConfig, HostAlias, PodSandboxConfig, PortMapping
+from podhost.errors import InvalidError
 from podhost.kubelet.pod_resources import build_pod_resources
 from podhost.kubelet.qos import compute_qos_class
 from podhost.kubelet.settings import KubeletSettings
@@ -18,6 +19,8 @@ from podhost.kubelet.settings import KubeletSettings
 SHM_SIZE_ANNOTATION = "podhost.dev/shm-size"
 _DEFAULT_SHM_BYTES = 64 << 20
 _MAX_HOSTNAME = 63
+_MAX_NODE_NAME = 64
+"""Of the kernel's field."""
 _MAX_FILE_NAME = 255
 _PROTOCOLS: dict[str, Literal["TCP", "UDP", "SCTP"]] = {"TCP": "TCP", "UDP": "UDP", "SCTP": "SCTP"}
 
@@ -34,6 +37,9 @@ def build_sandbox_config(
     """What the pod's containers share.
 
     ``runtime_handler`` is that of the pod's RuntimeClass, ``first_host_id`` of its user namespace, if it has one.
+
+    Raises:
+        InvalidError: The hostname is too long.
     """
     spec = pod.spec
     security = spec.security_context
@@ -71,7 +77,11 @@ def compute_log_directory(pod: models.Pod, settings: KubeletSettings) -> Path:
 
 
 def compute_hostname(pod: models.Pod, settings: KubeletSettings) -> tuple[str, str]:
-    """(hostname, fully qualified name or empty), as pkg/kubelet GeneratePodHostNameAndDomain."""
+    """(hostname, fully qualified name or empty), as pkg/kubelet GeneratePodHostNameAndDomain.
+
+    Raises:
+        InvalidError: The fully qualified name is wanted as the hostname, and does not fit.
+    """
     spec = pod.spec
     if spec.hostname_override:
         return spec.hostname_override[:64], ""
@@ -81,7 +91,14 @@ def compute_hostname(pod: models.Pod, settings: KubeletSettings) -> tuple[str, s
     if not spec.subdomain:
         return hostname, ""
     fqdn = f"{hostname}.{spec.subdomain}.{pod.metadata.namespace}.svc.{settings.cluster_domain}"
-    return (fqdn if spec.set_hostname_as_fqdn else hostname), fqdn
+    if not spec.set_hostname_as_fqdn:
+        return hostname, fqdn
+    if len(fqdn) > _MAX_NODE_NAME:
+        raise InvalidError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long "
+            f"({_MAX_NODE_NAME} characters is the max, {len(fqdn)} characters requested)"
+        )
+    return fqdn, fqdn
 
 
 def compute_shm_size_bytes(pod: models.Pod) -> int:

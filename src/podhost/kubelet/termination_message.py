@@ -10,19 +10,29 @@ from podhost.kubelet.cri_log import LogDecoder, find_tail_offset
 from podhost.kubelet.runtime_status import LABEL_TERMINATION_LOG, LABEL_TERMINATION_POLICY
 
 MAX_MESSAGE_BYTES = 4096
+MAX_POD_BYTES = 12 << 10
+"""Of all containers of a pod together."""
 MAX_LOG_BYTES = 2048
 MAX_LOG_LINES = 80
 
 
 def read_termination_message(status: ContainerStatus) -> str:
     """What the kubelet puts into ``terminated.message``; empty when there is nothing.  Blocks for a moment."""
-    message = _read_start(status.labels.get(LABEL_TERMINATION_LOG, ""))
+    message = _read_end(status.labels.get(LABEL_TERMINATION_LOG, ""))
     if message or status.labels.get(LABEL_TERMINATION_POLICY) != "FallbackToLogsOnError":
         return message
     return read_log_tail(status.log_path) if status.exit_code else ""
 
 
-def _read_start(path: str) -> str:
+def limit_message(message: str, containers: int) -> str:
+    """What the status of a pod of so many containers has room for: the beginning (``normalizeStatus``)."""
+    room = MAX_POD_BYTES // max(1, containers)
+    if len(message) <= room // 4:
+        return message  # No character has more than four bytes.
+    return message.encode()[:room].decode(errors="ignore")
+
+
+def _read_end(path: str) -> str:
     if not path:
         return ""
     try:
@@ -31,7 +41,8 @@ def _read_start(path: str) -> str:
     except OSError:
         return ""
     try:
-        return os.read(fd, MAX_MESSAGE_BYTES).decode(errors="replace")
+        offset = max(0, os.fstat(fd).st_size - MAX_MESSAGE_BYTES)
+        return os.pread(fd, MAX_MESSAGE_BYTES, offset).decode(errors="replace")
     except OSError:
         return ""
     finally:

@@ -14,6 +14,7 @@ from harness.cri_fakes import FakeImages
 from harness.kubelet_rig import make_pod
 from podhost.api import models
 from podhost.cri.runtime import ContainerConfig, DnsConfig, PodSandboxConfig, SelinuxOptions
+from podhost.errors import InvalidError
 from podhost.kubelet.container_config import build_container_config
 from podhost.kubelet.environment import ConfigError
 from podhost.kubelet.node_context import read_host_facts
@@ -154,6 +155,19 @@ def test_hostname_comes_from_the_pod() -> None:
     named = _sandbox(hostname="h", subdomain="sub")
     assert (named.hostname, named.fqdn) == ("h", "h.sub.default.svc.cluster.local")
     assert _sandbox(hostNetwork=True).hostname == "n1"
+
+
+def test_fully_qualified_hostname_has_to_fit_into_the_kernels_field() -> None:
+    rest = ".sub.default.svc.cluster.local"
+    fitting = "h" * (64 - len(rest))
+    assert _sandbox(hostname=fitting, subdomain="sub", setHostnameAsFQDN=True).hostname == fitting + rest
+    with pytest.raises(InvalidError) as caught:
+        _sandbox(hostname=f"{fitting}h", subdomain="sub", setHostnameAsFQDN=True)
+    assert str(caught.value) == (
+        f"failed to construct FQDN from pod hostname and cluster domain, FQDN {fitting}h{rest} is too long "
+        "(64 characters is the max, 65 characters requested)"
+    )
+    assert _sandbox(hostname=f"{fitting}h", subdomain="sub").hostname == f"{fitting}h"
 
 
 def test_long_names_are_cut_to_a_hostname() -> None:

@@ -290,3 +290,50 @@ def test_mounts_say_how_far_they_are_read_only_and_which_image_they_show() -> No
                  context={"volume_images": {"web": "nginx@sha256:2"}}).generate()  # fmt: skip
     entry = next(each for each in again["containerStatuses"] if each["name"] == "b")
     assert entry["volumeMounts"][0]["volumeStatus"]["image"]["imageRef"] == "nginx@sha256:2"
+
+
+LOST = {
+    "exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None,
+    "message": "The container could not be located when the pod was terminated",
+}  # fmt: skip
+I_INIT = {"initContainers": [{"name": "i"}, {"name": "j"}]}
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        # Never started, in a pod without init containers or with an app container that has run.
+        (Case(containers=(container("a", EXITED, code=137),)), "Failed a=terminated:Error b=terminated:ContainerStatusUnknown"),
+        (Case(containers=()), "Failed a=terminated:ContainerStatusUnknown b=terminated:ContainerStatusUnknown"),
+        (Case(containers=(container("a", EXITED),)), "Failed a=terminated:Completed b=terminated:ContainerStatusUnknown"),
+        # Not initialised: the init container says enough.
+        (Case(I_INIT, containers=(container("i", EXITED, code=1),)),
+         "Failed i=terminated:Error j=waiting:PodInitializing a=waiting:PodInitializing b=waiting:PodInitializing"),
+        (Case(I_INIT, containers=()),
+         "Failed i=waiting:PodInitializing j=waiting:PodInitializing a=waiting:PodInitializing b=waiting:PodInitializing"),
+        (Case(I_INIT, containers=(container("j", EXITED),)),
+         "Failed i=terminated:ContainerStatusUnknown j=terminated:Completed "
+         "a=terminated:ContainerStatusUnknown b=terminated:ContainerStatusUnknown"),
+        # What still runs will have an end.
+        (Case(containers=(container("a", RUNNING),)), "Pending a=running b=waiting:ContainerCreating"),
+        (Case(containers=(container("a", EXITED), container("b", EXITED))), "Succeeded a=terminated:Completed b=terminated:Completed"),
+    ],
+)  # fmt: skip
+def test_pod_that_has_ended_has_no_container_without_an_end(case: Case, words: str) -> None:
+    status = Case(case.spec, case.sandboxes, case.containers, context={"is_ending": True}).generate()
+    assert describe(status) == words
+    lost = [
+        e["state"]["terminated"] for e in status["containerStatuses"] if "ContainerStatusUnknown" in str(e["state"])
+    ]
+    assert all(end == LOST for end in lost)
+
+
+@pytest.mark.parametrize(("others", "room"), [(0, 4096), (1, 4096), (10, 1024)])
+def test_termination_messages_share_twelve_kib(others: int, room: int) -> None:
+    spec = {"containers": [{"name": "a"}, {"name": "b"}, *({"name": f"c{n}"} for n in range(others))]}
+    facts = (container("a", EXITED, code=1), container("a", RUNNING, attempt=1), container("b", EXITED, code=1))
+    messages = {facts[0].id: "x" * 4096, facts[2].id: "é" * 2048}
+    status = Case(spec, containers=facts, context={"messages": messages, "is_ending": True}).generate()
+    a, b = status["containerStatuses"][:2]
+    assert a["lastState"]["terminated"]["message"] == "x" * room
+    assert b["state"]["terminated"]["message"] == "é" * (room // 2)
