@@ -167,3 +167,28 @@ def test_up_applies_what_is_too_large_for_the_annotation_and_kubectl_goes_on_fro
     daemon.kubectl("apply", "-n", namespace, "-f", "-", stdin=text(other=1))
     daemon.podhost("-n", namespace, "down", "-", stdin=text(other=1))
     assert "configmap/big created" in up(text(large=900_000))
+
+
+def test_who_may_only_patch_or_update_makes_nothing(daemon: Daemon, namespace: str) -> None:
+    def write(*words: str, stdin: str) -> str:
+        done = daemon.kubectl(*words, "-n", namespace, "-f", "-", "--as=pat", stdin=stdin, check=False)
+        return done.stdout + done.stderr
+
+    daemon.kubectl(
+        *("create", "role", "changer", "-n", namespace, "--verb=get,patch,update"),
+        "--resource=configmaps,leases.coordination.k8s.io",
+    )
+    daemon.kubectl("create", "rolebinding", "changer", "-n", namespace, "--role=changer", "--user=pat")
+    apply = ("apply", "--server-side")
+    config = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}})
+    refused = 'configmaps "c" is forbidden: User "pat" cannot create resource "configmaps" in API group ""'
+    assert refused in write(*apply, stdin=config)
+    daemon.kubectl(*apply, "-n", namespace, "-f", "-", stdin=config)
+    assert write(*apply, "--force-conflicts", stdin=config.replace('"b"', '"c"')) == "configmap/c serverside-applied\n"
+
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/l"
+    words = ("replace", "--raw", path, "-f", "-")
+    done = daemon.kubectl(*words, "--as=pat", stdin=json.dumps(lease), check=False)
+    assert 'leases.coordination.k8s.io "l" is forbidden: User "pat" cannot create resource "leases"' in done.stderr
+    assert '"name":"l"' in daemon.kubectl(*words, stdin=json.dumps(lease)).stdout, "an update may make a lease"

@@ -17,6 +17,8 @@ _V1_NAMES: Mapping[str, str] = {
 }
 """Names in ``events.k8s.io/v1`` of the fields that have another one there."""
 _CORE_NAMES: Mapping[str, str] = {new: old for old, new in _V1_NAMES.items()}
+_EMPTY_SERIES: Object = {"count": 0, "lastObservedTime": None}
+"""What ``events.k8s.io/v1`` always writes of a series; the stored form leaves out a count of zero."""
 _OMITTED_WHEN_EMPTY = ("reportingController", "reportingInstance")
 
 
@@ -28,6 +30,8 @@ def default_event(event: Object) -> None:
         event.setdefault(name, None)
     for name in ("reportingComponent", "reportingInstance"):
         event.setdefault(name, "")
+    if event.get("series") is not None:
+        event["series"] = {"lastObservedTime": None} | event["series"]
 
 
 def default_event_v1(event: Object) -> None:
@@ -36,6 +40,8 @@ def default_event_v1(event: Object) -> None:
     event.setdefault("deprecatedSource", {})
     for name in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "eventTime"):
         event.setdefault(name, None)
+    if event.get("series") is not None:
+        event["series"] = _EMPTY_SERIES | event["series"]
 
 
 def to_events_v1(event: Object) -> Object:
@@ -44,6 +50,8 @@ def to_events_v1(event: Object) -> Object:
     for name in _OMITTED_WHEN_EMPTY:
         if not shown.get(name):
             shown.pop(name, None)
+    if shown.get("series") is not None:
+        shown["series"] = _EMPTY_SERIES | shown["series"]
     return shown | {"apiVersion": "events.k8s.io/v1"}
 
 

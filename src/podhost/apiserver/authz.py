@@ -160,6 +160,14 @@ def check_access(authorizer: Authorizer, call: Call) -> None:
         raise refuse(call.user, wanted, decision.reason)
 
 
+def check_create_access(authorizer: Authorizer, user: User, written: Attributes) -> None:
+    """Of an update or a patch that makes the object: ``written`` is what it was allowed.  Raises ApiError (403)."""
+    wanted = replace(written, verb="create")
+    decision = authorizer.authorize(user, wanted)
+    if not decision.allowed:
+        raise refuse(user, wanted, decision.reason)
+
+
 def refuse(user: User, wanted: Attributes, reason: str = "") -> ApiError:
     """403 in Kubernetes' words."""
     detail = wanted.describe(user.name) + (f": {reason}" if reason else "")

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from podhost.api import errors
+from podhost.api.errors import ApiError
 from podhost.api.field_errors import Path
 from podhost.api.kind import Kind
 
@@ -56,7 +57,9 @@ def check_namespace(kind: Kind, metadata: Obj, namespace: str) -> None:
 def check_name(metadata: Obj, name: str) -> None:
     """The name in an update's body must be that of the URL; it may not be left out.  Raises ApiError (400)."""
     if not metadata.get("name"):
-        raise errors.bad_request("the name of the object must be specified in the body")
+        raise errors.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
     if metadata["name"] != name:
         raise errors.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
@@ -71,6 +74,20 @@ def check_uid_of_missing(kind: Kind, config: Obj, name: str) -> None:
         raise errors.conflict(kind.plural, name, kind.group, detail)
 
 
+def check_uid_of_new(kind: Kind, metadata: Obj, name: str) -> None:
+    """Whoever updates with a uid means an object that is there, not a new one.  Raises ApiError (409)."""
+    check_preconditions(kind, {"name": name, "uid": ""}, metadata.get("uid") or None, None)
+
+
+def check_version_of_new(metadata: Obj) -> None:
+    """A version says that somebody has read the object: it is no new one.  Raises ApiError (400).
+
+    Kubernetes answers with code 500 for what is the client's mistake, and like it heeds only numbers.
+    """
+    if _is_set(metadata.get("resourceVersion")) and metadata["resourceVersion"].isdecimal():
+        raise ApiError(400, "", "resourceVersion should not be set on objects to be created")
+
+
 def check_update(kind: Kind, new: Obj, old: Obj) -> None:
     """Optimistic locking.  Raises ApiError (409, 422)."""
     name = old["name"]
@@ -78,7 +95,7 @@ def check_update(kind: Kind, new: Obj, old: Obj) -> None:
         detail = f"Precondition failed: UID in precondition: {new['uid']}, UID in object meta: {old.get('uid')}"
         raise errors.conflict(kind.plural, name, kind.group, detail)
     version = new.get("resourceVersion")
-    if not version:
+    if not _is_set(version):
         if not kind.unconditional_update:
             field = Path("metadata").child("resourceVersion")
             problem = field.invalid(0, "must be specified for an update")
@@ -96,6 +113,11 @@ def keep_system_metadata(new: Obj, old: Obj) -> None:
             new.pop(field, None)
     new.pop("selfLink", None)
     new["resourceVersion"] = old["resourceVersion"]
+
+
+def _is_set(version: str | None) -> bool:
+    """Zero is how Go writes that there is none."""
+    return version not in (None, "") and str(version).strip("0") != ""
 
 
 def check_preconditions(kind: Kind, metadata: Obj, uid: str | None, resource_version: str | None) -> None:

@@ -12,7 +12,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.apiserver import answers, bodies, identity, negotiation
 from podhost.apiserver.applying import APPLY_PATCH, apply_object
-from podhost.apiserver.authz import Authorizer
+from podhost.apiserver.authz import Authorizer, build_attributes, check_create_access
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import read_delete_options
 from podhost.apiserver.deletion import DeleteOptions
@@ -83,6 +83,7 @@ class ResourceHandlers:
     async def create(self, call: Call) -> web.StreamResponse:
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, call.kind, options.validation)
+        identity.check_version_of_new(body["metadata"])
         call.noted["name"] = body["metadata"].get("name", "")
         call.warnings.extend(call.kind.warnings_as_written(body))
         obj = self._registry.create(
@@ -103,7 +104,15 @@ class ResourceHandlers:
         identity.check_namespace(call.kind, body["metadata"], call.namespace)
         missing = not self._registry.exists(call.kind, call.namespace, call.name)
         if missing and call.kind.create_on_update and not call.route.subresource:
-            obj = self._registry.create(call.kind, call.namespace, body, writer=options.writer, dry_run=options.dry_run)
+            identity.check_uid_of_new(call.kind, body["metadata"], call.name)
+            obj = self._registry.create(
+                call.kind,
+                call.namespace,
+                body,
+                writer=options.writer,
+                admit=self._admit(call),
+                dry_run=options.dry_run,
+            )
             return await self._answer_written(call, obj, code=201)
         return await self._change(call, lambda _: body, options)
 
@@ -181,7 +190,17 @@ class ResourceHandlers:
         call.warnings.extend(call.kind.host_warnings(obj, self._settings.missing_modules))
 
     def _admit(self, call: Call) -> Admit:
-        return build_grant_check(self._authorizer, call.user, call.kind) or admit_all
+        """What a write has to pass; one that makes an object although it is no create needs that right as well."""
+        check_grant = build_grant_check(self._authorizer, call.user, call.kind) or admit_all
+        if call.route.verb == "create":
+            return check_grant
+
+        def admit(new: Obj, old: Obj | None) -> None:
+            if old is None:
+                check_create_access(self._authorizer, call.user, build_attributes(call))
+            check_grant(new, old)
+
+        return admit
 
     def _delete_one(self, call: Call, metadata: Obj, options: DeleteOptions) -> bool:
         try:

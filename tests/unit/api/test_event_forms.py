@@ -72,6 +72,18 @@ def test_a_new_event_is_stored_with_everything_that_go_writes() -> None:
     assert (stored["source"], stored["firstTimestamp"], stored["lastTimestamp"]) == ({}, None, None)
 
 
+def test_a_series_that_says_nothing_is_written_as_go_writes_it() -> None:
+    event = OLD | {"series": {}}
+    EVENT.default(event)
+    assert event["series"] == {"lastObservedTime": None}
+    for stored in ({}, event["series"]):
+        assert to_events_v1(OLD | {"series": stored})["series"] == {"count": 0, "lastObservedTime": None}
+    view = NEW | {"series": {"count": 2}}
+    EVENT_V1.default(view)
+    assert view["series"] == {"count": 2, "lastObservedTime": None}
+    assert "series" not in to_events_v1(OLD)
+
+
 def test_each_form_is_selected_by_its_own_names() -> None:
     assert EVENT.selectable_fields(OLD)["involvedObject.name"] == "p"
     fields = EVENT_V1.selectable_fields(to_events_v1(OLD))

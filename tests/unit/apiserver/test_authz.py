@@ -15,7 +15,7 @@ from podhost.api.errors import ApiError
 from podhost.api.kinds import POD
 from podhost.api.rbac import GROUP, Attributes
 from podhost.apiserver.authn import ADMIN, AUTHENTICATED, User
-from podhost.apiserver.authz import Authorizer, refuse
+from podhost.apiserver.authz import Authorizer, check_create_access, refuse
 from podhost.apiserver.escalation import build_grant_check
 from podhost.apiserver.impersonation import impersonate
 from podhost.store import ObjectKey, Store
@@ -80,6 +80,19 @@ def test_a_binding_of_a_role_that_is_missing_is_said_in_the_refusal(roles: Roles
         'pods "p" is forbidden: User "bob" cannot get resource "pods" in API group "" in the namespace "ns": '
         'RBAC: [clusterroles.rbac.authorization.k8s.io "gone" not found]'
     )
+
+
+@pytest.mark.parametrize("verb", ["update", "patch"])
+def test_an_update_that_makes_the_object_needs_the_right_to_create_it(roles: Roles, verb: str) -> None:
+    written = Attributes(verb=verb, namespace="ns", resource="pods", name="p")
+    roles.role("changer", {"apiGroups": [""], "resources": ["pods"], "verbs": ["update", "patch"]})
+    roles.bind("b", "changer", {"kind": "User", "name": "bob"})
+    with pytest.raises(ApiError, match='pods "p" is forbidden: User "bob" cannot create resource "pods"') as caught:
+        check_create_access(roles.authorizer, BOB, written)
+    assert caught.value.code == 403
+    roles.role("creator", WRITE)
+    roles.bind("c", "creator", {"kind": "User", "name": "bob"})
+    check_create_access(roles.authorizer, BOB, written)
 
 
 def test_masters_may_do_everything(roles: Roles) -> None:

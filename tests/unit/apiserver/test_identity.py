@@ -55,6 +55,35 @@ def test_update_without_a_version_overwrites_unless_the_kind_forbids_it() -> Non
         identity.check_update(kinds.LEASE, {"name": "a"}, OLD)
 
 
+@pytest.mark.parametrize("version", ["", "0", None])
+def test_version_zero_is_none(version: str | None) -> None:
+    identity.check_version_of_new({"name": "a", "resourceVersion": version})
+    identity.check_update(kinds.CONFIG_MAP, {"name": "a", "resourceVersion": version}, OLD)
+    with pytest.raises(ApiError, match="must be specified for an update"):
+        identity.check_update(kinds.LEASE, {"name": "a", "resourceVersion": version}, OLD)
+
+
+def test_what_has_been_read_is_not_created_again() -> None:
+    with pytest.raises(ApiError, match=r"^resourceVersion should not be set on objects to be created$"):
+        identity.check_version_of_new({"name": "a", "resourceVersion": "5"})
+    identity.check_version_of_new({"name": "a"})
+
+
+def test_an_update_with_a_uid_creates_nothing() -> None:
+    identity.check_uid_of_new(kinds.LEASE, {"name": "a"}, "a")
+    with pytest.raises(ApiError, match=r"UID in precondition: u, UID in object meta: $") as caught:
+        identity.check_uid_of_new(kinds.LEASE, {"name": "a", "uid": "u"}, "a")
+    assert caught.value.code == 409
+
+
+def test_the_name_in_the_body_of_an_update_is_that_of_the_url() -> None:
+    identity.check_name({"name": "a"}, "a")
+    with pytest.raises(ApiError, match=r"\(a based on URL\) was undeterminable: name must be provided"):
+        identity.check_name({}, "a")
+    with pytest.raises(ApiError, match=r"the name of the object \(b\) does not match the name on the URL \(a\)"):
+        identity.check_name({"name": "b"}, "a")
+
+
 @pytest.mark.parametrize(("uid", "version"), [("x", None), (None, "4")])
 def test_failed_precondition(uid: str | None, version: str | None) -> None:
     with pytest.raises(ApiError, match="Precondition failed"):
