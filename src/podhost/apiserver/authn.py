@@ -32,7 +32,8 @@ class User:
 
     def to_document(self) -> dict[str, Any]:
         """A ``UserInfo``."""
-        document: dict[str, Any] = {"username": self.name, "groups": sorted(self.groups)}
+        groups = sorted(self.groups, key=lambda group: (group == AUTHENTICATED, group))  # which Kubernetes adds last
+        document: dict[str, Any] = {"username": self.name, "groups": groups}
         if self.uid:
             document["uid"] = self.uid
         if self.extra:

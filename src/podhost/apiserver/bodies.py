@@ -21,6 +21,7 @@ from podhost.apiserver.call import Call
 from podhost.apiserver.write_options import FieldValidation
 from podhost.apiserver.yaml_duplicates import find_duplicate_keys
 from podhost.apiserver.yaml_limits import check_yaml_limits
+from podhost.apiserver.yaml_loader import JsonLoader
 
 Obj = dict[str, Any]
 
@@ -31,16 +32,6 @@ _ACCEPTED = (JSON, YAML, protobuf.MEDIA_TYPE)
 _THREAD_ABOVE_BYTES = 32 << 10
 _SPACE = 64
 """Where an object in JSON has begun, most likely."""
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML as JSON: timestamps stay strings."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def media_type(request: web.Request) -> str:
@@ -193,6 +184,6 @@ def check_kind(document: Obj, kind: Kind) -> None:
 def _parse_yaml(body: bytes) -> Any:
     try:
         check_yaml_limits(body)
-        return yaml.load(body, Loader=_Loader)
+        return yaml.load(body, Loader=JsonLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise errors.bad_request(f"the body is not YAML: {error}") from error
