@@ -100,6 +100,7 @@ def test_root_of_a_pod_with_a_user_namespace_is_nobody_on_the_host(daemon: Daemo
     pid = daemon.container_pids()[identity.removeprefix("podhost://")]
     (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("Uid:")]
     assert line.split()[1] == outside
+    assert Path("/dev/null").stat().st_uid != int(outside), "what crun did to its standard files is mended"
     (made,) = daemon.data_root.glob("*/pods/*/volumes/kubernetes.io~empty-dir/work/made")
     assert made.stat().st_uid == 0, "volumes keep the pod's own ids"
     daemon.kubectl("delete", "pod", "mapped", "-n", namespace, "--timeout=30s")

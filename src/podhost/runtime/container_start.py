@@ -18,6 +18,7 @@ from podhost.cri.runtime import ContainerEventType, ContainerStartError, Contain
 from podhost.errors import ConflictError, PodhostError
 from podhost.linux import spawn
 from podhost.linux.fs import remove_tree
+from podhost.linux.null_device import restore_null_device
 from podhost.linux.pidfd import ProcessId, identify, open_pidfd, send_signal
 from podhost.runtime.conmon import ConmonReport, build_conmon_argv, run_conmon
 from podhost.runtime.container_create import SECCOMP_KEY_FILE
@@ -87,6 +88,8 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> Conm
         raise ContainerStartError(
             f"OCI runtime create failed: nothing was heard of it in {ctx.settings.create_timeout_s:g} s"
         ) from error
+    finally:
+        _restore_null_device(Path("/"))
     if report.pid < 0:
         command = await asyncio.to_thread(_read_command, ctx, record.id)
         raise build_start_error(ctx.runtime_of(record), report.message, command)
@@ -96,6 +99,8 @@ async def _create_in_runtime(ctx: RuntimeContext, entry: ContainerEntry) -> Conm
 def _start_created(ctx: RuntimeContext, record: ContainerRecord, report: ConmonReport) -> ContainerRecord | None:
     """Keep the compiled filter, start, record; ``None`` where the runtime's own command must start it.  Blocking."""
     bundle = ctx.paths.bundle(record.id)
+    # It may be the host's: in a user namespace, or through a hostPath of /dev.  The container waits for its start.
+    _restore_null_device(Path(f"/proc/{report.pid}/root"))
     with suppress(FileNotFoundError):
         key = (bundle.root / SECCOMP_KEY_FILE).read_text()
         ctx.filters.learn(key, ctx.paths.oci_state(record.id) / "seccomp.bpf")
@@ -107,6 +112,12 @@ def _start_created(ctx: RuntimeContext, record: ContainerRecord, report: ConmonR
     ctx.registry.files.save_container(started)
     failpoint.hit(_RECORD)
     return started
+
+
+def _restore_null_device(root: Path) -> None:
+    """conmon hands ``/dev/null`` to the runtime, whose user may own it now.  A few microseconds."""
+    with suppress(OSError):
+        restore_null_device(root)
 
 
 def open_start_fifo(fifo: Path) -> bool:

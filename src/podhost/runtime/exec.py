@@ -32,6 +32,7 @@ from podhost.cri.runtime import ContainerState, ExecResult, ExecSession
 from podhost.errors import ConflictError, PodhostError, describe_cause
 from podhost.linux import cgroup, detached_wait, spawn
 from podhost.linux.fs import remove_tree
+from podhost.linux.null_device import open_empty_file
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.descriptors import Descriptors, wait_readable
 from podhost.runtime.exec_command import find_command_problem
@@ -253,7 +254,7 @@ async def _start_with_pipes(
     with Descriptors() as fds:
         stdout_read, stdout_write = fds.pipe()
         stderr_read, stderr_write = fds.pipe()
-        stdin_read, stdin_write = fds.pipe() if stdin else (spawn.DEVNULL, -1)
+        stdin_read, stdin_write = fds.pipe() if stdin else (fds.own(open_empty_file()), -1)
         argv = _build_exec_argv(ctx, container_id, prepared)
         if prepared.runtime.kind == "runc":
             argv = _build_detached_argv(argv, prepared)
@@ -297,7 +298,8 @@ async def _start_with_console_socket(
         listener.bind(f"/proc/self/fd/{directory}/{prepared.console_socket.name}")
         listener.listen(1)
         argv = [*argv[:-1], "--console-socket", str(prepared.console_socket), argv[-1]]
-        process = await spawn.start(argv, stderr=_open_log(prepared, fds))
+        empty = fds.own(open_empty_file())
+        process = await spawn.start(argv, stdin=empty, stdout=empty, stderr=_open_log(prepared, fds))
         accepted = await _wait_accept_or_exit(tasks, listener, process)
         if accepted is None:
             return process, -1

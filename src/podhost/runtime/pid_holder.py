@@ -16,8 +16,10 @@ from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import PodSandboxConfig
 from podhost.errors import UnavailableError
 from podhost.linux import mount, spawn
+from podhost.linux.null_device import open_empty_file
 from podhost.linux.pidfd import ProcessId, identify
 from podhost.runtime.context import RuntimeContext
+from podhost.runtime.descriptors import Descriptors
 from podhost.runtime.oci_runtime import build_argv, remove_runtime_traces
 from podhost.runtime.oci_spec import SandboxView, build_holder_spec
 
@@ -55,9 +57,11 @@ async def start_holder(
         str(pid_file),
         sandbox_id,
     )
-    # Its stdio outlives the command: /dev/null, not our pipes.
-    process = await spawn.start(argv)
-    returncode = await process.wait()
+    # Its standard files outlive the command: none of our pipes.
+    with Descriptors() as fds:
+        empty = fds.own(await asyncio.to_thread(open_empty_file))
+        process = await spawn.start(argv, stdin=empty, stdout=empty, stderr=empty)
+        returncode = await process.wait()
     if returncode != 0:
         # Once more with its words collected; the first try has left nothing.
         completed = await spawn.run(argv, check=False)

@@ -66,6 +66,13 @@ async def test_user_of_the_image_is_resolved_with_groups(machine: Machine) -> No
     assert out == "uid=101(web) gid=102(web) groups=102(web),200(extra),300\n"
 
 
+async def test_null_device_stays_root_s_when_a_container_runs_as_another_user(machine: Machine) -> None:
+    """crun#1845."""
+    sandbox = await machine.sandbox()
+    out = await machine.run(sandbox, "ls", "-ln", "/dev/null", security=SecurityConfig(run_as_user=4712))
+    assert out.split()[2:4] == ["0", "0"]
+
+
 async def test_stop_sends_the_signal_then_kills(machine: Machine) -> None:
     sandbox = await machine.sandbox()
     polite = await machine.start(sandbox, "sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")

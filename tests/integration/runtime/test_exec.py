@@ -99,6 +99,19 @@ async def test_stdin_is_streamed_and_ended(machine: Machine, container: Containe
     await session.close()
 
 
+@pytest.mark.parametrize("machine", ["crun", "runc"], indirect=True)
+@pytest.mark.parametrize("tty", [False, True])
+async def test_null_device_of_the_host_is_not_given_to_the_user_of_an_exec(machine: Machine, tty: bool) -> None:
+    """crun#1845."""
+    container = await machine.start(await machine.sandbox(), "sleep", "1000", security=SecurityConfig(run_as_user=4711))
+    command = ("ls", "-ln", "/dev/null")
+    session = await machine.service.exec(container, command, tty=tty, stdin=False)
+    out = (await read_all(session))["stdout"].split()
+    await session.close()
+    assert out[2:4] == [b"0", b"0"]
+    assert os.stat("/dev/null").st_uid != 4711
+
+
 async def test_exec_sync_keeps_the_start_of_a_flood(machine: Machine, container: ContainerId) -> None:
     script = "head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2; exit 3"
     result = await machine.service.exec_sync(container, ("sh", "-c", script), 30)
