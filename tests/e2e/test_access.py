@@ -107,8 +107,19 @@ def test_a_pod_is_known_to_the_api_and_its_files_follow(own_daemon: Daemon) -> N
     assert ask(daemon, "p", "pods") == "200"
     assert read(daemon, "p", "/info/vault") != vault, "a new daemon makes new tokens"
 
+    me = daemon.kubectl("create", "--raw", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "-f", "-", stdin="{}")
+    groups = json.loads(me.stdout)["status"]["userInfo"]["groups"]
+    assert groups == ["system:masters", "system:authenticated"], "an empty object is of the kind that the URL says"
+
     token = read(daemon, "p", f"{PLACE}/token")
-    daemon.kubectl("create", "--raw", "/api/v1/namespaces/default/pods/p/eviction", "-f", "-", stdin=EVICTION)
+    evict = ("create", "--raw", "/api/v1/namespaces/default/pods/p/eviction", "-f", "-")
+    for name, namespace, message in (
+        ("", "default", "name in URL does not match name in Eviction object"),
+        ("p", "other", "the namespace of the provided object does not match the namespace sent on the request"),
+    ):
+        strange = json.loads(EVICTION) | {"metadata": {"name": name, "namespace": namespace}}
+        assert message in daemon.kubectl(*evict, stdin=json.dumps(strange), check=False).stderr
+    daemon.kubectl(*evict, stdin=EVICTION)
     daemon.kubectl("wait", "--for=delete", "pod/p", "--timeout=60s")
     review["spec"] = {"token": token}
     out = daemon.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(review)).stdout

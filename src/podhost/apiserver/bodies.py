@@ -112,7 +112,7 @@ async def read_object(call: Call, kind: Kind, validation: FieldValidation) -> Ob
         ApiError: It cannot be understood, is of another kind, or has unknown fields under ``Strict``.
     """
     document = await read_document(call)
-    if not document:
+    if not await read_body(call):
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
             "json parse error: unexpected end of JSON input"

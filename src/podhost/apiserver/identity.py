@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import errors
 from podhost.api.errors import ApiError
-from podhost.api.field_errors import Path
+from podhost.api.field_errors import FieldError, Path
 from podhost.api.kind import Kind
 
 Obj = dict[str, Any]
@@ -64,6 +64,21 @@ def check_name(metadata: Obj, name: str) -> None:
         raise errors.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
         )
+
+
+def check_evicted_name(metadata: Obj, name: str) -> None:
+    """Whoever evicts must name the pod twice.  Raises ApiError (400)."""
+    if metadata.get("name") != name:
+        raise errors.bad_request("name in URL does not match name in Eviction object")
+
+
+def find_token_request_problems(metadata: Obj, name: str, namespace: str) -> list[FieldError]:
+    """A request for a token may leave out whose it shall be, as the URL says so."""
+    return [
+        Path("metadata").child(field).invalid(metadata[field], f"must match the service account {field} if specified")
+        for field, wanted in (("name", name), ("namespace", namespace))
+        if metadata.get(field) not in (None, "", wanted)
+    ][:1]
 
 
 def check_uid_of_missing(kind: Kind, config: Obj, name: str) -> None:

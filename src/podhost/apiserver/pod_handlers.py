@@ -11,7 +11,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.api.kinds import POD
 from podhost.api.review_kinds import EVICTION
-from podhost.apiserver import answers, bodies
+from podhost.apiserver import answers, bodies, identity
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import parse_delete_options
 from podhost.apiserver.pod_logs import stream_log
@@ -67,9 +67,8 @@ class PodHandlers:
         """A deletion that may be refused; there is nothing here that would refuse it (no PodDisruptionBudget)."""
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, EVICTION, options.validation)
-        name = body["metadata"].get("name") or call.name
-        if name != call.name:
-            raise errors.bad_request("name in URL does not match name in Eviction object")
+        identity.check_namespace(POD, body["metadata"], call.namespace)
+        identity.check_evicted_name(body["metadata"], call.name)
         wishes = parse_delete_options(body.get("deleteOptions") or {}, dry_run=options.dry_run)
         self._registry.delete(POD, call.namespace, call.name, wishes)
         success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

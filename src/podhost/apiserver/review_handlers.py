@@ -26,6 +26,7 @@ from podhost.apiserver.account_tokens import ISSUER, AccountTokens, BoundObject
 from podhost.apiserver.authn import Authenticator, User
 from podhost.apiserver.authz import Authorizer
 from podhost.apiserver.call import Call
+from podhost.apiserver.identity import find_token_request_problems
 from podhost.apiserver.write_options import read_write_options
 from podhost.store import ObjectKey, Store
 
@@ -67,6 +68,9 @@ class ReviewHandlers:
     async def request_token(self, call: Call) -> web.StreamResponse:
         """``serviceaccounts/token``."""
         obj = await bodies.read_object(call, TOKEN_REQUEST, read_write_options(call, "CreateOptions").validation)
+        problems = find_token_request_problems(obj["metadata"], call.name, call.namespace)
+        if problems:
+            raise errors.invalid(TOKEN_REQUEST.kind, TOKEN_REQUEST.group, call.name, problems)
         account = self._store.find(ObjectKey("serviceaccounts", call.namespace, call.name))
         if account is None or self._tokens is None:
             raise errors.not_found("serviceaccounts", call.name)

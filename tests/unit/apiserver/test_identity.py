@@ -84,6 +84,31 @@ def test_the_name_in_the_body_of_an_update_is_that_of_the_url() -> None:
         identity.check_name({"name": "b"}, "a")
 
 
+@pytest.mark.parametrize("metadata", [{}, {"name": ""}, {"name": "other"}])
+def test_an_eviction_names_its_pod(metadata: dict[str, str]) -> None:
+    identity.check_evicted_name({"name": "p"}, "p")
+    with pytest.raises(ApiError, match="name in URL does not match name in Eviction object") as caught:
+        identity.check_evicted_name(metadata, "p")
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, ""),
+        ({"name": "a", "namespace": "ns"}, ""),
+        ({"name": "b"}, 'metadata.name: Invalid value: "b": must match the service account name if specified'),
+        (
+            {"name": "a", "namespace": "x"},
+            'metadata.namespace: Invalid value: "x": must match the service account namespace if specified',
+        ),
+    ],
+)
+def test_a_token_is_asked_for_the_account_of_the_url(metadata: dict[str, str], message: str) -> None:
+    problems = identity.find_token_request_problems(metadata, "a", "ns")
+    assert ", ".join(problem.message for problem in problems) == message
+
+
 @pytest.mark.parametrize(("uid", "version"), [("x", None), (None, "4")])
 def test_failed_precondition(uid: str | None, version: str | None) -> None:
     with pytest.raises(ApiError, match="Precondition failed"):
