@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from podhost.api.image_refs import default_pull_policy
 from podhost.api.objects import Object, all_containers, ensure_section
 from podhost.api.pod_requests import sum_container_requests
-from podhost.api.quantity import format_quantity
+from podhost.api.quantity import format_quantity, round_to_milli
 
 if TYPE_CHECKING:
     from podhost.api.kind import Kind
@@ -46,6 +47,8 @@ def default_pod_spec(spec: Object) -> None:
                 if not port.get("hostPort"):
                     port["hostPort"] = port.get("containerPort", 0)
     _default_pod_requests(spec)
+    round_resources(spec.get("resources"))
+    round_amounts(spec.get("overhead"))
     for volume in spec.get("volumes") or ():
         default_volume(volume)
     for constraint in spec.get("topologySpreadConstraints") or ():
@@ -70,6 +73,7 @@ def default_container(container: Object, *, ephemeral: bool = False) -> None:
     resources = container.setdefault("resources", {})
     if not ephemeral:
         _default_requests(resources)
+    round_resources(resources)
     for port in container.get("ports") or ():
         if not port.get("protocol"):
             port["protocol"] = "TCP"
@@ -104,6 +108,20 @@ def _default_requests(resources: Object) -> None:
         requests = ensure_section(resources, "requests")
         for name, amount in limits.items():
             requests.setdefault(name, amount)
+
+
+def round_resources(resources: Object | None) -> None:
+    """Requests and limits are kept in thousandths at the finest."""
+    for part in ("requests", "limits"):
+        round_amounts((resources or {}).get(part))
+
+
+def round_amounts(amounts: Object | None) -> None:
+    if amounts is None:
+        return
+    for name, amount in amounts.items():
+        with suppress(ValueError):  # what is no quantity is for the validation
+            amounts[name] = round_to_milli(amount)
 
 
 def _default_probe(probe: Object) -> None:
@@ -176,6 +194,7 @@ def _default_downward(source: Object) -> None:
 def _default_claim_template(template: Object) -> None:
     if template.get("spec") is not None:
         template["spec"].setdefault("volumeMode", "Filesystem")
+        round_resources(template["spec"].get("resources"))
 
 
 def default_service(service: Object) -> None:

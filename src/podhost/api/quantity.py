@@ -64,6 +64,12 @@ def quantity_to_milli(value: str | int | float) -> int:
     return _round_up(parse_quantity(value) * 1000)
 
 
+def round_to_milli(value: str | int | float) -> str:
+    """Canonical spelling of the amount in whole thousandths, rounded up.  Raises ValueError."""
+    amount, family = _parse(str(value))
+    return format_quantity(Fraction(_round_up(amount * 1000), 1000), family)
+
+
 def get_family(value: str | int | float) -> str:
     """``binary``, ``decimal`` or ``exponent``: the suffixes that it is spelled with.  Raises ValueError."""
     return _parse(str(value))[1]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from podhost.api.columns import AGE, NAME, Column, format_age_of
+from podhost.api.defaulting import round_amounts, round_resources
 from podhost.api.kind import Kind, status_subresource
 from podhost.api.objects import Object, ensure_section
 from podhost.api.strategies import keep_status
@@ -28,13 +29,16 @@ def prepare_volume_create(volume: Object) -> None:
 
 
 def default_claim(claim: Object) -> None:
-    ensure_section(claim, "spec").setdefault("volumeMode", "Filesystem")
+    spec = ensure_section(claim, "spec")
+    spec.setdefault("volumeMode", "Filesystem")
+    round_resources(spec.get("resources"))
 
 
 def default_volume(volume: Object) -> None:
     spec = ensure_section(volume, "spec")
     spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
     spec.setdefault("volumeMode", "Filesystem")
+    round_amounts(spec.get("capacity"))
     if spec.get("hostPath") is not None:
         spec["hostPath"].setdefault("type", "")
 

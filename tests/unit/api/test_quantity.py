@@ -42,6 +42,22 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
         quantity.parse_quantity(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "rounded"),
+    [
+        ("100u", "1m"),
+        ("0.0001", "1m"),
+        ("1.0001", "1001m"),
+        ("250m", "250m"),
+        ("1Gi", "1Gi"),
+        ("-100u", "-1m"),
+        ("0", "0"),
+    ],
+)
+def test_thousandths_are_the_finest_and_rounded_up(text: str, rounded: str) -> None:
+    assert quantity.round_to_milli(text) == rounded
+
+
 def test_rounding_is_upwards() -> None:
     assert quantity.quantity_to_int("1500m") == 2
     assert quantity.quantity_to_milli("0.1") == 100

@@ -276,6 +276,15 @@ _ROWS: list[tuple[Document, list[str]]] = [
         ['spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'],
     ),
     (
+        _container(securityContext={"windowsOptions": {}})
+        | {"os": {"name": "linux"}, "securityContext": {"windowsOptions": {"hostProcess": True}}},
+        [
+            "spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod",
+            "spec.containers[0].securityContext.windowsOptions: Forbidden: "
+            "windows options cannot be set for a linux pod",
+        ],
+    ),
+    (
         _container() | {"ephemeralContainers": [{"name": "e", "image": "e"}]},
         ["spec.ephemeralContainers: Forbidden: cannot be set on create"],
     ),
@@ -441,3 +450,14 @@ def test_nothing_raises_on_documents_of_right_types(
     validate_status_update(kind, document, old)
     kind.warnings(document)
     kind.selectable_fields(document)
+
+
+def test_amounts_of_a_pod_are_kept_in_thousandths(make_pod: MakePod) -> None:
+    resources = {"requests": {"cpu": "0.0001"}, "limits": {"memory": "100.00001"}}
+    pod = make_pod(**_container(resources=resources), resources={"limits": {"cpu": "1.0001"}})
+    kinds.POD.default(pod)
+    assert pod["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "1m", "memory": "100001m"},
+        "limits": {"memory": "100001m"},
+    }
+    assert pod["spec"]["resources"]["limits"] == {"cpu": "1001m"}

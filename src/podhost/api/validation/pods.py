@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import names
 from podhost.api.field_errors import FieldError, Path, go_quote
-from podhost.api.objects import MIRROR_ANNOTATION, Object, is_mirror_pod, section
+from podhost.api.objects import MIRROR_ANNOTATION, Object, all_containers, is_mirror_pod, section
 from podhost.api.validation.containers import (
     PodContext,
     validate_containers,
@@ -249,7 +249,15 @@ def _validate_os(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
     system = spec.get("os")
     if system is None:
         return []
-    return one_of(path.child("os", "name"), system.get("name"), frozenset({"linux", "windows"}))
+    errors = one_of(path.child("os", "name"), system.get("name"), frozenset({"linux", "windows"}))
+    if system.get("name") == "linux":
+        holders = [(spec, path), *((c, path.child(group).index(i)) for group, i, c in all_containers(spec))]
+        errors += (
+            at.child("securityContext", "windowsOptions").forbidden("windows options cannot be set for a linux pod")
+            for holder, at in holders
+            if section(holder, "securityContext").get("windowsOptions") is not None
+        )
+    return errors
 
 
 def validate_pod_status_update(new: Object, old: Object) -> list[FieldError]:
