@@ -60,7 +60,8 @@ class Skopeo:
         argv = [self._program, *arguments]
         pass_fds = (lock_fd,) if lock_fd >= 0 else ()
         try:
-            completed = await spawn.run(argv, env=self._environ, check=False, pass_fds=pass_fds)
+            # A registry that does not answer would keep it for ever: nobody is left who could end it.
+            completed = await spawn.run(argv, env=self._environ, check=False, pass_fds=pass_fds, dies_with_us=True)
         except spawn.CommandError as error:
             raise UnavailableError(f"{error} (is skopeo installed?)") from error
         if completed.returncode != 0:

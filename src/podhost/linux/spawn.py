@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,10 +150,11 @@ def _popen(
     env: Mapping[str, str] | None,
     cwd: Path | str | None,
     new_session: bool,
+    dies_with_us: bool = False,
 ) -> Process:
     try:
         popen = subprocess.Popen(
-            argv,
+            _bind_to_our_life(argv, env) if dies_with_us else argv,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -166,6 +168,18 @@ def _popen(
         command = format_command(argv, env=env, cwd=cwd)
         raise CommandError(f"cannot run {command}: {error}") from error
     return Process(popen, argv)
+
+
+def _bind_to_our_life(argv: Sequence[str], env: Mapping[str, str] | None) -> Sequence[str]:
+    """The same command, killed by the kernel when the thread that has started it ends.
+
+    By setpriv, as code of ours between fork and exec would cost a copy of our page tables.  Without it, or for a
+    program that does not exist, the command stays as it is.
+    """
+    helper = shutil.which("setpriv")
+    if helper is None or shutil.which(argv[0], path=(env or os.environ).get("PATH")) is None:
+        return argv
+    return [helper, "--pdeathsig", "KILL", "--", *argv]
 
 
 async def start(
@@ -277,11 +291,13 @@ async def run(
     pass_fds: Sequence[int] = (),
     timeout_s: float | None = None,
     check: bool = True,
+    dies_with_us: bool = False,
 ) -> Completed:
     """Run a command to its end and collect its output.
 
     ``input`` reaches it as a file, not as a pipe.  When the time is over, or the caller is cancelled, the
-    command is killed with its process group.
+    command is killed with its process group.  With ``dies_with_us`` it does not outlive us either, however we end:
+    for what may wait for somebody else without end.
 
     Raises:
         CommandError: It cannot be started; it fails and ``check`` is set.
@@ -297,6 +313,7 @@ async def run(
         timeout_s=timeout_s,
         on_stdout=stdout.extend,
         on_stderr=stderr.extend,
+        dies_with_us=dies_with_us,
     )
     completed = Completed(tuple(argv), returncode, bytes(stdout), bytes(stderr))
     if check and returncode != 0:
@@ -371,6 +388,7 @@ async def _run_with_readers(
     timeout_s: float | None,
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
+    dies_with_us: bool = False,
 ) -> int:
     readers = (_PipeReader(on_stdout), _PipeReader(on_stderr))
     stdin_fd = _open_input(input)
@@ -385,6 +403,7 @@ async def _run_with_readers(
                 env=env,
                 cwd=cwd,
                 new_session=True,
+                dies_with_us=dies_with_us,
             )
         finally:
             os.close(stdin_fd)

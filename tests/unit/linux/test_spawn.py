@@ -153,3 +153,42 @@ async def test_starting_a_process_takes_milliseconds() -> None:
         times.append(time.perf_counter() - started)
     # 1.2 ms on a quiet machine; the bound only catches a change of kind (a fork of our whole memory).
     assert sorted(times)[3] < 0.02
+
+
+_PARENT = """
+import asyncio
+from podhost.linux import spawn
+command = "echo $$ > pid.new; mv pid.new pid; exec sleep infinity"
+def main():
+    asyncio.run(spawn.run(["sh", "-c", command], dies_with_us=True))
+"""
+
+
+async def test_command_that_dies_with_us_does_not_outlive_a_killed_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orphan_maker.py").write_text(_PARENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    parent = await spawn.start(spawn.build_python_argv("orphan_maker"), cwd=tmp_path)
+    async with asyncio.timeout(30):
+        while not (tmp_path / "pid").exists():
+            await asyncio.sleep(0.02)
+    pidfd = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    try:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pidfd, ended.set)
+        assert not ended.is_set()
+        parent.kill()
+        async with asyncio.timeout(30):
+            await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        await parent.wait()
+
+
+async def test_command_that_dies_with_us_fails_as_any_other() -> None:
+    with pytest.raises(spawn.CommandError, match=r"cannot run /does/not/exist: .*No such file"):
+        await spawn.run(["/does/not/exist"], dies_with_us=True)
+    with pytest.raises(spawn.CommandError, match=r"^sh -c 'echo why; exit 3': exit status 3: why$"):
+        await spawn.run(["sh", "-c", "echo why; exit 3"], dies_with_us=True)
