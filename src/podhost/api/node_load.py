@@ -40,7 +40,9 @@ class NodeLoad:
         """The pod is on the node, as it is now."""
         self.drop(key)
         spec = pod.get("spec") or {}
-        share = self._shares[key] = _Share(sum_requests(spec), frozenset(host_ports(spec)))
+        # A request of nothing leaves no sum, so there would be none to take it from again.
+        requests = {name: amount for name, amount in sum_requests(spec).items() if amount}
+        share = self._shares[key] = _Share(requests, frozenset(host_ports(spec)))
         for name, amount in share.requests.items():
             self.used[name] = self.used.get(name, Fraction(0)) + amount
         self.ports.update(share.ports)

@@ -88,6 +88,11 @@ def write_sysctl(name: str, value: str) -> None:
     fd = os.open(f"/proc/sys/{relative}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())
+    except OSError as error:
+        # The call itself knows only the descriptor.
+        raise OSError(
+            error.errno, f"{os.strerror(error.errno or 0)}, writing {value!r}", f"/proc/sys/{relative}"
+        ) from None
     finally:
         os.close(fd)
 

@@ -82,6 +82,8 @@ def test_requests_that_would_touch_the_host_are_refused(
 def test_failure_leaves_nothing(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         pin_namespaces(directory, frozenset({"net", "uts"}), sysctls={"net.no.such": "1"})
+    with pytest.raises(OSError, match="writing 'nope': '/proc/sys/net/ipv4/ip_forward'"):
+        pin_namespaces(directory, frozenset({"net"}), sysctls={"net.ipv4.ip_forward": "nope"})
     assert os.listdir(directory) == []
     with pytest.raises(ValueError, match="not a name below"):
         pin_namespaces(directory, frozenset({"net"}), sysctls={"net/../kernel/hostname": "1"})

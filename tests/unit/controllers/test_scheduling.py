@@ -174,3 +174,11 @@ def test_load_of_a_node_is_what_its_pods_take_whatever_came_and_went() -> None:
     assert made.ports == {("0.0.0.0", "TCP", 82): 1}
     made.drop(("default", "2"))
     assert made == NodeLoad()
+
+
+def test_pod_that_requests_nothing_of_a_resource_goes_when_others_have_gone() -> None:
+    made = load([pod(container("0"))])
+    made.put("other", pod(container("1")))
+    made.drop("other")
+    made.drop(("default", "0"))
+    assert made == NodeLoad()
