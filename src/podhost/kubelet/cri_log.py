@@ -154,11 +154,12 @@ def _decode_plain(lines: list[bytes], timestamps: bool, stream: bytes | None) ->
 
 
 def find_tail_offset(
-    size: int, lines: int, read_at: Callable[[int, int], bytes], *, block: int = 1 << 16
+    size: int, lines: int, read_at: Callable[[int, int], bytes], *, block: int = 1 << 16, goes_on: bool = False
 ) -> tuple[int, int]:
     """Where the last ``lines`` lines of a file begin.
 
-    A line whose parts are several records counts once.  Only as much as needed is read, from the end.
+    A line whose parts are several records counts once, and one that is not finished counts as well, unless the log
+    ``goes_on`` in another file.  Only as much as needed is read, from the end.
 
     Returns:
         (offset, lines that are still missing when the beginning of the file was reached).
@@ -167,6 +168,7 @@ def find_tail_offset(
         return size, 0
     position, carry = size, b""
     found = 0
+    is_open_end = not goes_on
     while position > 0:
         step = min(block, position)
         position -= step
@@ -179,14 +181,15 @@ def find_tail_offset(
                 break
             record, record_at = data[newline + 1 : end], position + newline + 1
             end = newline + 1
-            if not _is_partial(record):
+            if is_open_end or not _is_partial(record):
                 if found == lines:
                     return record_at + len(record), 0
                 found += 1
+            is_open_end = False
         carry = data[:end]
         if len(carry) > 1 << 24:
             break  # Not a CRI log; do not read all of it into memory.
-    if carry and not _is_partial(carry):
+    if carry and (is_open_end or not _is_partial(carry)):
         if found == lines:
             return len(carry), 0
         found += 1

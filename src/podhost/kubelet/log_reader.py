@@ -92,7 +92,8 @@ def _seek_tail(position: _Position, tail_lines: int) -> None:
     missing = tail_lines
     for index in range(len(position.fds) - 1, -1, -1):
         fd = position.fds[index]
-        offset, missing = find_tail_offset(os.fstat(fd).st_size, missing, partial(_read_at, fd))
+        size, goes_on = os.fstat(fd).st_size, index < len(position.fds) - 1
+        offset, missing = find_tail_offset(size, missing, partial(_read_at, fd), goes_on=goes_on)
         if missing == 0:
             for old in position.fds[:index]:
                 os.close(old)

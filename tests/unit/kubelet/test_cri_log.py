@@ -111,8 +111,17 @@ def test_tail_starts_at_the_beginning_of_the_line(count: int, wanted: int, block
     offset, missing = find_tail_offset(len(log), wanted, lambda at, n: log[at : at + n], block=block)
     lines = LogDecoder().feed(log).splitlines()
     shown = LogDecoder().feed(log[offset:]).splitlines()
-    complete = count - (1 if partial_at < count else 0)
-    if partial_at == count - 1:
-        return  # An unfinished line at the end is not counted; whether it is shown is of no interest.
     assert shown == (lines[-wanted:] if wanted else [])
-    assert missing == max(0, wanted - complete)
+    assert missing == max(0, wanted - len(lines))
+
+
+@pytest.mark.parametrize(("wanted", "goes_on", "shown"), [
+    (1, False, b"three"), (2, False, b"two\nthree"), (9, False, b"one\ntwo\nthree"),
+    # The rest of it is in the next file, where it has been counted.
+    (1, True, b"two\nthree"), (0, True, b""),
+])  # fmt: skip
+def test_line_without_an_end_is_one_of_the_last_lines(wanted: int, goes_on: bool, shown: bytes) -> None:
+    texts = ((b"one", False), (b"two", False), (b"th", True), (b"ree", True))
+    log = b"".join(encode_record(T0, STDOUT, text, partial=partial) for text, partial in texts)
+    offset, _ = find_tail_offset(len(log), wanted, lambda at, n: log[at : at + n], block=7, goes_on=goes_on)
+    assert LogDecoder().feed(log[offset:]) == shown
