@@ -423,6 +423,8 @@ class FakeVolumes:
     lost: set[tuple[str, str]] = field(default_factory=set)
     """ConfigMaps, by namespace and name, that do not exist; all others do."""
     errors: list[VolumeError] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    """What cannot be updated, of every pod."""
     refreshed: list[tuple[str, str, str]] = field(default_factory=list)
     refreshed_pods: list[str] = field(default_factory=list)
     measured: list[str] = field(default_factory=list)
@@ -466,11 +468,13 @@ class FakeVolumes:
     async def unmount_volumes(self, uid: PodUID) -> None:
         self.mounted.discard(uid)
 
-    async def refresh_pod(self, pod: models.Pod) -> None:
+    async def refresh_pod(self, pod: models.Pod) -> list[str]:
         self.refreshed_pods.append(pod.metadata.name)
+        return []
 
-    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> dict[PodUID, list[str]]:
         self.refreshed.append((kind, namespace, name))
+        return {uid: self.stale for uid in self.mounted if self.stale}
 
     async def measure_volumes(
         self, pod: models.Pod, names: Collection[str] | None = None

@@ -168,7 +168,7 @@ def run_credential_helper(name: str, server: str, caller: Caller) -> Credentials
         user, secret = str(answer["Username"]), str(answer["Secret"])
         # A helper says by this name that what it keeps is no password.
         return {"identity_token": secret} if user == _TOKEN_USER else {"username": user, "password": secret}
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         say(f"cannot ask {program} for the credentials of {server}: {error}", mark="!", colour="yellow")
         return None
 

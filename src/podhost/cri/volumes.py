@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,13 +67,16 @@ class PodVolumes(Protocol):
     async def unmount_volumes(self, uid: PodUID) -> None:
         """Unmount and delete everything of a pod.  Idempotent."""
 
-    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
-        """A ConfigMap or Secret has changed: update the volumes that show it, atomically."""
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> Mapping[PodUID, Sequence[str]]:
+        """A ConfigMap or Secret has changed: update the volumes that show it, atomically.
 
-    async def refresh_pod(self, pod: models.Pod) -> None:
+        Returns what could not be updated, as the texts of ``FailedMount`` events; there the old files stay.
+        """
+
+    async def refresh_pod(self, pod: models.Pod) -> Sequence[str]:
         """Bring the files of a pod up to date that are made from its own fields, from objects and from tokens.
 
-        Nothing happens for a pod that has no volumes on disk (yet).
+        Nothing happens for a pod that has no volumes on disk (yet).  Returns as :meth:`refresh_object` for the pod.
         """
 
     async def measure_volumes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.keyed_worker import KeyedWorkers
@@ -24,11 +24,13 @@ from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recor
 from podhost.kubelet.node_lease import lease_key, renew_lease
 from podhost.kubelet.pod_admission import PodAdmission
 from podhost.kubelet.pod_handlers import PodHandlers
+from podhost.kubelet.pod_status import is_terminal
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.pressure import NodePressure
 from podhost.kubelet.recovery import recover_orphans
 from podhost.kubelet.settings import KubeletSettings
 from podhost.kubelet.static_pods import StaticPods
+from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 from podhost.store.watch import WatchEvent
 
@@ -246,13 +248,34 @@ class Kubelet:
         """Something that is shown in a pod's files has changed, or a token in them has to be replaced."""
         worker = self._pods.get(uid)
         if worker is not None:
-            self._tasks.spawn(self.context.volumes.refresh_pod(worker.pod), name=f"refresh-volumes-{uid}")
+            self._tasks.spawn(self._refresh_volumes(worker), name=f"refresh-volumes-{uid}")
+
+    async def _refresh_volumes(self, worker: PodWorker) -> None:
+        self._tell_failed_mounts(worker.uid, await self.context.volumes.refresh_pod(worker.pod))
+
+    async def _refresh_object(self, kind: str, namespace: str, name: str) -> None:
+        for uid, failures in (await self.context.volumes.refresh_object(kind, namespace, name)).items():
+            self._tell_failed_mounts(uid, failures)
+
+    def _tell_failed_mounts(self, uid: PodUID, failures: Sequence[str]) -> None:
+        """What a pod goes on to show is not what its volumes say.  A namespace's objects go before its pods."""
+        worker = self._pods.get(uid)
+        if worker is None or is_terminal(worker.document.get("status") or {}) or worker.pod.metadata.deletion_timestamp:
+            return
+        if self._is_ending(worker.key.namespace):
+            return
+        for text in failures:
+            self.context.recorder.event(worker.document, "Warning", "FailedMount", text)
+
+    def _is_ending(self, namespace: str) -> bool:
+        found = self.context.store.find(ObjectKey("namespaces", "", namespace))
+        return found is None or "deletionTimestamp" in found["metadata"]
 
     def _on_object(self, kind: str, event: WatchEvent) -> None:
         meta = event.object["metadata"]
         namespace = meta.get("namespace", "")
         self._tasks.spawn(
-            self.context.volumes.refresh_object(kind, namespace, meta["name"]),
+            self._refresh_object(kind, namespace, meta["name"]),
             name=f"refresh-{kind}-{namespace}-{meta['name']}",
         )
         for worker in self._pods.values():

@@ -8,7 +8,6 @@ Mounts belong to the daemon's mount namespace, which outlives it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +27,6 @@ from podhost.volumes.plan import VolumePlan
 from podhost.volumes.planner import ObjectRef, Planner, find_object_refs, is_made_of_objects
 from podhost.volumes.projected import TokenIssuer
 from podhost.volumes.settings import VolumeSettings
-
-_log = logging.getLogger(__name__)
 
 _PROPAGATION: Mapping[str, Literal["private", "rslave", "rshared"]] = {
     "None": "private",
@@ -137,29 +134,26 @@ class VolumeManager:
         claims = self._planner.find_claim_paths(pod, wanted)
         return await asyncio.to_thread(measure.measure_volumes, volumes_dir, wanted, claims)
 
-    async def refresh_object(self, kind: str, namespace: str, name: str) -> None:
+    async def refresh_object(self, kind: str, namespace: str, name: str) -> dict[PodUID, list[str]]:
         """See :class:`podhost.cri.volumes.PodVolumes`.
 
         A pod whose volume cannot be updated (an item's key is gone, the object was deleted) keeps the old
-        files, as under a kubelet; the reason is logged.
+        files, as under a kubelet.
         """
         ref = (kind, namespace, name)
-        # Objects go before their pods whenever a namespace is deleted: nothing to warn of.
-        level = logging.WARNING if self._reader.read(kind, namespace, name) is not None else logging.DEBUG
         uids = [uid for uid, state in self._pods.items() if ref in state.refs]
-        for uid in uids:
-            await self._refresh_pod(uid, level)
+        return {uid: failures for uid in uids if (failures := await self._refresh_pod(uid))}
 
-    async def refresh_pod(self, pod: models.Pod) -> None:
-        """See :class:`podhost.cri.volumes.PodVolumes`.  Failures are logged, as in :meth:`refresh_object`."""
+    async def refresh_pod(self, pod: models.Pod) -> list[str]:
+        """See :class:`podhost.cri.volumes.PodVolumes`."""
         uid = _uid_of(pod)
         if not any(map(is_made_of_objects, pod.spec.volumes)):
-            return
+            return []
         async with self._lock(uid):
             if not await asyncio.to_thread(pod_directory.has_volumes, self._pods_dir / uid):
-                return
+                return []
             self._pods[uid] = _PodState(pod, find_object_refs(pod))
-        await self._refresh_pod(uid, logging.WARNING)
+        return await self._refresh_pod(uid)
 
     def list_pods(self) -> set[PodUID]:
         """See :class:`podhost.cri.volumes.PodVolumes`."""
@@ -169,16 +163,15 @@ class VolumeManager:
             return set()
         return {PodUID(name) for name in names if pod_directory.has_volumes(self._pods_dir / name)}
 
-    async def _refresh_pod(self, uid: PodUID, failure_level: int) -> None:
+    async def _refresh_pod(self, uid: PodUID) -> list[str]:
         async with self._lock(uid):
             state = self._pods.get(uid)
             if state is None:
-                return
+                return []
             plans, failures = self._read_plans(state.pod)
             _mounted, more = await run_in_thread_to_end(_apply_plans, self._pods_dir / uid, plans, self._host_namespace)
             failures.update(more)
-        for text in failures.values():
-            _log.log(failure_level, "pod %s: cannot update its volumes: %s", uid, text)
+        return list(failures.values())
 
     def _read_plans(self, pod: models.Pod) -> tuple[list[VolumePlan], dict[str, str]]:
         plans, failures = [], {}

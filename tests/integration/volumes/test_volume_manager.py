@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import threading
 import time
@@ -175,14 +174,13 @@ async def test_changed_object_reaches_the_pods_that_show_it(host: Host) -> None:
     assert (shown / "b").read_text() == "3"
 
 
-async def test_deleted_object_leaves_the_old_files_and_says_so(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+async def test_deleted_object_leaves_the_old_files_and_says_so(host: Host) -> None:
     host.objects.config_map("cm", a="1")
     shown = (await host.manager.mount_volumes(host.pod(CONFIG)))["c"].host_path
     host.objects.documents.clear()
-    await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    failed = await host.manager.refresh_object("ConfigMap", "ns", "cm")
     assert (shown / "a").read_text() == "1"
-    assert 'configmap "cm" not found' in caplog.text
+    assert failed == {UID: ['MountVolume.SetUp failed for volume "c" : configmap "cm" not found']}
 
 
 async def test_refresh_after_the_pod_is_gone_brings_nothing_back(host: Host) -> None:
@@ -329,17 +327,15 @@ async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str,
     assert host.mounts() == []
 
 
-async def test_object_that_is_gone_is_no_reason_for_a_warning(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+async def test_item_whose_key_is_gone_leaves_the_old_files_and_says_so(host: Host) -> None:
     host.objects.config_map("cm", key="v", other="w")
     items = [{"key": "key", "path": "key"}]
     await host.manager.mount_volumes(host.pod({"name": "c", "configMap": {"name": "cm", "items": items}}))
     host.objects.config_map("cm", other="w")
-    await host.manager.refresh_object("ConfigMap", "ns", "cm")
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    caplog.clear()
-    host.objects.documents.clear()
-    await host.manager.refresh_object("ConfigMap", "ns", "cm")
-    assert [record.levelname for record in caplog.records if record.levelno > logging.DEBUG] == []
+    failed = await host.manager.refresh_object("ConfigMap", "ns", "cm")
+    assert failed == {
+        UID: ['MountVolume.SetUp failed for volume "c" : configmap references non-existent config key: key']
+    }
 
 
 async def test_mount_of_an_unknown_volume_and_unexpanded_expression_are_refused(host: Host) -> None:

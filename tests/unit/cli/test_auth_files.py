@@ -85,6 +85,19 @@ def test_what_a_helper_calls_a_token_is_no_password(tmp_path: Path, monkeypatch:
     assert run_credential_helper("kept", "quay.io", caller) == {"identity_token": "t"}
 
 
+@pytest.mark.parametrize("answer", ["[]", '"word"', "7", "{}", "not json", ""])
+def test_helper_that_answers_garbage_has_no_credentials(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helper = tmp_path / "docker-credential-odd"
+    helper.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    caller = Caller(uid=os.getuid(), gid=os.getgid(), home=tmp_path, runtime_dir=tmp_path)
+    assert run_credential_helper("odd", "quay.io", caller) is None
+    assert "cannot ask docker-credential-odd for the credentials of quay.io" in capsys.readouterr().err
+
+
 def test_credential_helper_is_asked_when_the_file_holds_none() -> None:
     asked = []
 

@@ -301,6 +301,21 @@ async def test_missing_config_map_is_a_config_error_until_it_appears(rig: Rig) -
     assert rig.volumes.refreshed == [("ConfigMap", "default", "conf")]
 
 
+@pytest.mark.parametrize(("namespace", "told"), [({}, True), ({"deletionTimestamp": "2026-01-02T03:04:05Z"}, False)])
+async def test_running_pod_whose_volume_cannot_follow_its_object_is_told_so(
+    rig: Rig, namespace: dict[str, Any], told: bool
+) -> None:
+    rig.store.create(ObjectKey("namespaces", "", "default"), {"metadata": {"name": "default", **namespace}})
+    rig.create(make_pod("web", volumes=[{"name": "v", "configMap": {"name": "conf"}}]))
+    await asyncio.sleep(1)
+    rig.volumes.stale = [text := 'MountVolume.SetUp failed for volume "v" : configmap "conf" not found']
+    key = ObjectKey("configmaps", "default", "conf")
+    rig.store.create(key, {"metadata": {"name": "conf", "namespace": "default"}})
+    await asyncio.sleep(1)
+    assert (("FailedMount", text) in rig.events()) == told
+    assert rig.status()["phase"] == "Running"
+
+
 async def test_volume_that_cannot_be_mounted_is_tried_again(rig: Rig) -> None:
     rig.volumes.errors = [VolumeError('MountVolume.SetUp failed for volume "v" : secret "s" not found')] * 2
     rig.create(make_pod())
