@@ -17,6 +17,7 @@ from podhost.daemon.settings import DaemonSettings
 from podhost.errors import ConflictError, DeniedError
 from podhost.linux import cgroup, mount, namespaces
 from podhost.linux.fs import ensure_directory, remove_tree, write_atomic
+from podhost.linux.null_device import cover_null_device
 from podhost.linux.pidfd import boot_id
 
 _log = logging.getLogger(__name__)
@@ -109,6 +110,11 @@ def _enter_mount_namespace(settings: DaemonSettings) -> bool:
         ensure_directory(pin.parent, 0o700)
         namespaces.create_pinned_mount_namespace(pin)
     namespaces.enter_mount_namespace(pin)
+    if is_new:
+        try:
+            cover_null_device(settings.run_dir / "null")
+        except OSError as error:
+            _log.warning("cannot have a /dev/null apart from the host's: %s", error)
     if cgroup.detect().hybrid:
         # crun refuses the hybrid layout; without the v2 part in view it uses v1, which is where the
         # controllers are.

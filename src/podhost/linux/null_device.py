@@ -9,12 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
+from podhost.linux import mount
 from podhost.linux import syscalls as sys
 
 _NUMBER = os.makedev(1, 3)
 _MODE = 0o666
+_SIZE_BYTES = 65536
+_LABEL = "security.selinux"
 
 
 def open_empty_file() -> int:
@@ -22,6 +26,36 @@ def open_empty_file() -> int:
     fd = os.memfd_create("null", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE)
     return fd
+
+
+def cover_null_device(scratch: Path) -> None:
+    """Mount a null device of our own on ``/dev/null``, for this mount namespace: the host's is out of reach then.
+
+    ``scratch`` is a directory to make and remove.  On failure nothing is mounted.
+
+    Raises:
+        OSError: Devices cannot be made here, or not be opened.
+    """
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    try:
+        mount.mount_tmpfs(scratch, size_bytes=_SIZE_BYTES, mode=0o755)
+        try:
+            node = scratch / "null"
+            os.mknod(node, stat.S_IFCHR | _MODE, _NUMBER)
+            node.chmod(_MODE)  # whatever the umask
+            _copy_label(Path(os.devnull), node)
+            os.close(os.open(node, os.O_RDWR | os.O_CLOEXEC))
+            mount.bind_mount(node, Path(os.devnull), recursive=False)
+        finally:
+            mount.unmount(scratch)
+    finally:
+        scratch.rmdir()
+
+
+def _copy_label(source: Path, target: Path) -> None:
+    """SELinux lets containers use what is labelled as the null device."""
+    with suppress(OSError):
+        os.setxattr(target, _LABEL, os.getxattr(source, _LABEL))
 
 
 def restore_null_device(root: Path) -> None:

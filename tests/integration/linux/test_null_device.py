@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from podhost.linux.null_device import open_empty_file, restore_null_device
+from podhost.linux import mount
+from podhost.linux.namespaces import unshare_mounts
+from podhost.linux.null_device import cover_null_device, open_empty_file, restore_null_device
+from podhost.linux.threads import run_in_thread
 
 
 @pytest.fixture
@@ -61,3 +64,19 @@ def test_empty_file_is_at_its_end_and_takes_nothing() -> None:
             os.write(fd, b"x")
     finally:
         os.close(fd)
+
+
+def test_covered_null_device_works_and_is_not_the_host_s(root: Path) -> None:
+    def in_a_namespace_of_its_own() -> tuple[bytes, bool, int]:
+        unshare_mounts()
+        mount.make_slave(Path("/"))
+        cover_null_device(root / "scratch")
+        found = os.stat("/dev/null")
+        with open("/dev/null", "r+b", buffering=0) as opened:
+            opened.write(b"x")
+            return opened.read(), found.st_dev == outside.st_dev, found.st_mode
+
+    outside = os.stat("/dev/null")
+    assert run_in_thread(in_a_namespace_of_its_own) == (b"", False, 0o20666)
+    assert os.stat("/dev/null").st_dev == outside.st_dev
+    assert not (root / "scratch").exists()
