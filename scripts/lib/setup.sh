@@ -87,7 +87,7 @@ install_newer_python() {
 }
 
 hash_of() { # hash_of PATH…: of the content of files and folders
-  find "$@" -type f -not -name '*.pyc' -not -path '*.egg-info/*' -print0 | LC_ALL=C sort -z |
+  find "$@" -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 | LC_ALL=C sort -z |
     xargs -0 sha256sum | sha256sum | cut -c1-16
 }
 
@@ -120,10 +120,17 @@ ensure_venv() {
 
 # ensure_node_modules DIRECTORY PACKAGE.JSON: (re)install only when PACKAGE.JSON has changed
 ensure_node_modules() {
-  local directory=$1 wanted=$2
+  local directory=$1
   mkdir -p "$directory"
-  exec 8>"$directory/.lock"
-  flock 8
+  # Held while this installs, and no longer: the tests that follow take minutes.
+  {
+    flock -n 8 || { note "waiting for another installation of the JavaScript client"; flock 8; }
+    install_node_modules "$@" 8>&-
+  } 8>"$directory/.lock"
+}
+
+install_node_modules() {
+  local directory=$1 wanted=$2
   if cmp -s "$wanted" "$directory/package.json" && [ -e "$directory/.complete" ]; then
     note "the JavaScript client: up to date"
     return 0
