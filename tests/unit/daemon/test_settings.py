@@ -110,7 +110,7 @@ def test_help_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse_settings(["--help"])
     assert ended.value.code == 0
-    assert "nodefs.available<10%" in "".join(capsys.readouterr().out.split())
+    assert "nodefs.inodesFree<5%" in "".join(capsys.readouterr().out.split())
 
 
 def test_limits_of_clients_are_kube_apiservers_by_default_and_containers_keep_half_of_the_descriptors() -> None:
