@@ -1,7 +1,7 @@
 """The daemon's settings: flags, environment and defaults, read once.
 
 An instance is one independent host.  What the user did not choose (networks, node ports) is chosen at its
-first start, recorded in ``instance.json`` in its data directory, and kept from then on.
+first start, recorded in ``network.json`` in its data directory, and kept from then on.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from podhost.errors import ConflictError, InvalidError, PodhostError
 from podhost.linux import fs, listeners, netlink, nft
 from podhost.linux.namespaces import run_in_namespace
 from podhost.linux.netlink import NetlinkError, RouteSocket
-from podhost.network import firewalls, rules
+from podhost.network import firewalls, other_instances, rules
 from podhost.network.addresses import Attachment, AttachmentRecords, find_clash_within
 from podhost.network.bridge_link import build_mac, ensure_bridge
 from podhost.network.forwarding import enable_forwarding, release_forwarding
@@ -85,9 +85,12 @@ class BridgeNetwork:
             raise ConflictError(f"cannot publish host port {twice.host_port}/{twice.protocol}: it is asked for twice")
         attachment = self._records.reserve(sandbox_id, netns, port_mappings, self._describe)
         try:
+            await self._check_unpublished(port_mappings)
             await _run_to_its_end(functools.partial(self._connect, attachment))
             if port_mappings:
                 await nft.apply(rules.compile_attachment(self._settings.table, attachment))
+                # Two instances that publish it at the same moment both see it here, and both give way.
+                await self._check_unpublished(port_mappings)
             failpoint.hit(_PUBLISHED)
         except BaseException:
             await asyncio.shield(self._tasks.spawn(self.detach(sandbox_id), name=f"detach {sandbox_id}"))
@@ -139,6 +142,13 @@ class BridgeNetwork:
             await firewalls.remove_exceptions(self._links)
         finally:
             await asyncio.to_thread(self._remove_links, await self._do_others_forward())
+
+    async def _check_unpublished(self, ports: tuple[PortMapping, ...]) -> None:
+        if not ports:
+            return
+        published = await other_instances.list_published(self._settings.table)
+        if clash := other_instances.find_clash(ports, published):
+            raise ConflictError(clash)
 
     async def _do_others_forward(self) -> bool:
         """Whether another instance needs the machine to forward packets; so it is when nobody knows."""

@@ -20,6 +20,11 @@ from podhost.cri.runtime import PortMapping
 from podhost.network.addresses import Attachment
 from podhost.network.settings import NetworkSettings, build_link_prefix
 
+HOST_PORTS = "host_ports"
+"""Map of the ports that are published on every address of the host."""
+HOST_IP_PORTS = "host_ip_ports"
+"""Map of those that are published on one address."""
+
 _TABLE = """\
 table ip {table} {{
   map host_ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; {any_ports} }}
@@ -61,7 +66,7 @@ table ip {table} {{
 
 def compile_table(settings: NetworkSettings, attachments: Iterable[Attachment]) -> str:
     """The whole table as a script that replaces whatever there was, in one transaction."""
-    elements: dict[str, list[str]] = {"host_ports": [], "host_ip_ports": [], "hairpin": []}
+    elements: dict[str, list[str]] = {HOST_PORTS: [], HOST_IP_PORTS: [], "hairpin": []}
     for attachment in attachments:
         for name, element in _elements(attachment):
             elements[name].append(element)
@@ -71,8 +76,8 @@ def compile_table(settings: NetworkSettings, attachments: Iterable[Attachment]) 
         gateway=settings.gateway,
         pods=settings.pod_cidr,
         services=settings.service_cidr,
-        any_ports=_clause(elements["host_ports"]),
-        ip_ports=_clause(elements["host_ip_ports"]),
+        any_ports=_clause(elements[HOST_PORTS]),
+        ip_ports=_clause(elements[HOST_IP_PORTS]),
         hairpin=_clause(elements["hairpin"]),
     )
     return f"table ip {settings.table}\ndelete table ip {settings.table}\n{body}"
@@ -104,8 +109,8 @@ def _port_element(address: IPv4Address, port: PortMapping) -> tuple[str, str]:
     key = f"{port.protocol.lower()} . {port.host_port}"
     target = f"{address} . {port.container_port}"
     if port.host_ip in ("", "0.0.0.0"):
-        return "host_ports", f"{key} : {target}"
-    return "host_ip_ports", f"{port.host_ip} . {key} : {target}"
+        return HOST_PORTS, f"{key} : {target}"
+    return HOST_IP_PORTS, f"{port.host_ip} . {key} : {target}"
 
 
 def _clause(elements: list[str]) -> str:

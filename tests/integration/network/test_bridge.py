@@ -109,6 +109,33 @@ async def test_host_port_conflict_names_the_owner(tmp_path: Path, network: Bridg
     assert [path.name for path in (tmp_path / "net1").iterdir()] == ["10.181.0.2"]
 
 
+async def test_a_host_port_that_another_instance_publishes_is_refused(
+    tmp_path: Path, network: BridgeNetwork, pods: Pods
+) -> None:
+    everywhere = PortMapping(protocol="TCP", container_port=80, host_port=18086)
+    local = PortMapping(protocol="UDP", container_port=80, host_port=18087, host_ip="127.0.0.1")
+    await network.attach(SandboxId("a"), pods.netns("a"), (everywhere, local))
+    other = BridgeNetwork(settings_for(tmp_path, 2))
+    await other.recover(set())
+    try:
+        for name, wanted in (
+            ("b", PortMapping(protocol="TCP", container_port=1, host_port=18086, host_ip="127.0.0.1")),
+            ("c", PortMapping(protocol="UDP", container_port=1, host_port=18087)),
+        ):
+            with pytest.raises(
+                ConflictError,
+                match=rf"cannot publish host port {wanted.host_port}/{wanted.protocol}:"
+                r" it belongs to a pod of instance 'nettest1'",
+            ):
+                await other.attach(SandboxId(name), pods.netns(name), (wanted,))
+        free = PortMapping(protocol="UDP", container_port=1, host_port=18086)
+        await other.attach(SandboxId("d"), pods.netns("d"), (free,))
+        await network.detach(SandboxId("a"))
+        await other.attach(SandboxId("e"), pods.netns("e"), (everywhere, local))
+    finally:
+        await other.teardown()
+
+
 async def test_pods_cannot_reach_the_hosts_loopback(network: BridgeNetwork, pods: Pods) -> None:
     """CVE-2020-8558: with route_localnet a pod could send to 127/8 of the host by naming the bridge as gateway."""
     netns = pods.netns("a")
