@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from podhost.cli.failure import print_failure
 from podhost.cli.manifest_sources import list_sources, read_source
 from podhost.cli.terminal import has_colour, paint, say
 from podhost.errors import PodhostError
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for name, report in texts:
             _print_faults(name, report, args.output)
-    for message in unreadable:
-        say(f"podhost: {message}")
+    for error in unreadable:
+        print_failure(error, args)
     if args.output == "text":
         _summarise(texts)
     if unreadable:
@@ -69,30 +70,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_all(args: argparse.Namespace) -> tuple[list[tuple[str, TextReport]], list[str]]:
+def _check_all(args: argparse.Namespace) -> tuple[list[tuple[str, TextReport]], list[PodhostError]]:
     """Every file; one that cannot be read does not keep the others from being checked."""
     from podhost.manifests.report import check_text
 
     # What this machine does not honour is no fault elsewhere.
     local = not args.context and not args.kubeconfig
     texts: list[tuple[str, TextReport]] = []
-    unreadable: list[str] = []
+    unreadable: list[PodhostError] = []
     for source in _list_all(args.files, unreadable):
         try:
             shown, text = read_source(source)
-            texts.append((shown, check_text(text, namespace=args.namespace or "", with_warnings=local)))
+            texts.append(
+                (shown, check_text(text, namespace=args.namespace or "", with_warnings=local, on_podhost=local))
+            )
         except PodhostError as error:
-            unreadable.append(str(error))
+            unreadable.append(error)
     return texts, unreadable
 
 
-def _list_all(names: Sequence[str], unreadable: list[str]) -> list[str]:
+def _list_all(names: Sequence[str], unreadable: list[PodhostError]) -> list[str]:
     sources = []
     for name in names:
         try:
             sources += list_sources(name)
         except PodhostError as error:
-            unreadable.append(str(error))
+            unreadable.append(error)
     return sources
 
 
@@ -115,7 +118,7 @@ def _print_faults(name: str, report: TextReport, output: str) -> None:
             print(render.render_fault(name, fault, report.lines, paint_it, width=width) + "\n")
 
 
-def _print_json(texts: Sequence[tuple[str, TextReport]], unreadable: Sequence[str]) -> None:
+def _print_json(texts: Sequence[tuple[str, TextReport]], unreadable: Sequence[PodhostError]) -> None:
     from podhost.manifests.render import to_json
 
     faults = [to_json(name, fault) for name, report in texts for fault in report.faults]
@@ -129,7 +132,9 @@ def _print_json(texts: Sequence[tuple[str, TextReport]], unreadable: Sequence[st
         for name, report in texts
         for found in report.objects
     ]
-    print(json.dumps({"faults": faults, "objects": objects, "unreadable": list(unreadable)}, indent=2))
+    print(
+        json.dumps({"faults": faults, "objects": objects, "unreadable": [str(error) for error in unreadable]}, indent=2)
+    )
 
 
 def _name_of(document: dict[str, object]) -> object:

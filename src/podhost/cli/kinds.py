@@ -57,11 +57,7 @@ class Resources:
         if key not in self._found:
             self._discover(manifest.api_version)
         if key not in self._found:
-            raise HintedError(
-                f'cannot use {manifest.source}: no matches for kind "{manifest.kind}" in version'
-                f' "{manifest.api_version}"',
-                "see what the server has: kubectl api-resources",
-            )
+            raise _no_match(manifest)
         return self._found[key]
 
     def _discover(self, api_version: str) -> None:
@@ -77,6 +73,15 @@ class Resources:
                 self._found[api_version, entry["kind"]] = Resource(
                     api_version=api_version, plural=entry["name"], namespaced=bool(entry.get("namespaced"))
                 )
+
+
+def _no_match(manifest: Manifest) -> HintedError:
+    from podhost.manifests.content import NO_WORKLOADS_HINT, WORKLOAD_KINDS
+
+    text = f'cannot use {manifest.source}: no matches for kind "{manifest.kind}" in version "{manifest.api_version}"'
+    if WORKLOAD_KINDS.get(manifest.kind) == manifest.api_version.rpartition("/")[0]:
+        return HintedError(text, f"podhost has no workload kinds: {NO_WORKLOADS_HINT}")
+    return HintedError(text, "see what the server has: kubectl api-resources")
 
 
 def find_resource(client: ApiClient, word: str) -> tuple[Resource, str] | None:

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
+from podhost.cli.failure import HintedError
 from podhost.errors import InvalidError, NotFoundError, UnavailableError
 
 SUFFIXES = (".yaml", ".yml", ".json")
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _URL_TIMEOUT_S = 20.0
 _URL_BYTES_MAX = 10_000_000
 
 
 def list_sources(name: str) -> list[str]:
-    """The name itself, or the manifests of a directory in order.  Raises NotFoundError for a directory without any."""
+    """The name itself, or the manifests of a directory in order.
+
+    Raises:
+        NotFoundError: A directory without any.
+        HintedError: A kustomization, which must be built first.
+    """
     if name == "-" or is_url(name):
         return [name]
     path = Path(name)
+    _refuse_kustomization(path)
     if path.is_dir():
         found = sorted(str(entry) for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
         if not found:
             raise NotFoundError(f"cannot find a manifest in the directory '{name}': no {', '.join(SUFFIXES)} in it")
         return found
     return [name]
+
+
+def _refuse_kustomization(path: Path) -> None:
+    """Its manifests are not what it means: it names, patches and adds to them."""
+    if path.is_dir():
+        directory = path
+        found = next((name for name in _KUSTOMIZATIONS if (path / name).is_file()), "")
+    else:
+        directory, found = path.parent, path.name if path.name in _KUSTOMIZATIONS else ""
+    if found:
+        where = shlex.quote(str(directory))
+        raise HintedError(
+            f"cannot use '{path}': {found} makes it a kustomization, which must be built first",
+            f"kubectl kustomize {where} | podhost up -",
+            f"or apply it with kubectl: kubectl apply -k {where}",
+        )
 
 
 def read_source(name: str) -> tuple[str, str]:

@@ -149,7 +149,7 @@ def parse_manifests(text: str, source: str) -> list[Manifest]:
 def _parse(text: str, name: str, *, check: bool, namespace: str) -> tuple[list[Manifest], list[Fault], Sequence[str]]:
     from podhost.manifests.report import check_text, locate_nameless
 
-    report = check_text(text, namespace=namespace, with_warnings=False)
+    report = check_text(text, namespace=namespace, with_warnings=False, on_podhost=check)
     fatal = (
         [fault for fault in report.faults if fault.severity == "error"]
         if check

@@ -21,6 +21,20 @@ _OTHER_CORE_KINDS = frozenset(
     {"PersistentVolume", "PersistentVolumeClaim", "ReplicationController", "LimitRange", "ResourceQuota"}
     | {"PodTemplate", "Binding", "ComponentStatus", "List"}
 )
+WORKLOAD_KINDS = {
+    "Deployment": "apps",
+    "StatefulSet": "apps",
+    "DaemonSet": "apps",
+    "ReplicaSet": "apps",
+    "Job": "batch",
+    "CronJob": "batch",
+    "ReplicationController": "",
+}
+"""Kinds that make pods, with their groups: clusters have them, podhost does not."""
+NO_WORKLOADS_HINT = (
+    "write its pod as a manifest of kind Pod; on a cluster this file works as it is: podhost --context NAME up FILE"
+)
+_REVIEW_GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
 _SUPPORTED = re.compile(r'supported values: (("[^"]*"(, )?)+)')
 _MISSING = re.compile(r"^(.*?)(?:\.|^)([A-Za-z]+)$")
 
@@ -37,16 +51,19 @@ def is_list(document: Any) -> bool:
     return isinstance(document.get("kind"), str) and document["kind"].endswith("List") and "items" in document
 
 
-def check_object(node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True) -> list[Fault]:
+def check_object(
+    node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True, on_podhost: bool = False
+) -> list[Fault]:
     """Faults of one object, in the order of the text.
 
+    ``on_podhost``: it is for podhost itself, where a kind that its API lacks is a fault.
     ``is_whole``: nothing had to be left out to read it; else what is missing is no fault.
     """
     if node.kind != "map":
         message = "a manifest is a mapping with `apiVersion` and `kind`"
         return [structure.make_fault(spot_of(node), "syntax", message)]
     faults = [*structure.duplicate_faults(node), *structure.ambiguous_key_faults(node)]
-    kind, trouble = _find_kind(node)
+    kind, trouble = _find_kind(node, on_podhost=on_podhost)
     if trouble is not None:
         faults.append(trouble)
     if kind is not None:
@@ -54,7 +71,7 @@ def check_object(node: Node, *, namespace: str = "", with_warnings: bool = True,
     return sorted(faults, key=lambda fault: (fault.line, fault.column))
 
 
-def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
+def _find_kind(node: Node, *, on_podhost: bool) -> tuple[Kind | None, Fault | None]:
     services = node.get("services")
     if node.get("apiVersion") is None and node.get("kind") is None and services is not None and services.kind == "map":
         message = "this is a file for docker compose, and no manifest of Kubernetes"
@@ -74,24 +91,38 @@ def _find_kind(node: Node) -> tuple[Kind | None, Fault | None]:
     kind = kind_by_gvk(group, version, word)
     if kind is not None:
         return kind, None
-    return _guess_kind(node, group, version, word, api_version)
+    return _guess_kind(node, word, api_version, on_podhost=on_podhost)
 
 
-def _guess_kind(node: Node, group: str, version: str, name: str, api_version: str) -> tuple[Kind | None, Fault]:
+def _guess_kind(node: Node, name: str, api_version: str, *, on_podhost: bool) -> tuple[Kind | None, Fault]:
     """Not one of the kinds of podhost's API: misspelt, or of a server that has more."""
+    group, _, version = api_version.rpartition("/")
     at_kind, at_version = find_spot(node, "kind"), find_spot(node, "apiVersion")
     message = f"there is no kind `{name}` in `{api_version}`"
     for kind in KINDS:
         if kind.kind == name and (group in ("", kind.group) or "." not in group):
             meant = f"`apiVersion: {kind.group_version}`"
             return kind, structure.make_fault(at_version, "invalid", message, f"did you mean {meant}?")
+        if kind.kind.lower() == name.lower() and group in WORKLOAD_KINDS.values() and kind.group == "" != group:
+            meant = f"did you mean `kind: {kind.kind}` of `apiVersion: {kind.group_version}`?"
+            return kind, structure.make_fault(at_kind, "invalid", message, meant, path="kind")
     siblings = {kind.kind: kind for kind in KINDS if (kind.group, kind.version) == (group, version)}
     nearest = nearest_name(name, siblings) if name not in _OTHER_CORE_KINDS else ""
     if nearest:
         meant = f"`{name}`: did you mean `{nearest}`?"
         return siblings[nearest], structure.make_fault(at_kind, "invalid", message, meant, path="kind")
+    if on_podhost and group not in _REVIEW_GROUPS:
+        return None, _missing_kind(at_kind, name, group, message)
     message = f"the fields of {name} ({api_version}) are not checked: podhost does not know this kind"
     return None, structure.make_fault(at_kind, "unchecked", message, severity="note")
+
+
+def _missing_kind(at_kind: Spot, name: str, group: str, message: str) -> Fault:
+    if WORKLOAD_KINDS.get(name) != group:
+        meant = "podhost does not know this kind; a cluster that has it takes it: podhost --context NAME up FILE"
+        return structure.make_fault(at_kind, "no-kind", message, meant, path="kind")
+    message = f"podhost has no {name}: it runs pods straight, and has no workload kinds ({', '.join(WORKLOAD_KINDS)})"
+    return structure.make_fault(at_kind, "no-kind", message, NO_WORKLOADS_HINT, path="kind")
 
 
 def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is_whole: bool) -> list[Fault]:

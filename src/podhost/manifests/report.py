@@ -56,8 +56,8 @@ class _Reading:
     is_whole: bool
 
 
-def check_text(text: str, *, namespace: str = "", with_warnings: bool = True) -> TextReport:
-    """Faults in the order of the text; several at once, in all its documents."""
+def check_text(text: str, *, namespace: str = "", with_warnings: bool = True, on_podhost: bool = False) -> TextReport:
+    """Faults in the order of the text; several at once, in all its documents.  Flags: as of ``check_object``."""
     faults: list[Fault] = []
     objects: list[Found] = []
     for document in split_documents(text):
@@ -67,7 +67,7 @@ def check_text(text: str, *, namespace: str = "", with_warnings: bool = True) ->
             found.insert(0, _missing_marker(document))
         for node in _object_nodes(reading.node):
             checked = content.check_object(
-                node, namespace=namespace, with_warnings=with_warnings, is_whole=reading.is_whole
+                node, namespace=namespace, with_warnings=with_warnings, is_whole=reading.is_whole, on_podhost=on_podhost
             )
             found += _in_original(checked, reading)
             if reading.layout is None and reading.is_whole and not document.is_joined and node.kind == "map":

@@ -131,3 +131,30 @@ def test_up_refuses_faults_before_anything_is_made(tmp_path: Path, capsys: pytes
     err = capsys.readouterr().err
     assert err.startswith(f"{path}:8:4: error: the indentation of `image` fits nothing above it\n")
     assert err.endswith(f"podhost: one fault; nothing was changed\n  → podhost fix {path} mends it\n")
+
+
+def test_workloads_are_refused_by_check_as_by_up_but_for_another_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: d\n")
+    for command in ("check", "up"):
+        assert main([command, str(path)]) == 1
+        assert "has no workload kinds (Deployment, StatefulSet" in "".join(capsys.readouterr())
+    assert main(["--context", "prod", "check", str(path)]) == 0
+    assert capsys.readouterr().err == "✓ one note\n"
+
+
+@pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
+@pytest.mark.parametrize("command", ["check", "up", "fix"])
+def test_kustomization_is_to_be_built_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    (tmp_path / name).write_text("resources: [a.yaml]\n")
+    (tmp_path / "a.yaml").write_text(GOOD)
+    for target in (tmp_path, tmp_path / name):
+        assert main([command, str(target)]) == (2 if command == "check" else 1)
+        err = capsys.readouterr().err
+        assert err.startswith(f"podhost: cannot use '{target}': {name} makes it a kustomization, ")
+        assert f"  → kubectl kustomize {tmp_path} | podhost up -\n" in err
+        assert f"kubectl apply -k {tmp_path}\n" in err

@@ -117,6 +117,36 @@ def test_unknown_kind_is_a_note_and_no_error() -> None:
     assert len(report.objects) == 1
 
 
+@pytest.mark.parametrize(
+    ("version", "kind", "words", "meant"),
+    [
+        ("apps/v1", "Deployment", "podhost has no Deployment: it runs pods straight", "write its pod as a manifest"),
+        (
+            "batch/v1",
+            "CronJob",
+            "podhost has no CronJob: it runs pods straight",
+            "on a cluster this file works as it is",
+        ),
+        ("nobody.example/v1", "X", "there is no kind `X` in `nobody.example/v1`", "a cluster that has it takes it"),
+        ("apps/v1", "pod", "there is no kind `pod` in `apps/v1`", "did you mean `kind: Pod` of `apiVersion: v1`?"),
+        ("apps/v1", "Pod", "there is no kind `Pod` in `apps/v1`", "did you mean `apiVersion: v1`?"),
+    ],
+)
+def test_kind_that_podhost_lacks_is_an_error_where_podhost_itself_is_to_run_it(
+    version: str, kind: str, words: str, meant: str
+) -> None:
+    text = GOOD.replace("apiVersion: v1", f"apiVersion: {version}").replace("kind: Pod", f"kind: {kind}")
+    (fault,) = check_text(text, on_podhost=True).faults
+    assert fault.severity == "error"
+    assert words in fault.message
+    assert meant in fault.meant
+
+
+def test_kinds_that_only_ask_are_no_error_anywhere() -> None:
+    text = "apiVersion: authorization.k8s.io/v1\nkind: SelfSubjectAccessReview\nmetadata:\n  name: a\n"
+    assert [fault.severity for fault in check_text(text, on_podhost=True).faults] == ["note"]
+
+
 def test_items_of_a_list_are_checked_and_found() -> None:
     text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n  spec: {contaners: []}\n"
     report = check_text(text)
