@@ -9,17 +9,21 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
+DESCRIPTIONS = ROOT / "src" / "podhost" / "api" / "descriptions.json.gz"
+
+
 class BuildWithDescriptions(build_py):
-    """For ``kubectl explain``.  Without the package that they come from, podhost works and explains less."""
+    """For ``kubectl explain``.  A build without them fails: nobody would notice until they ask."""
 
     def run(self) -> None:
         sys.path.insert(0, str(ROOT / "scripts" / "generate_api"))
         try:
             from descriptions import write_descriptions
         except ImportError as error:
-            print(f"no descriptions of fields: {error}", file=sys.stderr)
+            if not DESCRIPTIONS.exists():
+                sys.exit(f"cannot make the descriptions of the API's fields: {error}")
         else:
-            write_descriptions(ROOT / "src" / "podhost" / "api" / "descriptions.json.gz")
+            write_descriptions(DESCRIPTIONS)
         super().run()
 
 

@@ -91,6 +91,13 @@ hash_of() { # hash_of PATH…: of the content of files and folders
     xargs -0 sha256sum | sha256sum | cut -c1-16
 }
 
+# What a build of the package takes; setup.py makes the descriptions of fields with scripts/generate_api.
+package_sources=(pyproject.toml setup.py MANIFEST.in README.md src scripts/generate_api)
+
+copy_package() { # copy_package DIRECTORY: the sources to build from, so that the checkout stays as it is
+  (cd "$repo" && cp -r --parents "${package_sources[@]}" "$1/")
+}
+
 # The calling user's pip configuration also counts behind sudo.
 adopt_pip_configuration() {
   [ -n "${SUDO_USER:-}" ] && [ -z "${PIP_CONFIG_FILE:-}" ] || return 0
