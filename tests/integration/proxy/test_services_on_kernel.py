@@ -204,6 +204,8 @@ async def test_udp_client_is_led_to_the_new_endpoint_when_the_old_one_goes(world
         servers.append(server)
         addresses.append(address)
     try:
+        # Another one in each run: the kernel remembers the flows of the last.
+        client_port = pick_udp_port()
         ports = [{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5353}]
         world.put("services", service_doc("dns", cluster_ip="10.185.128.11", ports=ports))
         slices = "endpointslices.discovery.k8s.io"
@@ -211,17 +213,23 @@ async def test_udp_client_is_led_to_the_new_endpoint_when_the_old_one_goes(world
             world.put(slices, slice_doc([address], service="dns", port=5353, name="dns", protocol="UDP"))
             await world.proxy.sync()
             # Always the same client port: only the flow's removal can lead it elsewhere.
-            assert await asyncio.to_thread(ask_udp, "10.185.128.11", 53) == wanted
+            assert await asyncio.to_thread(ask_udp, "10.185.128.11", 53, client_port) == wanted
     finally:
         for server in servers:
             server.kill()
             server.communicate()
 
 
-def ask_udp(address: str, port: int) -> str:
+def pick_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("0.0.0.0", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask_udp(address: str, port: int, client_port: int) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.bind(("0.0.0.0", 28053))
+        client.bind(("0.0.0.0", client_port))
         client.settimeout(2)
         client.connect((address, port))
         client.send(b"?")
