@@ -205,9 +205,7 @@ def test_a_container_that_fails_for_a_port_gets_an_event_that_names_the_holder(d
         namespace,
         "clash",
         container("first", server + "open('/v/ready', 'w').close()\ntime.sleep(600)", volumeMounts=mounts),
-        container(
-            "second", wait + server, volumeMounts=mounts, ports=[{"containerPort": 8080}],
-        ),
+        container("second", wait + server, volumeMounts=mounts),
         volumes=[{"name": "v", "emptyDir": {}}],
         restartPolicy="Never",
     )  # fmt: skip

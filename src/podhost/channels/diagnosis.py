@@ -24,6 +24,7 @@ _AGAIN_AND_AGAIN = 2
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _IN_USE = re.compile(r"address already in use|EADDRINUSE|Only one usage of each socket address", re.IGNORECASE)
 _PORT = re.compile(r"(?::|\bport[ =:]+)(\d{1,5})\b", re.IGNORECASE)
+_PORT_WORD = re.compile(r"""(?:^|[\s=:,('"]|(?:^|\s)-[A-Za-z])(\d{1,5})(?=$|[\s:;,)'"&|/])""")
 _READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
 
 
@@ -71,27 +72,45 @@ def find_wanted_port(lines: tuple[str, ...]) -> tuple[str, tuple[int, ...]] | No
     return None
 
 
+def find_configured_ports(container: Document) -> tuple[int, ...]:
+    """Numbers in a container's command, arguments and environment that may be ports it listens on: a guess."""
+    words = (*(container.get("command") or ()), *(container.get("args") or ()))
+    values = [str(each.get("value") or "").strip() for each in container.get("env") or ()]
+    found = [text for word in words for text in _PORT_WORD.findall(word)] + [
+        value for value in values if value.isascii() and value.isdigit()
+    ]
+    return tuple(dict.fromkeys(port for port in map(int, found) if 0 < port < 65536))
+
+
 def find_port_held_by_another(given: Findings) -> Iterator[Problem]:
     """A container says that an address is in use, and another container has it."""
-    declared = declared_ports(given.pod)
     for container in running_containers(given.pod):
         name = container["name"]
         wanted = find_wanted_port(given.logs.get(name, ()))
-        if wanted is None:
+        holder = _find_holder(given, container, wanted[1]) if wanted else None
+        if wanted is None or holder is None:
             continue
-        own = tuple(port for (_, port), by in declared.items() if name in by)
-        for port in dict.fromkeys((*wanted[1], *own)):
-            holders = [each for each in given.on("tcp", port) if each.container != name]
-            if holders and not any(each.container == name for each in given.on("tcp", port)):
-                yield Problem(
-                    code="port-in-use",
-                    severity="error",
-                    message=f'container "{name}" wants port {port}, which {_holder(holders[0])} holds',
-                    evidence=(f"log of {name}: {wanted[0]}", f"{holders[0].endpoint} is held by {_holder(holders[0])}"),
-                    suggestion="containers of a pod share one network: give one of the two another port",
-                    containers=(name, holders[0].container),
-                )
-                break
+        yield Problem(
+            code="port-in-use",
+            severity="error",
+            message=f'container "{name}" wants port {holder.port}, which {_holder(holder)} holds',
+            evidence=(f"log of {name}: {wanted[0]}", f"{holder.endpoint} is held by {_holder(holder)}"),
+            suggestion="containers of a pod share one network: give one of the two another port",
+            containers=(name, holder.container),
+        )
+
+
+def _find_holder(given: Findings, container: Document, named: tuple[int, ...]) -> Listener | None:
+    """Who has a port that the log names or the container declares, or else, in the pod, one that it is set up with."""
+    name = container["name"]
+    own = [port for (_, port), by in declared_ports(given.pod).items() if name in by]
+    for port in dict.fromkeys((*named, *own, *find_configured_ports(container))):
+        listeners = given.on("tcp", port)
+        is_guess = port not in named and port not in own
+        holders = [each for each in listeners if each.container or not is_guess]
+        if holders and not any(each.container == name for each in listeners):
+            return holders[0]
+    return None
 
 
 def find_ports_wanted_twice(given: Findings) -> Iterator[Problem]:

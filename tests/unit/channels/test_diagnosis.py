@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from harness.channel_world import World, make_file
-from podhost.channels.diagnosis import find_wanted_port
+from podhost.channels.diagnosis import find_configured_ports, find_wanted_port
 from podhost.channels.snapshot import ContainerFacts, VolumeFile, VolumeMount
 from podhost.linux.ipc_tables import IpcTables, SysvQueue
 from podhost.linux.proc import BlockedCall, BlockedOpen
+from podhost.linux.sock_diag import InetSocket
 from podhost.linux.syscall_trace import MissedLookup
 
 QUEUE = SysvQueue(id=3, key=0x10, mode=0o600, uid=0, bytes=9, messages=2, last_sender=100, last_receiver=0)
@@ -63,6 +64,24 @@ def failed_for_a_declared_port(world: World) -> None:
     declare(world, "b", 80)
     world.listen(100, "0.0.0.0", 80)
     world.log("b", "OSError: [Errno 98] Address already in use")
+
+
+def failed_for_a_port_of_its_command(world: World) -> None:
+    world.container("b")["command"] = ["python3", "-m", "http.server", "80"]
+    world.listen(100, "0.0.0.0", 80)
+    world.log("b", "OSError: [Errno 98] Address already in use")
+
+
+def failed_for_a_port_that_is_not_the_pods(world: World) -> None:
+    world.container("b")["command"] = ["python3", "-m", "http.server", "80"]
+    world.change(inet=(InetSocket("tcp", 4, "LISTEN", "0.0.0.0", 80, "0.0.0.0", 0, 9, 0),))
+    world.log("b", "OSError: [Errno 98] Address already in use")
+
+
+def failed_otherwise_with_a_port_in_its_command(world: World) -> None:
+    world.container("b")["command"] = ["python3", "-m", "http.server", "80"]
+    world.listen(100, "0.0.0.0", 80)
+    world.log("b", "OSError: [Errno 13] Permission denied")
 
 
 def service_to(address: str) -> Arrange:
@@ -158,6 +177,9 @@ def asks_for_a_queue_that_was_made_meanwhile(world: World) -> None:
         (served_by_the_other, ["port-of-another-container"]),
         (declared_twice, ["port-wanted-twice"]),
         (failed_for_a_port, ["port-in-use"]),
+        (failed_for_a_port_of_its_command, ["port-in-use"]),
+        (failed_for_a_port_that_is_not_the_pods, []),
+        (failed_otherwise_with_a_port_in_its_command, []),
         (failed_for_a_declared_port, ["port-in-use", "port-of-another-container"]),
         (failed_once_but_has_it_now, []),
         (service_to("0.0.0.0"), []),
@@ -223,3 +245,19 @@ def test_the_port_is_read_from_what_programs_say(lines: tuple[str, ...], ports: 
 
 def test_a_log_without_a_complaint_wants_no_port() -> None:
     assert find_wanted_port(("listening on :8080",)) is None
+
+
+@pytest.mark.parametrize(
+    ("container", "ports"),
+    [
+        ({}, ()),
+        ({"command": ["python3", "-m", "http.server"], "args": ["8000"]}, (8000,)),
+        ({"args": ["--port=8000", "--bind", "0.0.0.0:8001", "-p8002", "--listen", "[::]:8003", ":8004"]}, (8000, 8001, 8002, 8003, 8004)),
+        ({"command": ["sh", "-c", "sleep 1; nc -l 80 & exec server --addr='*:443'"]}, (1, 80, 443)),
+        ({"args": ["s.bind(('0.0.0.0', 8080))", "http://localhost:90/path"]}, (8080, 90)),
+        ({"args": ["v2", "127.0.0.1", "3.11", "10s", "file8080", "2026-01-01", "70000", "0", "100000"]}, ()),
+        ({"env": [{"name": "PORT", "value": "8080"}, {"name": "N", "value": "x 90"}, {"name": "F", "valueFrom": {}}]}, (8080,)),
+    ],
+)  # fmt: skip
+def test_ports_that_a_container_is_set_up_with_are_found(container: dict[str, object], ports: tuple[int, ...]) -> None:
+    assert find_configured_ports(container) == ports
