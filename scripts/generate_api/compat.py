@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from podhost.api.kinds import KINDS
+from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.schema import definition
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.api.warnings import Rule, need_for, rule_for
@@ -65,7 +66,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 def _kind_rows() -> Iterator[str]:
     yield "| API | kind | subresources |"
     yield "|---|---|---|"
-    for kind in (*KINDS, *USAGE_KINDS):
+    for kind in (*KINDS, *USAGE_KINDS, POD_CHANNELS):
         names = ", ".join(sub.name for sub in kind.subresources) or "none"
         yield f"| {kind.group_version} | {kind.kind} | {names} |"
 
