@@ -14,15 +14,18 @@ import msgspec
 from podhost.api.descriptions import load_descriptions
 from podhost.api.kind import Kind
 from podhost.api.kinds import KINDS
+from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.review_kinds import REVIEW_KINDS
+from podhost.api.usage_kinds import POD_STATS
 from podhost.apiserver.discovery import group_versions
+from podhost.apiserver.openapi_own import OWN_DESCRIPTIONS
 from podhost.apiserver.openapi_paths import build_paths, build_v2_paths, find_schemas, list_schema_name
 from podhost.apiserver.openapi_protobuf import encode_document
 from podhost.apiserver.openapi_schemas import LIST_META, V2_PREFIX, V3_PREFIX, build_list_schema, build_schemas
 
 Obj = dict[str, Any]
 
-_KINDS = (*KINDS, *REVIEW_KINDS)
+_KINDS = (*KINDS, *REVIEW_KINDS, POD_STATS, POD_CHANNELS)
 
 
 def build_paths_document(hashes: Mapping[str, str]) -> bytes:
@@ -72,7 +75,7 @@ def v2_protobuf() -> bytes:
 
 
 def _build_schemas(kinds: Iterable[Kind], prefix: str) -> Obj:
-    schemas = build_schemas({*find_schemas(kinds), LIST_META}, prefix, load_descriptions())
+    schemas = build_schemas({*find_schemas(kinds), LIST_META}, prefix, {**load_descriptions(), **OWN_DESCRIPTIONS})
     for kind in kinds:
         if "list" in kind.verbs:
             gvk = (kind.group, kind.version, f"{kind.kind}List")

@@ -7,6 +7,7 @@ from typing import Any
 
 from podhost.api import schema
 from podhost.api.descriptions import Descriptions
+from podhost.apiserver.openapi_own import OWN_DEFINITIONS
 
 Obj = dict[str, Any]
 
@@ -48,7 +49,7 @@ def build_schemas(roots: Iterable[str], prefix: str, descriptions: Descriptions)
         name = waiting.pop()
         if name in schemas:
             continue
-        definition = schema.definition(name)
+        definition = OWN_DEFINITIONS.get(name) or schema.definition(name)
         schemas[name] = _build_schema(definition, prefix, descriptions.get(name, {}))
         waiting.extend(field.type.element_ref for field in definition.fields.values() if field.type.element_ref)
     for name, v2, v3 in _NAMED_SCALARS.values():

@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterator
 
 from podhost.api.kinds import KINDS
+from podhost.api.pod_channels import POD_CHANNELS
+from podhost.api.usage_kinds import POD_STATS
 from podhost.apiserver import discovery, openapi
 from podhost.apiserver.openapi_schemas import V3_PREFIX, build_schemas
+from podhost.channels.graph import Channel, ContainerNode, End, Listener, Problem, ProcessNode
 
 
 def test_every_kind_has_a_patch_that_takes_field_validation() -> None:
@@ -100,6 +103,23 @@ def test_descriptions_are_told_where_they_are_built_in() -> None:
     pod = schemas["io.k8s.api.core.v1.Pod"]
     assert (pod["description"], pod["properties"]["spec"]["description"]) == ("A pod.", "Its spec.")
     assert "description" not in schemas["io.k8s.api.core.v1.PodSpec"]
+
+
+def test_podhosts_own_kinds_are_told_field_by_field() -> None:
+    document = json.loads(openapi.group_document("apis/podhost.dev/v1alpha1") or b"")
+    assert "get" in document["paths"]["/apis/podhost.dev/v1alpha1/namespaces/{namespace}/podchannels/{name}"]
+    schemas = document["components"]["schemas"]
+    for kind in (POD_STATS, POD_CHANNELS):
+        told = schemas[kind.schema]
+        gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+        assert told["x-kubernetes-group-version-kind"] == [gvk]
+    own = {name.removeprefix("dev.podhost.v1alpha1."): told for name, told in schemas.items() if "podhost" in name}
+    for name, told in own.items():
+        if not name.endswith("List"):
+            assert all(field.get("description") for field in (told, *told["properties"].values())), name
+    for value in (ContainerNode, ProcessNode, Listener, Channel, End, Problem):
+        assert set(own[value.__name__]["properties"]) == set(value.__struct_encode_fields__)
+    assert "dev.podhost.v1alpha1.Channel" in openapi.v2_document()["definitions"]
 
 
 def test_protobuf_says_what_json_says() -> None:
