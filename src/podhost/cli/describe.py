@@ -11,10 +11,11 @@ from podhost.cli.describe_text import describe_object
 from podhost.cli.events import build_selector, order_of
 from podhost.cli.named_objects import Named, fetch_named
 from podhost.cli.output import print_document
+from podhost.cli.port_holders import find_port_holders
 from podhost.cli.session import connect, namespace_of
 from podhost.cli.terminal import has_colour
 from podhost.cli.verdict import Verdict, compute_verdict
-from podhost.client import ApiClient, resource_path
+from podhost.client import ApiClient, ApiStatusError, resource_path
 from podhost.errors import PodhostError
 
 _LOG_LINES = 5
@@ -57,7 +58,18 @@ def _describe(client: ApiClient, target: Named) -> list[str]:
         return describe_object(target.kind, target.object, events, time.time(), colour=colour)
     verdict = compute_verdict(target.object, events)
     log = _read_tail(client, target, verdict)
-    return describe_pod(target.object, events, verdict, time.time(), log=log, colour=colour)
+    holders = _find_port_holders(client, target, verdict)
+    return describe_pod(target.object, events, verdict, time.time(), log=log, port_holders=holders, colour=colour)
+
+
+def _find_port_holders(client: ApiClient, target: Named, verdict: Verdict) -> list[str]:
+    if verdict.reason != "Unschedulable" or "free ports" not in verdict.text:
+        return []
+    try:
+        return find_port_holders(target.object, client.list(resource_path("v1", "pods"))["items"])
+    except ApiStatusError:
+        # Who may read this pod need not see those of other namespaces.
+        return []
 
 
 def _fetch_events(client: ApiClient, target: Named) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -78,13 +79,15 @@ def describe_pod(
     now_s: float,
     *,
     log: Sequence[str] = (),
+    port_holders: Sequence[str] = (),
     colour: bool = False,
 ) -> list[str]:
     """Args:
     events: Of this pod, oldest first.
     log: The last lines of the log that explains the verdict.
+    port_holders: What keeps it from its host ports, see :func:`find_port_holders`.
     """
-    lines = list(_head(pod, verdict, now_s, log, colour=colour))
+    lines = list(_head(pod, verdict, now_s, log, port_holders, colour=colour))
     statuses = pod.get("status") or {}
     for heading, section, key in _SECTIONS:
         entries = {entry.get("name"): entry for entry in statuses.get(key) or []}
@@ -98,7 +101,15 @@ def describe_pod(
     return [*lines, *events_section(events, now_s, colour=colour)]
 
 
-def _head(pod: Document, verdict: Verdict, now_s: float, log: Sequence[str], *, colour: bool) -> Iterator[str]:
+def _head(
+    pod: Document,
+    verdict: Verdict,
+    now_s: float,
+    log: Sequence[str],
+    port_holders: Sequence[str],
+    *,
+    colour: bool,
+) -> Iterator[str]:
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     state = "is being deleted" if metadata.get("deletionTimestamp") else verdict.text
     hue = _COLOURS[verdict.state]
@@ -106,8 +117,13 @@ def _head(pod: Document, verdict: Verdict, now_s: float, log: Sequence[str], *, 
     if log:
         yield f"  last lines of {verdict.container}:"
         yield from (paint(f"    | {clean_text(line)}", "grey", enabled=colour) for line in log)
-    if verdict.next_step:
-        yield f"  → {complete_hint(verdict.next_step)}"
+    yield from (f"  host port {holder}" for holder in port_holders)
+    if port_holders:
+        yield "  → choose another hostPort, or delete the pod that has it"
+    elif verdict.next_step:
+        # The next step of a description is not that description.
+        here = re.sub(rf": podhost describe {re.escape(metadata['name'])}(?![\w.-])", " (below)", verdict.next_step)
+        yield f"  → {complete_hint(here)}"
     yield ""
     yield from metadata_lines(pod, now_s)
     yield labelled("Status", _phase(status))

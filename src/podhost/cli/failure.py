@@ -55,6 +55,6 @@ def compute_hints(error: PodhostError, args: argparse.Namespace | None, *, is_ro
     if isinstance(error, UnavailableError) and "daemon" in str(error):
         return (
             f"start it: {sudo}podhost{flag} serve (or {sudo}podhost{flag} up FILE)",
-            f"if it should be running, look at its log and at: {sudo}podhost doctor",
+            f"if it should be running, look at its log and at: {sudo}podhost{flag} doctor",
         )
     return ()

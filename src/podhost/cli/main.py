@@ -155,6 +155,10 @@ def build_parser(name: str, command: Command) -> argparse.ArgumentParser:
     )
     add_global_arguments(parser)
     command.add_arguments(parser)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                _accept_global_arguments(verb)
     return parser
 
 
@@ -169,6 +173,12 @@ def add_global_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--context", metavar="NAME", help="talk to this context of the kubeconfig instead")
     group.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig for --context (default: KUBECONFIG)")
     group.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: the context's, or default)")
+
+
+def _accept_global_arguments(verb: argparse.ArgumentParser) -> None:
+    """``image ls --instance two`` too; told in the help of the command.  Absent, they leave what stands before."""
+    for name in (["--instance"], ["--context"], ["--kubeconfig"], ["-n", "--namespace"]):
+        verb.add_argument(*name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _did_you_mean(name: str) -> str:

@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 DAEMON_FLAGS = {
     "--data-root": "directory of all instances' data (PODHOST_DATA_ROOT, or /var/lib/podhost)",
     "--run-root": "directory of all instances' sockets (PODHOST_RUN_ROOT, or /run/podhost)",
-    "--api-port": "port of the API on loopback (6443; 0: any free one)",
+    "--api-port": "port of the API on loopback (6443; 0, and for other instances than default: any free one)",
     "--pod-cidr": "network of the pods",
     "--service-cidr": "network of the Services",
-    "--node-ports": "ports for NodePort Services, FIRST-LAST (30000-32767)",
+    "--node-ports": "ports for NodePort Services (30000-32767; if another instance has these: 1000 of 20000-29999)",
     "--bridge": "name of the bridge device",
     "--node-name": "name of the node (default: the host's)",
     "--pod-max-pids": "processes and threads that a pod may have (no limit)",

@@ -20,7 +20,10 @@ from podhost.errors import PodhostError
 EXIT_STUCK, EXIT_TIMEOUT = 1, 124
 LOG_TAIL_LINES = 10
 SETTLE_S = 0.5
-"""With --detach: how long pods must stay ready.  A container without a probe is ready before it has failed."""
+"""How long a pod must stay ready before that is told, and pods with --detach before it ends.
+
+A container without a probe is ready before it has failed.
+"""
 _FRAMES_PER_S = 8
 _FINAL = ("ready", "completed", "failed")
 
@@ -39,6 +42,11 @@ class Display(Protocol):
     def clear(self) -> None: ...
 
 
+def _has_settled(pod: TrackedPod, verdict: Verdict, elapsed_s: float) -> bool:
+    """A line cannot be taken back: ready is told once it has lasted."""
+    return verdict.state != "ready" or (pod.settled_s is not None and elapsed_s - pod.settled_s >= SETTLE_S)
+
+
 class PlainDisplay:
     """One line for each step, for pipes and log files."""
 
@@ -47,7 +55,7 @@ class PlainDisplay:
     def __init__(self) -> None:
         self._line = StatusLine()
 
-    def show(self, pods: TrackedPods) -> None:
+    def show(self, pods: TrackedPods, *, is_last: bool = False) -> None:
         waiting = []
         for pod in pods.pods:
             verdict = pod.verdict
@@ -55,16 +63,17 @@ class PlainDisplay:
                 continue
             if verdict.state == "waiting":
                 waiting.append(f"{pod.name}: {verdict.text}")
-            elif pod.told != verdict.state:
+            elif pod.told != verdict.state and (is_last or _has_settled(pod, verdict, pods.elapsed_s())):
                 pod.told = verdict.state
+                after_s = pods.elapsed_s() if pod.settled_s is None else pod.settled_s
                 mark, colour = ("✗", "red") if verdict.state == "failed" else ("✓", "green")
                 failed = "failed: " if verdict.state == "failed" else ""
-                say(f"pod/{pod.name} {failed}{verdict.text} after {pods.elapsed_s():.1f} s", mark=mark, colour=colour)
+                say(f"pod/{pod.name} {failed}{verdict.text} after {after_s:.1f} s", mark=mark, colour=colour)
         if waiting:
             self._line.show(f"… {'; '.join(waiting)}")
 
     def finish(self, pods: TrackedPods) -> None:
-        self.show(pods)
+        self.show(pods, is_last=True)
 
     def clear(self) -> None:
         self._line.clear()
@@ -205,7 +214,8 @@ class Waiting:
         return EXIT_STUCK
 
     def _explain(self, pod: TrackedPod, verdict: Verdict) -> None:
-        say(f"pod/{pod.name} cannot become ready: {quote_output(verdict.text)}", mark="✗", colour="red")
+        what = "was ready, and is so no longer" if pod.told == "ready" else "cannot become ready"
+        say(f"pod/{pod.name} {what}: {quote_output(verdict.text)}", mark="✗", colour="red")
         self._show_log(pod, verdict)
         if verdict.next_step:
             say_hint(verdict.next_step)

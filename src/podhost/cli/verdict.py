@@ -58,6 +58,7 @@ _BY_MESSAGE = (
     ("failed to do request", _NETWORK_HINT),
     ("unexpected HTTP status", _NETWORK_HINT),
     ("Insufficient", "lower the containers' resources.requests; what there is: kubectl describe nodes"),
+    ("free ports", "see which pod has the hostPort: podhost describe {pod}"),
     ("node affinity/selector", "no node fits the pod's nodeSelector or affinity: kubectl get nodes --show-labels"),
     ("taint", "see why the node has a taint, and whether disk or memory are short: kubectl describe nodes"),
 )

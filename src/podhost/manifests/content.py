@@ -164,6 +164,7 @@ def _check_known(node: Node, kind: Kind, namespace: str, with_warnings: bool, is
 
 
 _RESOURCE_NAME = "must be a standard resource"
+_NODE_PORT_RANGE = "provided port is not in the valid range"
 _ABSENCES = (ErrorType.REQUIRED, ErrorType.NOT_FOUND)
 
 
@@ -230,6 +231,8 @@ def suggest(node: Node, path: str, body: str, value: Any) -> str:
     if _RESOURCE_NAME in body and word:
         nearest = meant_name(word, ("cpu", "memory", "ephemeral-storage"))
         return f"did you mean `{nearest}`?" if nearest else ""
+    if _NODE_PORT_RANGE in body:
+        return "leave it out, or take one of these; podhost's own range: the flag `--node-ports` of `podhost serve`"
     if body.startswith("Invalid value") and word and (mended := _valid_word(word, body)):
         return f"for example `{mended}`"
     if body.startswith("Not found") and word and re.search(r"volume(Mounts|Devices)\[\d+\]\.name$", path):

@@ -71,6 +71,24 @@ def test_pod_begins_with_what_is_wrong_the_log_and_the_next_step() -> None:
     ]
 
 
+def test_next_step_of_a_description_is_not_that_description() -> None:
+    step = "see what the pod asks for: podhost describe web"
+    verdict = Verdict(state="stuck", text="Unschedulable", next_step=step)
+    assert describe_pod(make_pod(), [], verdict, NOW_S)[1] == "  → see what the pod asks for (below)"
+    longer = Verdict(state="stuck", text="Unschedulable", next_step=f"{step}-2")
+    assert describe_pod(make_pod(), [], longer, NOW_S)[1] == f"  → {step}-2"
+
+
+def test_description_names_the_pods_that_hold_the_host_ports() -> None:
+    step = "see which pod has the hostPort: podhost describe web"
+    verdict = Verdict(state="stuck", text="Unschedulable", next_step=step)
+    lines = describe_pod(make_pod(), [], verdict, NOW_S, port_holders=["8080/TCP is held by pod/other -n shop"])
+    assert lines[1:3] == [
+        "  host port 8080/TCP is held by pod/other -n shop",
+        "  → choose another hostPort, or delete the pod that has it",
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -136,6 +136,10 @@ def test_port_in_use_is_a_warning_unless_it_is_our_own_daemon(tmp_path: Path) ->
         taken.listen()
         port = taken.getsockname()[1]
         assert checks.check_api_port(machine, port).level == "warn"
+        other = make_machine(tmp_path, socket_path=tmp_path / "s", instance="two")
+        free = checks.check_api_port(other, port)
+        assert (free.level, free.mend) == ("ok", "")
+        assert free.detail == "in use by another program; the instance two takes any free port"
         own.bind(str(tmp_path / "s"))
         own.listen()
         assert checks.check_api_port(machine, port).level == "ok"

@@ -38,7 +38,8 @@ def remember(**flags: str) -> None:
         ({"namespace": "shop"}, "podhost ps -n other", "podhost ps -n other"),
         ({"namespace": "shop"}, "see all: podhost ps -A", "see all: podhost ps -A"),
         ({"context": "my prod"}, "podhost ps", "podhost --context 'my prod' ps"),
-        ({"instance": "two"}, "podhost doctor; podhost shows", "podhost doctor; podhost shows"),
+        ({"instance": "two"}, "podhost doctor; podhost shows", "podhost --instance two doctor; podhost shows"),
+        ({"context": "prod", "namespace": "shop"}, "podhost doctor", "podhost doctor"),
     ],
 )
 def test_hint_has_the_flags_of_the_command(flags: dict[str, str], text: str, completed: str) -> None:

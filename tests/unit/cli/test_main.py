@@ -130,3 +130,17 @@ def test_light_commands_import_nothing_heavy(name: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--instance", "two", "ls"], ["ls", "--instance", "two"], ["--instance", "one", "ls", "--instance=two"]]
+)
+def test_global_flags_may_follow_the_verb_of_a_command(words: list[str]) -> None:
+    args = parse_words(parser_of("image"), words)
+    assert (args.verb, args.instance, args.context, args.namespace) == ("ls", "two", None, None)
+
+
+def test_verbs_without_global_flags_leave_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODHOST_INSTANCE", "three")
+    args = parse_words(parser_of("image"), ["-n", "shop", "ls"])
+    assert (args.instance, args.namespace) == ("three", "shop")

@@ -73,6 +73,12 @@ def test_crash_loop_tells_the_last_exit_and_asks_for_the_previous_log() -> None:
     assert verdict.next_step == "it had too little memory: raise its resources.limits.memory"
 
 
+def test_pod_without_its_host_port_is_told_where_the_holder_is_named() -> None:
+    message = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+    verdict = compute_verdict(make_pod(conditions=[UNSCHEDULABLE[0] | {"message": message}]), [])
+    assert verdict.next_step == "see which pod has the hostPort: podhost describe mc1"
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "hint"),
     [

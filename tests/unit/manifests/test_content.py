@@ -249,6 +249,15 @@ def test_server_errors_are_found_in_the_text(status: dict[str, Any], places: lis
     assert words in "".join(f"{fault.message} {fault.meant}" for fault in faults)
 
 
+def test_node_port_out_of_range_comes_with_the_flag_of_the_range() -> None:
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - nodePort: 30080\n"
+    body = "Invalid value: 30080: provided port is not in the valid range. The range of valid ports is 22000-22999"
+    status = {"details": {"causes": [{"field": "spec.ports[0].nodePort", "message": body}]}}
+    (found,) = check_text(text).objects
+    (fault,) = locate_in_object(found.document, found.node, found.first_line, status)
+    assert (fault.line, "`--node-ports` of `podhost serve`" in fault.meant) == (6, True)
+
+
 def test_server_errors_in_a_later_document_have_the_lines_of_the_file() -> None:
     found = check_text(GOOD + "---\n" + GOOD).objects[1]
     faults = locate_in_object(found.document, found.node, found.first_line, CAUSES)
