@@ -52,7 +52,7 @@ async def test_a_write_is_reported_with_who_what_and_how_it_ended(
         "stage": "ResponseComplete",
         "requestURI": SECRETS,
         "verb": "create",
-        "user": {"username": "podhost:socket", "groups": ["system:authenticated", "system:masters"]},
+        "user": {"username": "podhost:socket", "groups": ["system:masters", "system:authenticated"]},
         "sourceIPs": [],
         "userAgent": "tool/1",
         "objectRef": {"resource": "secrets", "namespace": "default", "name": "s", "apiVersion": "v1"},

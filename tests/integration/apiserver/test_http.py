@@ -250,7 +250,6 @@ async def test_generated_names_and_identity(http: aiohttp.ClientSession) -> None
             "metadata": {
                 "generateName": "job-",
                 "uid": "mine",
-                "resourceVersion": "7",
                 "deletionTimestamp": "2026-01-01T00:00:00Z",
             }
         },
