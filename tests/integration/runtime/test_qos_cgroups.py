@@ -33,7 +33,7 @@ async def test_containers_of_each_class_are_below_its_cgroup(machine: Machine, s
         path = f"{top}{place}/pod{sandbox.uid}/{container}"
         assert cgroup.pids(path) == {machine.service.container_status(container).pid}
         (stats,) = await machine.service.list_container_stats([sandbox.uid])
-        assert stats.process_count == 1
+        assert stats.process_count >= 1  # runc init has threads until it becomes the program
         done = await machine.service.exec_sync(container, ("cat", "/proc/self/cgroup"), 20)
         assert b"/exec-" in done.stdout
         await machine.service.update_container_resources(container, LinuxResources(pids_limit=77))
