@@ -86,16 +86,7 @@ class ResourceHandlers:
         identity.check_version_of_new(body["metadata"])
         call.noted["name"] = body["metadata"].get("name", "")
         call.warnings.extend(call.kind.warnings_as_written(body))
-        obj = self._registry.create(
-            call.kind,
-            call.namespace,
-            body,
-            writer=options.writer,
-            admit=self._admit(call),
-            dry_run=options.dry_run,
-        )
-        self._warn(call, obj)
-        return await self._answer_object(call, obj, code=201)
+        return await self._create(call, body, options)
 
     async def update(self, call: Call) -> web.StreamResponse:
         options = read_write_options(call, "UpdateOptions")
@@ -105,15 +96,7 @@ class ResourceHandlers:
         missing = not self._registry.exists(call.kind, call.namespace, call.name)
         if missing and call.kind.create_on_update and not call.route.subresource:
             identity.check_uid_of_new(call.kind, body["metadata"], call.name)
-            obj = self._registry.create(
-                call.kind,
-                call.namespace,
-                body,
-                writer=options.writer,
-                admit=self._admit(call),
-                dry_run=options.dry_run,
-            )
-            return await self._answer_written(call, obj, code=201)
+            return await self._create(call, body, options)
         return await self._change(call, lambda _: body, options)
 
     async def patch(self, call: Call) -> web.StreamResponse:
@@ -166,6 +149,17 @@ class ResourceHandlers:
             write_timeout_s=self._settings.watch_write_timeout_s,
         )
         return await stream.run(selection)
+
+    async def _create(self, call: Call, body: Obj, options: WriteOptions) -> web.StreamResponse:
+        obj = self._registry.create(
+            call.kind,
+            call.namespace,
+            body,
+            writer=options.writer,
+            admit=self._admit(call),
+            dry_run=options.dry_run,
+        )
+        return await self._answer_written(call, obj, code=201)
 
     async def _change(self, call: Call, change: Change, options: WriteOptions) -> web.StreamResponse:
         obj = self._registry.update(
