@@ -1,7 +1,8 @@
 """What the parts of one pod's worker know of it in common.
 
-The object is as it was seen last; the runtime's facts are read anew each time.  Only the worker changes anything
-here, on an event or in a pass.
+The object is as it was seen last; the runtime's facts are read anew each time.  The preparer writes ``prepared``, the
+reporter the ``document`` of a static pod and what is forgotten of the messages, the worker all else; each write is one
+step of the loop.
 """
 
 from __future__ import annotations

@@ -189,11 +189,8 @@ class PodWorker:
             is_disruption: It is not the pod's fault; a condition says so.
         """
         if self.may_be_evicted:
-            self._facts.failure = PodFailure(EVICTED, message, grace_s)
-            self._context.recorder.event(self.document, "Warning", EVICTED, message, annotations=annotations)
-            if is_disruption:
-                write_disruption(self._context.store, self.key, self.uid, message, self._context.clock.now_ns())
-            self.request_sync()
+            failure = PodFailure(EVICTED, message, grace_s)
+            self._condemn(failure, disruption=message if is_disruption else "", annotations=annotations)
 
     async def wait_released(self) -> None:
         """Until its containers have ended and what they held is given back."""
@@ -219,11 +216,21 @@ class PodWorker:
     def preempt(self) -> None:
         """It has to go, with the patience that it asks for, so that a critical pod can run."""
         if self.may_be_evicted:
-            self._facts.failure = PodFailure(PREEMPTING, PREEMPTED_MESSAGE)
-            self._facts.event("Warning", PREEMPTING, PREEMPTED_MESSAGE)
-            now_ns = self._context.clock.now_ns()
-            write_disruption(self._context.store, self.key, self.uid, DISRUPTION_MESSAGE, now_ns)
-            self.request_sync()
+            self._condemn(PodFailure(PREEMPTING, PREEMPTED_MESSAGE), disruption=DISRUPTION_MESSAGE)
+
+    def _condemn(
+        self, failure: PodFailure, *, disruption: str = "", annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """It ends in any case; that this is a disruption is said where it can be written (the disk may be full)."""
+        self._facts.failure = failure
+        self.request_sync()
+        context = self._context
+        context.recorder.event(self.document, "Warning", failure.reason, failure.message, annotations=annotations)
+        if disruption:
+            try:
+                write_disruption(context.store, self.key, self.uid, disruption, context.clock.now_ns())
+            except PodhostError as error:
+                _log.warning("cannot write the condition DisruptionTarget of pod %s: %s", self.key, error)
 
     def wait_for_room(self, others: Iterable[PodWorker]) -> None:
         """Start nothing before these have given back what they hold."""

@@ -367,7 +367,7 @@ def ensure_private_mount(directory: Path) -> None:
     """Make a directory a mount of its own, so that :func:`unmount_alone` takes all below it.  Raises OSError."""
     if not is_mount_point(directory):
         bind_mount(directory, directory)
-        make_private(directory)
+    make_private(directory)
 
 
 def make_unbindable(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -19,9 +20,10 @@ async def list_published(own_table: str) -> dict[str, list[PortMapping]]:
     """
     tables = await nft.list_tables_with_map(HOST_PORTS)
     others = sorted(table for table in tables if table.startswith("podhost_") and table != own_table)
+    maps = await asyncio.gather(*(nft.list_maps(table) for table in others))
     return {
-        table.removeprefix("podhost_").removesuffix("_pods"): read_published(await nft.list_maps(table))
-        for table in others
+        table.removeprefix("podhost_").removesuffix("_pods"): read_published(found)
+        for table, found in zip(others, maps, strict=True)
     }
 
 

@@ -288,6 +288,7 @@ def pin_pid_namespace(ctx: RuntimeContext, target_id: ContainerId, place: Path) 
 def remove_bundle(bundle: BundlePaths) -> None:
     """Unmount the root and delete the bundle.  Idempotent; blocking."""
     mount.unmount(bundle.pid_namespace)
-    mount.unmount_tree(bundle.mapped)
+    if bundle.mapped.exists():
+        mount.unmount_tree(bundle.mapped)
     mount.unmount(bundle.rootfs)
     remove_tree(bundle.root)

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from podhost.cri.ids import ContainerId, PodUID, SandboxId
 from podhost.cri.runtime import ContainerEvent, ContainerEventType
@@ -14,6 +15,8 @@ from podhost.errors import NotFoundError
 from podhost.runtime.records import ContainerRecord, RecordFiles, SandboxRecord
 
 _log = logging.getLogger(__name__)
+_Id = TypeVar("_Id")
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(slots=True, eq=False)
@@ -47,12 +50,14 @@ class Registry:
         self.files = files
         self._sandboxes: dict[SandboxId, SandboxEntry] = {}
         self._containers: dict[ContainerId, ContainerEntry] = {}
+        self._sandboxes_of_pod: dict[PodUID, dict[SandboxId, SandboxEntry]] = defaultdict(dict)
         self._of_pod: dict[PodUID, dict[ContainerId, ContainerEntry]] = defaultdict(dict)
         self._callbacks: list[Callable[[ContainerEvent], None]] = []
 
     def sandboxes(self, pod_uid: PodUID | None = None) -> list[SandboxEntry]:
-        entries = self._sandboxes.values()
-        return [entry for entry in entries if pod_uid in (None, entry.record.config.uid)]
+        if pod_uid is None:
+            return list(self._sandboxes.values())
+        return list(self._sandboxes_of_pod[pod_uid].values()) if pod_uid in self._sandboxes_of_pod else []
 
     def find_sandbox(self, sandbox_id: SandboxId) -> SandboxEntry | None:
         return self._sandboxes.get(sandbox_id)
@@ -86,6 +91,7 @@ class Registry:
         """Take up a record that is on disk."""
         entry = SandboxEntry(record)
         self._sandboxes[record.id] = entry
+        self._sandboxes_of_pod[record.config.uid][record.id] = entry
         return entry
 
     def add_container(self, record: ContainerRecord, pod_uid: PodUID, pod_cgroup: str) -> ContainerEntry:
@@ -114,14 +120,12 @@ class Registry:
     async def drop_sandbox(self, entry: SandboxEntry) -> None:
         await asyncio.to_thread(self.files.delete_sandbox, entry.record.id)
         self._sandboxes.pop(entry.record.id, None)
+        _drop(self._sandboxes_of_pod, entry.record.config.uid, entry.record.id)
 
     async def drop_container(self, entry: ContainerEntry) -> None:
         await asyncio.to_thread(self.files.delete_container, entry.record.id)
         self._containers.pop(entry.record.id, None)
-        of_pod = self._of_pod.get(entry.pod_uid, {})
-        of_pod.pop(entry.record.id, None)
-        if not of_pod:
-            self._of_pod.pop(entry.pod_uid, None)
+        _drop(self._of_pod, entry.pod_uid, entry.record.id)
         _set_exited(entry)
 
     def subscribe(self, callback: Callable[[ContainerEvent], None]) -> Callable[[], None]:
@@ -142,6 +146,13 @@ class Registry:
                 callback(event)
             except Exception:
                 _log.exception("a subscriber failed at %s", event)
+
+
+def _drop(index: dict[PodUID, dict[_Id, _Entry]], uid: PodUID, key: _Id) -> None:
+    of_pod = index.get(uid, {})
+    of_pod.pop(key, None)
+    if not of_pod:
+        index.pop(uid, None)
 
 
 def _set_exited(entry: ContainerEntry) -> None:

@@ -60,7 +60,7 @@ def _is_owned(owners: object, pod: models.Pod) -> bool:
     return any(owner.get("uid") == pod.metadata.uid for owner in owners)
 
 
-def apply_fs_group(plan: ClaimPlan) -> None:
-    """Give the directory to the pod's group.  Raises OSError."""
+def apply_fs_group(plan: ClaimPlan, directory: Path) -> None:
+    """Give ``directory``, which is ``plan``'s as the daemon sees it, to the pod's group.  Raises OSError."""
     if plan.fs_group is not None and not plan.read_only:
-        apply_fs_group_to_tree(Path(plan.path), plan.fs_group, on_root_mismatch=plan.on_root_mismatch)
+        apply_fs_group_to_tree(directory, plan.fs_group, on_root_mismatch=plan.on_root_mismatch)

@@ -8,7 +8,10 @@ from pathlib import Path
 from podhost.cri.stats import DiskUsage, FileSystemStats
 from podhost.linux.disk_space import DiskSpace, read_disk_space
 from podhost.linux.fs import measure_tree
-from podhost.volumes.plan import IMAGE_PLUGIN
+from podhost.volumes.plan import HOST_PATH_PLUGIN, IMAGE_PLUGIN, LOCAL_PLUGIN
+
+_NOT_OWN = (HOST_PATH_PLUGIN, IMAGE_PLUGIN, LOCAL_PLUGIN)
+"""What lies there is not the pod's: views of the host's directories, and images."""
 
 
 def measure_volumes(
@@ -19,11 +22,13 @@ def measure_volumes(
     Args:
         volumes_dir: ``volumes`` of a pod's directory: ``<plugin>/<volume>``.
         names: Of the volumes that are wanted.
-        claims: Directories of persistent volumes, which are not below it.
+        claims: Directories of persistent volumes; one with a view of its own below it is measured there.
     """
+    views = volumes_dir / LOCAL_PLUGIN
+    claims = {name: views / name if (views / name).is_dir() else path for name, path in claims.items()}
     found = {name: measure_claim(path) for name, path in claims.items() if path.is_dir()}
     for directory in volumes_dir.glob("*/*"):
-        if directory.name in names and directory.parent.name != IMAGE_PLUGIN:
+        if directory.name in names and directory.parent.name not in _NOT_OWN:
             use = measure_tree(directory)
             used = DiskUsage(used_bytes=use.allocated_bytes, inodes=use.inodes)
             found[directory.name] = _build_stats(read_disk_space(directory), used)

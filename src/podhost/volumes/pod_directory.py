@@ -51,7 +51,7 @@ def apply_plan(pod_dir: Path, plan: VolumePlan, host_namespace: Path | None = No
         path, origin = host_path.expose(plan, directory, host_namespace)
         failpoint.hit(_HOST_PATH_CHECKED)
         if isinstance(plan, ClaimPlan):
-            claim.apply_fs_group(plan)
+            claim.apply_fs_group(plan, path)
         # What is in a claim is the pod's as long as it uses it; what is the host's keeps its labels.
         relabel = isinstance(plan, ClaimPlan) and not plan.read_only
         return MountedVolume(name=plan.name, host_path=path, read_only=plan.read_only, origin=origin, relabel=relabel)

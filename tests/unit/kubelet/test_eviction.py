@@ -9,7 +9,10 @@ import pytest
 
 from harness.cri_fakes import Script
 from harness.kubelet_rig import Rig, make_pod
+from podhost.cri.ids import PodUID
 from podhost.cri.runtime import ContainerState
+from podhost.errors import ExhaustedError
+from podhost.kubelet import pod_worker
 from podhost.kubelet.field_events import compute_field_messages
 
 pytestmark = pytest.mark.looptime
@@ -46,6 +49,29 @@ async def test_evicted_pod_stays_so_and_is_not_measured_again(rig: Rig) -> None:
     await rig.restart()
     await asyncio.sleep(1)
     assert rig.status()["reason"] == "Evicted"
+
+
+@pytest.mark.parametrize("verb", ["evict", "preempt"])
+async def test_a_pod_ends_though_the_store_takes_no_condition(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """A full disk is a time for evictions."""
+
+    def refuse(*_: object) -> None:
+        raise ExhaustedError("cannot write: no space left on device")
+
+    monkeypatch.setattr(pod_worker, "write_disruption", refuse)
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    worker = rig.kubelet.find_worker(PodUID("uid-web"))
+    assert worker is not None
+    if verb == "evict":
+        worker.evict("The node was low on resource: memory. ", is_disruption=True)
+    else:
+        worker.preempt()
+    await asyncio.sleep(35)
+    assert rig.status()["phase"] == "Failed"
+    assert rig.runtime.names(ContainerState.RUNNING) == []
 
 
 @pytest.mark.parametrize("source", [{}, {"medium": "Memory", "sizeLimit": "1Mi"}], ids=["without limit", "in memory"])
