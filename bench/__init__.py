@@ -1,1 +1,1 @@
-"""Side-by-side measurements, printed as ratios.  Run as root: ``python -m bench [pod_start|footprint|requests]``."""
+"""Side-by-side measurements, printed as ratios.  Run as root: ``python -m bench [NAME …]``; the names are in ``__main__``."""

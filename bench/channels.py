@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.measure import TICKS, median_ms
+from bench.measure import cpu_s, median_ms
 from harness.daemon import Daemon, running_daemon, wait_until
 from harness.images import ensure_example_images
 
@@ -55,11 +55,6 @@ def build_pod(name: str, containers: int, connections: int) -> str:
         },
     }
     return json.dumps(document)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def look(daemon: Daemon, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import TICKS, machine_cpu_s, pss_by_kind_kib
+from bench.measure import cpu_s, machine_cpu_s, pss_by_kind_kib
 from bench.pod_start import STORE, PodmanPeer, delete_one, floor_sample, manifest, start_one
 from harness.daemon import Daemon, running_daemon
 from harness.images import ensure_example_images
@@ -25,7 +25,7 @@ from harness.residue import observe_residue
 PODS = 200
 AT_ONCE = 4
 ROUNDS = 6
-"""The first is not measured."""
+"""The first shows what stays for good; growth is counted from its end."""
 TIDY_S = 4.0
 """Some seconds after a burst of deletions the daemon gives memory back."""
 PEER_PODS = 20
@@ -62,11 +62,6 @@ class Round:
     tidied: Memory
 
 
-def process_cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 def churn(count: int, one: Callable[[int], object]) -> tuple[float, float]:
     """Wall and machine seconds of ``count`` lives, four at a time."""
     begin, cpu = time.perf_counter(), machine_cpu_s()
@@ -84,9 +79,9 @@ def run_round(daemon: Daemon, number: int) -> Round:
     assert daemon.process is not None
     pid = daemon.process.pid
 
-    before = process_cpu_s(pid)
+    before = cpu_s(pid)
     wall, machine = churn(PODS, lambda index: live(daemon, f"churn{number}-{index}"))
-    daemon_s, busy = process_cpu_s(pid) - before, read_memory(daemon)
+    daemon_s, busy = cpu_s(pid) - before, read_memory(daemon)
     time.sleep(TIDY_S)
     return Round(wall, machine, daemon_s, busy, read_memory(daemon))
 

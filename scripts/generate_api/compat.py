@@ -50,7 +50,7 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   podhost's data directory does not show them. Where the host's `/` is private, what it mounts while a container runs
   is not seen by that container, as on a node; `podhost doctor` says so.
 - Events are kept for an hour, as on a cluster, but no more than 10,000 of them: the oldest go first.
-  Those that podhost writes have no `managedFields`, which would take a fifth more memory and are of no use to anybody.
+  Those that podhost writes have no `managedFields`, which would be of no use to anybody.
 - The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch
   gets no event for a renewal (decision 12).
 - A pod that has been taken up is not judged again when the daemon restarts: a node that has changed since ends none.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from podhost.api.node_load import NodeLoad, host_ports
+from podhost.api.node_load import NodeLoad, do_host_ports_clash, host_ports
 from podhost.api.pod_requests import sum_requests
 from podhost.api.quantity import parse_quantity
 
@@ -55,12 +55,7 @@ def find_shortages(spec: Doc, node: Doc, load: NodeLoad, *, known_only: bool = F
 
 def are_host_ports_taken(spec: Doc, load: NodeLoad) -> bool:
     """Whether a pod on the node has one of the host ports."""
-    wanted = tuple(host_ports(spec))
-    return bool(wanted) and any(
-        one[1:] == other[1:] and ("0.0.0.0" in (one[0], other[0]) or one[0] == other[0])
-        for one in wanted
-        for other in load.ports
-    )
+    return any(do_host_ports_clash(one, other) for one in host_ports(spec) for other in load.ports)
 
 
 def find_untolerated_taint(spec: Doc, node_spec: Doc, effects: tuple[str, ...]) -> Doc | None:

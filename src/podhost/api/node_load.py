@@ -59,6 +59,11 @@ class NodeLoad:
         self.ports -= Counter(share.ports)
 
 
+def do_host_ports_clash(one: HostPort, other: HostPort) -> bool:
+    """Whether two pods of one node cannot have both."""
+    return one[1:] == other[1:] and ("0.0.0.0" in (one[0], other[0]) or one[0] == other[0])
+
+
 def host_ports(pod_spec: Doc) -> Iterable[HostPort]:
     """Of all containers that stay."""
     init = [c for c in pod_spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]

@@ -107,7 +107,7 @@ def _walk_processes(graph: ChannelGraph) -> Iterator[tuple[int, str]]:
         depth, (process, name) = waiting.pop()
         if process.pid in folded:
             continue
-        alike = [process, *(twin for twin in twins.get(process.pid, []))]
+        alike = [process, *twins.get(process.pid, [])]
         folded.update(twin.pid for twin in alike)
         command = process.command or process.name
         pids = f"{process.inner_pid}" if len(alike) == 1 else f"{process.inner_pid} … {alike[-1].inner_pid}"

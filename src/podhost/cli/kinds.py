@@ -79,7 +79,9 @@ def _no_match(manifest: Manifest) -> HintedError:
     from podhost.manifests.content import NO_WORKLOADS_HINT, WORKLOAD_KINDS
 
     text = f'cannot use {manifest.source}: no matches for kind "{manifest.kind}" in version "{manifest.api_version}"'
-    if WORKLOAD_KINDS.get(manifest.kind) == manifest.api_version.rpartition("/")[0]:
+    group, _, version = manifest.api_version.rpartition("/")
+    # Every cluster has these in v1: a server without them is a podhost.
+    if version == "v1" and WORKLOAD_KINDS.get(manifest.kind) == group:
         return HintedError(text, f"podhost has no workload kinds: {NO_WORKLOADS_HINT}")
     return HintedError(text, "see what the server has: kubectl api-resources")
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Document = Mapping[str, Any]
-_ANY = ("", "0.0.0.0", "::")
 
 
 def find_port_holders(pod: Document, others: Iterable[Document]) -> list[str]:
     """``8080/TCP is held by pod/web -n shop``, for each host port that ``pod`` wants and a pod with a node has."""
-    wanted = list(_host_ports(pod))
+    from podhost.api.node_load import do_host_ports_clash, host_ports
+
+    wanted = list(host_ports(pod["spec"]))
     held = [
         f"{number}/{protocol} is held by pod/{other['metadata']['name']} -n {other['metadata']['namespace']}"
         for other in others
         if _is_placed(other) and other["metadata"].get("uid") != pod["metadata"].get("uid")
-        for protocol, address, number in _host_ports(other)
-        if any(
-            (protocol, number) == (own_protocol, own_number) and (address == own or address in _ANY or own in _ANY)
-            for own_protocol, own, own_number in wanted
-        )
+        for address, protocol, number in host_ports(other["spec"])
+        if any(do_host_ports_clash((address, protocol, number), own) for own in wanted)
     ]
     return list(dict.fromkeys(held))
 
@@ -28,12 +26,3 @@ def find_port_holders(pod: Document, others: Iterable[Document]) -> list[str]:
 def _is_placed(pod: Document) -> bool:
     ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return bool(pod["spec"].get("nodeName")) and not ended
-
-
-def _host_ports(pod: Document) -> Iterator[tuple[str, str, int]]:
-    """Protocol, address and number, of the containers that run beside each other."""
-    sidecars = [each for each in pod["spec"].get("initContainers") or [] if each.get("restartPolicy") == "Always"]
-    for container in [*sidecars, *pod["spec"]["containers"]]:
-        for port in container.get("ports") or []:
-            if port.get("hostPort"):
-                yield port.get("protocol", "TCP"), port.get("hostIP", ""), port["hostPort"]

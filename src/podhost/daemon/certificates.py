@@ -42,6 +42,7 @@ def main() -> None:
     """Arguments: the directory, then the server's names."""
     directory, *names = sys.argv[1:]
     pki = make_pki(Path(directory), server_names=tuple(names))
+    ensure_account_key(Path(directory))  # Made here, so that the daemon only reads it for its first token.
     renew_at = min(_read_end(pair) for pair in (pki.ca, pki.server, pki.admin)) - _RENEW_BEFORE
     voucher = build_voucher(pki, _alternative_names(pki.server), renew_at.timestamp())
     write_atomic(pki.voucher, voucher, mode=0o600)

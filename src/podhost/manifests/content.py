@@ -18,9 +18,9 @@ from podhost.manifests.spelling import meant_name, nearest_name
 from podhost.manifests.yaml_nodes import Node
 
 _OTHER_CORE_KINDS = frozenset(
-    {"PersistentVolume", "PersistentVolumeClaim", "ReplicationController", "LimitRange", "ResourceQuota"}
-    | {"PodTemplate", "Binding", "ComponentStatus", "List"}
+    {"ReplicationController", "LimitRange", "ResourceQuota", "Binding", "ComponentStatus", "List"}
 )
+"""Kinds of the core group that podhost lacks: no misspellings of those it has."""
 WORKLOAD_KINDS = {
     "Deployment": "apps",
     "StatefulSet": "apps",
