@@ -371,6 +371,7 @@ def _runtime_settings(settings: DaemonSettings) -> RuntimeSettings:
         data_dir=settings.data_dir / "runtime",
         run_dir=settings.run_dir / "runtime",
         cgroup_parent=cgroup_parent(settings),
+        pod_directories=(settings.data_dir, settings.run_dir),
         crun_path=_program("crun"),
         runc_path=_program("runc"),
         conmon_path=_program("conmon", "/usr/libexec/podman/conmon") or Path("/usr/bin/conmon"),

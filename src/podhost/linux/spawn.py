@@ -7,6 +7,7 @@ thread waits for a child.  ``run`` ends when the process has ended, even if a de
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -151,9 +153,9 @@ def _popen(
     cwd: Path | str | None,
     new_session: bool,
     dies_with_us: bool = False,
-) -> Process:
+) -> subprocess.Popen[bytes]:
     try:
-        popen = subprocess.Popen(
+        return subprocess.Popen(
             _bind_to_our_life(argv, env) if dies_with_us else argv,
             stdin=stdin,
             stdout=stdout,
@@ -167,7 +169,22 @@ def _popen(
     except OSError as error:
         command = format_command(argv, env=env, cwd=cwd)
         raise CommandError(f"cannot run {command}: {error}") from error
-    return Process(popen, argv)
+
+
+async def _popen_in(launcher: Executor, fn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """A caller who is cancelled meanwhile waits, as the descriptors are his; what was started is killed then."""
+    future = asyncio.get_running_loop().run_in_executor(launcher, fn)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue
+        if future.exception() is None:
+            Process(future.result(), ()).kill_session()
+        raise
 
 
 def _bind_to_our_life(argv: Sequence[str], env: Mapping[str, str] | None) -> Sequence[str]:
@@ -192,13 +209,17 @@ async def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     new_session: bool = True,
+    launcher: Executor | None = None,
 ) -> Process:
     """Start a process and return at once.  With PIPE the streams are ``stdin``, ``stdout``, ``stderr`` of it.
+
+    It has the namespaces of the thread that starts it: ours, or that of ``launcher``.
 
     Raises:
         CommandError: It cannot be started.
     """
-    process = _popen(
+    open_process = functools.partial(
+        _popen,
         argv,
         stdin=stdin,
         stdout=stdout,
@@ -208,7 +229,8 @@ async def start(
         cwd=cwd,
         new_session=new_session,
     )
-    popen = process._popen
+    popen = open_process() if launcher is None else await _popen_in(launcher, open_process)
+    process = Process(popen, argv)
     if popen.stdin is not None:
         process.stdin = await _connect_writer(popen.stdin)
     if popen.stdout is not None:
@@ -394,7 +416,7 @@ async def _run_with_readers(
     stdin_fd = _open_input(input)
     try:
         try:
-            process = _popen(
+            popen = _popen(
                 argv,
                 stdin=stdin_fd,
                 stdout=readers[0].write_fd,
@@ -407,6 +429,7 @@ async def _run_with_readers(
             )
         finally:
             os.close(stdin_fd)
+        process = Process(popen, argv)
         for reader in readers:
             reader.close_write_end()
         returncode = await _wait_or_kill(process, timeout_s, env=env, cwd=cwd)

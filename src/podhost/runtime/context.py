@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from podhost.aiokit.clock import Clock
@@ -38,6 +39,8 @@ class RuntimeContext:
     host: HostFacts
     apparmor: AppArmor
     selinux: Selinux | None
+    exec_launcher: Executor
+    """Starts the OCI runtime for commands in containers, out of sight of what is mounted for pods."""
 
     def runtime_of(self, record: ContainerRecord) -> OciRuntime:
         """The OCI runtime of a container's pod.  Raises NotFoundError, UnavailableError."""

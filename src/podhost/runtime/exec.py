@@ -258,7 +258,9 @@ async def _start_with_pipes(
         argv = _build_exec_argv(ctx, container_id, prepared)
         if prepared.runtime.kind == "runc":
             argv = _build_detached_argv(argv, prepared)
-        process = await spawn.start(argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write)
+        process = await spawn.start(
+            argv, stdin=stdin_read, stdout=stdout_write, stderr=stderr_write, launcher=ctx.exec_launcher
+        )
         names: dict[int, StreamName] = {fds.release(stdout_read): "stdout", fds.release(stderr_read): "stderr"}
         writer = InputWriter(fds.release(stdin_write)) if stdin else None
     session = ContainerExec(ctx, prepared, command, OutputReader(names), writer, None)
@@ -272,10 +274,10 @@ async def _start_with_terminal(
     argv = _build_exec_argv(ctx, container_id, prepared)
     with Descriptors() as fds:
         if prepared.runtime.kind == "crun":
-            process, master = await _start_with_console_socket(ctx.tasks, argv, prepared, fds)
+            process, master = await _start_with_console_socket(ctx, argv, prepared, fds)
         else:
             master, slave = (fds.own(fd) for fd in pty.openpty())
-            process = await spawn.start(argv, stdin=slave, stdout=slave, stderr=slave)
+            process = await spawn.start(argv, stdin=slave, stdout=slave, stderr=slave, launcher=ctx.exec_launcher)
         reader_fds: dict[int, StreamName] = {}
         writer = None
         terminal = None
@@ -289,7 +291,7 @@ async def _start_with_terminal(
 
 
 async def _start_with_console_socket(
-    tasks: Tasks, argv: list[str], prepared: _Prepared, fds: Descriptors
+    ctx: RuntimeContext, argv: list[str], prepared: _Prepared, fds: Descriptors
 ) -> tuple[spawn.Process, int]:
     """The process and the terminal that the runtime made for it; -1 when the runtime failed before."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as listener:
@@ -299,8 +301,9 @@ async def _start_with_console_socket(
         listener.listen(1)
         argv = [*argv[:-1], "--console-socket", str(prepared.console_socket), argv[-1]]
         empty = fds.own(open_empty_file())
-        process = await spawn.start(argv, stdin=empty, stdout=empty, stderr=_open_log(prepared, fds))
-        accepted = await _wait_accept_or_exit(tasks, listener, process)
+        log = _open_log(prepared, fds)
+        process = await spawn.start(argv, stdin=empty, stdout=empty, stderr=log, launcher=ctx.exec_launcher)
+        accepted = await _wait_accept_or_exit(ctx.tasks, listener, process)
         if accepted is None:
             return process, -1
         with accepted:

@@ -29,6 +29,7 @@ from podhost.cri.runtime import (
 from podhost.cri.stats import ContainerStats, DiskUsage, PodSandboxStats
 from podhost.errors import ConflictError, UnavailableError
 from podhost.linux import cgroup, spawn
+from podhost.linux.bare_mounts import create_bare_launcher
 from podhost.linux.fs import ensure_directory
 from podhost.linux.pidfd import boot_id, is_ending
 from podhost.runtime.apparmor import find_apparmor
@@ -115,6 +116,7 @@ class OciRuntimeService:
             host=_prepare_host(settings, paths),
             apparmor=find_apparmor(settings.apparmor_parser_path),
             selinux=find_selinux(),
+            exec_launcher=create_bare_launcher(settings.list_hidden_mounts(paths)),
         )
         self._version: RuntimeVersion | None = None
 
@@ -233,6 +235,7 @@ class OciRuntimeService:
     async def close(self) -> None:
         await self._ctx.monitor.close()
         await self._ctx.tasks.cancel_all()
+        await asyncio.to_thread(self._ctx.exec_launcher.shutdown)
         # Gone with the last container; while one lives, its monitor keeps them.
         await asyncio.to_thread(remove_empty_cgroup, self._ctx.paths.monitor_cgroup)
         await asyncio.to_thread(remove_qos_cgroups, self._ctx.paths)

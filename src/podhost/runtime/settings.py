@@ -12,6 +12,7 @@ from podhost.api.qos import QosClass
 from podhost.cri.ids import ContainerId, PodUID, SandboxId
 from podhost.cri.runtime import PodSandboxConfig
 from podhost.errors import UnavailableError
+from podhost.linux.bare_mounts import HiddenMounts
 
 _QOS_DIRECTORIES: Mapping[QosClass, str] = {"Guaranteed": "", "Burstable": "/burstable", "BestEffort": "/besteffort"}
 
@@ -57,6 +58,8 @@ class RuntimeSettings:
     exec_drain_s: float = 0.5
     """How long output of an exec is still read when its process has exited but something holds the pipe."""
 
+    pod_directories: tuple[Path, ...] = ()
+    """Below these all is mounted that pods need; commands in containers are started where it does not show."""
     handlers: Mapping[str, Path] = field(default_factory=dict)
     """More OCI runtimes, by the name that a RuntimeClass has for them; ``crun`` and ``runc`` may be replaced."""
 
@@ -67,6 +70,11 @@ class RuntimeSettings:
         found = {name: OciRuntime(path) for name, path in {**paths, **self.handlers}.items()}
         default = self.crun_path or self.runc_path
         return {"": OciRuntime(default), **found} if default is not None else found
+
+    def list_hidden_mounts(self, paths: RuntimePaths) -> HiddenMounts:
+        """What does not show where commands in containers are started: all but the runtimes and their state."""
+        programs = [runtime.path for runtime in self.all_handlers().values()]
+        return HiddenMounts(self.pod_directories, [paths.oci_root, paths.execs, *programs])
 
     def runtime(self, handler: str = "") -> OciRuntime:
         """The OCI runtime of a handler.
