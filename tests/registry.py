@@ -225,6 +225,8 @@ class SpoilingProxy:
         self.pause_after: dict[str, int] = {}
         """Digest of a blob: so many bytes are sent, the rest when ``go_on`` is set."""
         self.go_on = threading.Event()
+        self.trickle: dict[str, tuple[int, float]] = {}
+        """Digest of a blob: in how many pieces it is sent, and the seconds before each."""
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -281,6 +283,13 @@ class SpoilingProxy:
                     self.wfile.flush()
                     proxy.go_on.wait()
                     data = data[pause:]
+                pieces, pause_s = proxy.trickle.get(digest, (0, 0.0)) if self.command == "GET" else (0, 0.0)
+                size = len(data) // max(pieces, 1)
+                for _ in range(pieces):
+                    time.sleep(pause_s)
+                    self.wfile.write(data[:size])
+                    self.wfile.flush()
+                    data = data[size:]
                 self.wfile.write(data if limit is None else data[:limit])
                 if limit is not None:
                     self.wfile.flush()

@@ -135,9 +135,8 @@ class Builder:
         argv += ["--layers", "--force-rm", "--format", "oci", "-f", str(containerfile), "-t", target]
         configuration = await asyncio.to_thread(_write_registries_conf, work.staging)
         environ = {**os.environ, "TMPDIR": str(work.staging), "CONTAINERS_REGISTRIES_CONF": str(configuration)}
-        completed = await spawn.run_lines(
-            [*argv, str(context)], on_line, env=environ, pass_fds=(work.lock_fd,), check=False
-        )
+        # A step that waits for ever would keep it for ever.  Without the lock: what a step has started may live on.
+        completed = await spawn.run_lines([*argv, str(context)], on_line, env=environ, check=False, dies_with_us=True)
         if completed.returncode != 0:
             # Who reads the output has seen the lines before.
             said = "\n".join(lines) if output is None else "".join(lines[-1:])

@@ -6,7 +6,8 @@
 4. unpack   - layers that are missing, in a child process
 5. commit   - layers by rename, then the names, in one transaction
 
-A failure leaves whole blobs behind, for the retry; everything else is staged and goes away.
+A failure leaves whole blobs behind, for the retry; everything else is staged and goes away.  So does a pull that a
+registry keeps waiting: neither step 1 nor a pause between bytes of step 2 may take longer than the limit for idleness.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ FP_FETCH = failpoint.register("image.pull.02-fetch")
 FP_COMMIT = failpoint.register("image.pull.06-commit-names")
 
 _SAMPLE_S = 0.2
+_SIZES_LIMIT_S = 30.0
 _PARTIAL_BLOBS = "oci-put-blob*"
 
 
@@ -97,6 +99,7 @@ class Pull:
         self._given = auths
         self._auths = select_auths(auths, ref.domain)
         self._reporter = reporter
+        self._idle_limit_s = workspace.settings.pull_idle_limit_s
         self._spawn_task = spawn_task
 
     async def run(self) -> ImageRecord:
@@ -108,6 +111,9 @@ class Pull:
             raise build_pull_error(str(self._ref), str(error)) from error
         except ImagePullError:
             raise
+        except TimeoutError as error:
+            text = f"nothing has come from the registry for {self._idle_limit_s:g} s: context canceled"
+            raise ImagePullError(f'failed to pull and unpack image "{self._ref}": {text}') from error
         except (PodhostError, OSError) as error:
             raise self._wrap(error) from error
 
@@ -138,7 +144,7 @@ class Pull:
         for index, auth_file in enumerate(candidates):
             options = SourceOptions(auth_file=auth_file, verify_tls=not is_loopback(self._ref.domain))
             try:
-                raw = await self._space.skopeo.inspect_raw(str(wanted), options)
+                raw = await self._space.skopeo.inspect_raw(str(wanted), options, self._idle_limit_s)
             except SkopeoError as error:
                 # As the kubelet: the next pull secret may fit.
                 if index + 1 < len(candidates) and is_auth_failure(str(error)):
@@ -185,20 +191,28 @@ class Pull:
 
     @asynccontextmanager
     async def _watch_download(self, layout: Path, resolved: _Resolved) -> AsyncIterator[None]:
-        """Report how much has come while skopeo works; skopeo itself tells nothing without a terminal."""
-        self._reporter.on_download(0, 0)
-        task = self._spawn_task(self._sample(layout, resolved), name=f"pull progress {self._ref}")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        """Report how much has come while skopeo works; skopeo itself tells nothing without a terminal.
 
-    async def _sample(self, layout: Path, resolved: _Resolved) -> None:
+        Raises TimeoutError when nothing comes any more.
+        """
+        self._reporter.on_download(0, 0)
+        async with asyncio.timeout(self._idle_limit_s) as limit:
+            task = self._spawn_task(self._sample(layout, resolved, limit), name=f"pull progress {self._ref}")
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _sample(self, layout: Path, resolved: _Resolved, limit: asyncio.Timeout) -> None:
         sizes = await self._find_sizes(resolved)
         total = sum(sizes.values())
+        before = 0
         while True:
             done = await asyncio.to_thread(self._count_bytes, layout, sizes)
+            if done != before and not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time() + self._idle_limit_s)
+            before = done
             self._reporter.on_download(min(done, total) if total else done, total)
             await asyncio.sleep(_SAMPLE_S)
 
@@ -208,10 +222,11 @@ class Pull:
             if "manifests" in document:
                 child = records.select_platform(document, records.host_architecture())
                 ref = str(resolved.pinned.with_digest(child or ""))
-                raw = await self._space.skopeo.inspect_raw(ref, resolved.options)
+                limit_s = min(_SIZES_LIMIT_S, self._idle_limit_s / 2)
+                raw = await self._space.skopeo.inspect_raw(ref, resolved.options, limit_s)
                 document = records.parse_document(raw, "the manifest")
             return records.layer_sizes(document)
-        except (PodhostError, KeyError, TypeError, ValueError):
+        except (PodhostError, TimeoutError, KeyError, TypeError, ValueError):
             return {}  # only the progress bar is poorer
 
     def _count_bytes(self, layout: Path, sizes: dict[str, int]) -> int:

@@ -34,10 +34,10 @@ class Skopeo:
         self._program = program
         self._environ = {**os.environ, "TMPDIR": str(temporary_dir)}
 
-    async def inspect_raw(self, ref: str, options: SourceOptions) -> bytes:
-        """The manifest or list exactly as the registry has it."""
+    async def inspect_raw(self, ref: str, options: SourceOptions, timeout_s: float) -> bytes:
+        """The manifest or list exactly as the registry has it.  Raises SkopeoError, TimeoutError."""
         argv = ["inspect", "--raw", *_inspect_options(options), f"docker://{ref}"]
-        return (await self._run(argv)).stdout
+        return (await self._run(argv, timeout_s=timeout_s)).stdout
 
     async def copy_to_layout(
         self, source: str, layout: Path, blobs_dir: Path, options: SourceOptions | None = None, lock_fd: int = -1
@@ -56,12 +56,16 @@ class Skopeo:
         argv = ["copy", "--quiet", "--src-shared-blob-dir", str(blobs_dir), f"oci:{layout}:{_TAG}", target]
         await self._run(argv, lock_fd)
 
-    async def _run(self, arguments: Sequence[str], lock_fd: int = -1) -> spawn.Completed:
+    async def _run(
+        self, arguments: Sequence[str], lock_fd: int = -1, timeout_s: float | None = None
+    ) -> spawn.Completed:
         argv = [self._program, *arguments]
         pass_fds = (lock_fd,) if lock_fd >= 0 else ()
         try:
             # A registry that does not answer would keep it for ever: nobody is left who could end it.
-            completed = await spawn.run(argv, env=self._environ, check=False, pass_fds=pass_fds, dies_with_us=True)
+            completed = await spawn.run(
+                argv, env=self._environ, check=False, pass_fds=pass_fds, timeout_s=timeout_s, dies_with_us=True
+            )
         except spawn.CommandError as error:
             raise UnavailableError(f"{error} (is skopeo installed?)") from error
         if completed.returncode != 0:

@@ -353,6 +353,7 @@ async def run_lines(
     pass_fds: Sequence[int] = (),
     timeout_s: float | None = None,
     check: bool = True,
+    dies_with_us: bool = False,
 ) -> Completed:
     """As :func:`run`, handing over each line of either stream as it comes (for progress; ``\\r`` ends one too)."""
     stdout, stderr = bytearray(), bytearray()
@@ -375,6 +376,7 @@ async def run_lines(
         timeout_s=timeout_s,
         on_stdout=on_stdout,
         on_stderr=on_stderr,
+        dies_with_us=dies_with_us,
     )
     for splitter in splitters:
         splitter.finish()
