@@ -51,10 +51,20 @@ def list_segments(path: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class _Position:
-    """Open segments still to be read, the first of them at ``offset``."""
+    """Open segments still to be read, the first of them from ``offset``, the last up to ``end`` if that is set."""
 
     fds: list[int]
     offset: int = 0
+    end: int | None = None
+
+    def read_next(self) -> bytes:
+        """What comes next in the first segment; empty at its end."""
+        count = CHUNK_BYTES
+        if self.end is not None and len(self.fds) == 1:
+            count = max(0, min(count, self.end - self.offset))
+        data = os.pread(self.fds[0], count, self.offset)
+        self.offset += len(data)
+        return data
 
     def close(self) -> None:
         for fd in self.fds:
@@ -77,10 +87,13 @@ def _open_all(path: Path) -> list[int]:
         _close_all(fds)
 
 
-def _open_segments(path: Path, tail_lines: int | None) -> _Position:
+def _open_segments(path: Path, options: LogOptions) -> _Position:
+    """Who does not follow gets what there is now: a container may write faster than anybody reads."""
     position = _Position(_open_all(path))
-    if tail_lines is not None:
-        _seek_tail(position, tail_lines)
+    if not options.follow and position.fds:
+        position.end = os.fstat(position.fds[-1]).st_size
+    if options.tail_lines is not None:
+        _seek_tail(position, options.tail_lines)
     return position
 
 
@@ -92,7 +105,8 @@ def _seek_tail(position: _Position, tail_lines: int) -> None:
     missing = tail_lines
     for index in range(len(position.fds) - 1, -1, -1):
         fd = position.fds[index]
-        size, goes_on = os.fstat(fd).st_size, index < len(position.fds) - 1
+        goes_on = index < len(position.fds) - 1
+        size = os.fstat(fd).st_size if goes_on or position.end is None else position.end
         offset, missing = find_tail_offset(size, missing, partial(_read_at, fd), goes_on=goes_on)
         if missing == 0:
             for old in position.fds[:index]:
@@ -134,7 +148,7 @@ class LogReader:
                 raise
 
     async def _read_watched(self, changed: asyncio.Event) -> AsyncIterator[bytes]:
-        position = await asyncio.to_thread(_open_segments, self._source.path, self._options.tail_lines)
+        position = await asyncio.to_thread(_open_segments, self._source.path, self._options)
         try:
             while True:
                 changed.clear()
@@ -165,18 +179,14 @@ class LogReader:
         while True:
             if not position.fds and not self._open_next(position, None):
                 return b"", True
-            data = os.pread(position.fds[0], CHUNK_BYTES, position.offset)
-            if data:
-                position.offset += len(data)
+            if data := position.read_next():
                 return self._decoder.feed(data), False
             if len(position.fds) == 1:
                 inode = os.fstat(position.fds[0]).st_ino
                 if not self._options.follow or not self._open_next(position, inode):
                     return b"", True
                 # Written between the last read and the rotation: look at the old file once more.
-                data = os.pread(position.fds[0], CHUNK_BYTES, position.offset)
-                if data:
-                    position.offset += len(data)
+                if data := position.read_next():
                     return self._decoder.feed(data), False
             os.close(position.fds.pop(0))
             position.offset = 0

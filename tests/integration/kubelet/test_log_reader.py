@@ -93,6 +93,23 @@ async def test_rotated_files_are_read_in_their_order(writer: Writer, watcher: Lo
     assert await _read(writer, watcher, LogOptions(tail_lines=0)) == b""
 
 
+@pytest.mark.parametrize(("options", "wanted"), [(LogOptions(), (0, 9)), (LogOptions(tail_lines=2), (7, 9))])
+async def test_reader_who_does_not_follow_gets_what_there_was_when_it_asked(
+    writer: Writer, watcher: LogWatcher, options: LogOptions, wanted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that writes faster than it is read would keep it for ever."""
+    monkeypatch.setattr("podhost.kubelet.log_reader.CHUNK_BYTES", 60)
+    writer.write(4)
+    writer.rotate()
+    writer.write(5)
+    text = b""
+    async for chunk in LogReader(writer.source(), options, watcher).read():
+        text += chunk
+        assert writer.count < 100
+        writer.write(3)
+    assert text == _lines(*wanted)
+
+
 async def test_limit_and_since(writer: Writer, watcher: LogWatcher) -> None:
     writer.write(10)
     assert await _read(writer, watcher, LogOptions(limit_bytes=9)) == b"line 0\nli"
