@@ -470,11 +470,11 @@ class FakeVolumes:
 
     async def refresh_pod(self, pod: models.Pod) -> list[str]:
         self.refreshed_pods.append(pod.metadata.name)
-        return []
+        return list(self.stale)
 
     async def refresh_object(self, kind: str, namespace: str, name: str) -> dict[PodUID, list[str]]:
         self.refreshed.append((kind, namespace, name))
-        return {uid: self.stale for uid in self.mounted if self.stale}
+        return {uid: list(self.stale) for uid in self.mounted}
 
     async def measure_volumes(
         self, pod: models.Pod, names: Collection[str] | None = None

@@ -70,7 +70,8 @@ class PodVolumes(Protocol):
     async def refresh_object(self, kind: str, namespace: str, name: str) -> Mapping[PodUID, Sequence[str]]:
         """A ConfigMap or Secret has changed: update the volumes that show it, atomically.
 
-        Returns what could not be updated, as the texts of ``FailedMount`` events; there the old files stay.
+        Returns the pods that show it, with what could not be updated, as the texts of ``FailedMount`` events; there
+        the old files stay.
         """
 
     async def refresh_pod(self, pod: models.Pod) -> Sequence[str]:

@@ -19,6 +19,7 @@ from podhost.kubelet.eviction import VolumeLimits
 from podhost.kubelet.image_puller import ImagePuller
 from podhost.kubelet.log_rotation import rotate_logs
 from podhost.kubelet.log_watcher import LogWatcher
+from podhost.kubelet.mount_retries import MountRetries
 from podhost.kubelet.node import register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
 from podhost.kubelet.node_lease import lease_key, renew_lease
@@ -83,6 +84,7 @@ class Kubelet:
         self._admission = PodAdmission(self.context, self._pods)
         self._workers: KeyedWorkers[str, None] = KeyedWorkers(self._sync, name="pod", on_error=self._on_sync_failed)
         self._tasks = Tasks()
+        self._mount_retries = MountRetries(self.refresh_volumes)
         self._undo: list[object] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         directory = settings.static_pod_dir
@@ -124,6 +126,7 @@ class Kubelet:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._mount_retries.stop()
         if self._static is not None:
             await self._static.stop()
         await self._limits.stop()
@@ -228,6 +231,7 @@ class Kubelet:
 
     def _on_worker_end(self, uid: str) -> None:
         self._pods.pop(PodUID(uid), None)
+        self._mount_retries.forget(PodUID(uid))
         self._puller.forget(uid)
         self._admission.on_gone(PodUID(uid))
         self._tell_room()
@@ -258,14 +262,18 @@ class Kubelet:
             self._tell_failed_mounts(uid, failures)
 
     def _tell_failed_mounts(self, uid: PodUID, failures: Sequence[str]) -> None:
-        """What a pod goes on to show is not what its volumes say.  A namespace's objects go before its pods."""
+        """What a pod goes on to show is not what its volumes say."""
         worker = self._pods.get(uid)
-        if worker is None or is_terminal(worker.document.get("status") or {}) or worker.pod.metadata.deletion_timestamp:
+        if worker is None or not self._is_staying(worker) or worker.is_preparing:
+            self._mount_retries.forget(uid)  # One whose volumes are being mounted tells by itself.
             return
-        if self._is_ending(worker.key.namespace):
-            return
-        for text in failures:
+        for text in self._mount_retries.on_tried(uid, failures):
             self.context.recorder.event(worker.document, "Warning", "FailedMount", text)
+
+    def _is_staying(self, worker: PodWorker) -> bool:
+        """A namespace's objects go before its pods."""
+        is_over = is_terminal(worker.document.get("status") or {}) or worker.pod.metadata.deletion_timestamp
+        return not is_over and not self._is_ending(worker.key.namespace)
 
     def _is_ending(self, namespace: str) -> bool:
         found = self.context.store.find(ObjectKey("namespaces", "", namespace))

@@ -168,6 +168,11 @@ class PodWorker:
         self.request_sync()
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether its volumes and its sandbox are being made, or will be tried again."""
+        return "prepare" in self._in_flight or self._timers.is_held("prepare")
+
+    @property
     def may_be_evicted(self) -> bool:
         """Whether it lives and is to go on living."""
         return not self._facts.failure and not self._facts.is_deleted and not is_terminal(self._facts.status)

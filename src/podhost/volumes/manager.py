@@ -142,7 +142,7 @@ class VolumeManager:
         """
         ref = (kind, namespace, name)
         uids = [uid for uid, state in self._pods.items() if ref in state.refs]
-        return {uid: failures for uid in uids if (failures := await self._refresh_pod(uid))}
+        return {uid: await self._refresh_pod(uid) for uid in uids}
 
     async def refresh_pod(self, pod: models.Pod) -> list[str]:
         """See :class:`podhost.cri.volumes.PodVolumes`."""

@@ -316,6 +316,42 @@ async def test_running_pod_whose_volume_cannot_follow_its_object_is_told_so(
     assert rig.status()["phase"] == "Running"
 
 
+async def test_volume_that_cannot_follow_its_object_is_tried_at_a_growing_distance_until_it_can(rig: Rig) -> None:
+    rig.store.create(ObjectKey("namespaces", "", "default"), {"metadata": {"name": "default"}})
+    rig.create(make_pod("web", volumes=[{"name": "v", "configMap": {"name": "conf"}}]))
+    await asyncio.sleep(1)
+    tried = rig.volumes.refreshed_pods
+    tried.clear()
+
+    def told() -> list[str]:
+        return [text for reason, text in rig.events() if reason == "FailedMount"]
+
+    rig.volumes.stale = ["v fails"]
+    key = ObjectKey("configmaps", "default", "conf")
+    document = rig.store.create(key, {"metadata": {"name": "conf", "namespace": "default"}})
+    for wait_s, tries in ((0.1, 0), (0.5, 1), (0.8, 1), (0.2, 2), (2.0, 3), (4.0, 4)):
+        await asyncio.sleep(wait_s)
+        assert (len(tried), told()) == (tries, ["v fails"] * (tries + 1))
+    # A change in between says what is new, and hurries nothing.
+    rig.volumes.stale = ["v fails", "w fails"]
+    rig.store.update(key, {**document, "data": {"a": "1"}})
+    await asyncio.sleep(0.1)
+    assert (len(tried), told()) == (4, ["v fails"] * 5 + ["w fails"])
+    rig.volumes.stale = []
+    await asyncio.sleep(8)
+    assert len(tried) == 5
+    await asyncio.sleep(600)
+    assert (len(tried), len(told())) == (5, 6)
+    # The next failure begins anew; one of a pod that has gone is nobody's.
+    rig.volumes.stale = ["v fails"]
+    rig.store.update(key, {**rig.store.get(key), "data": {"a": "2"}})
+    await asyncio.sleep(0.6)
+    assert (len(tried), len(told())) == (6, 8)
+    rig.delete("web", 0)
+    await asyncio.sleep(600)
+    assert len(tried) == 6
+
+
 async def test_volume_that_cannot_be_mounted_is_tried_again(rig: Rig) -> None:
     rig.volumes.errors = [VolumeError('MountVolume.SetUp failed for volume "v" : secret "s" not found')] * 2
     rig.create(make_pod())
