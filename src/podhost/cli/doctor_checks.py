@@ -197,6 +197,9 @@ def check_namespaces(machine: Machine) -> Check:
     return Check(name="namespaces", level="fail", detail=detail, mend="use a kernel of the distribution")
 
 
+_WITHOUT_CGROUPS = "containers run without limits, and only under crun"
+
+
 def check_cgroups(machine: Machine) -> Check:
     """Version 2, hybrid, or version 1, and the controllers that limits need."""
     wanted = {"cpu", "memory", "pids"}
@@ -212,13 +215,12 @@ def check_cgroups(machine: Machine) -> Check:
         layout = "hybrid (version 1 with an empty version 2 beside it)" if hybrid else "version 1"
     missing = sorted(wanted - have)
     if not have:
-        return Check(
-            name="cgroups", level="fail", detail="not mounted", mend="sudo mount -t cgroup2 none /sys/fs/cgroup"
-        )
+        detail = f"not mounted: {_WITHOUT_CGROUPS}"
+        return Check(name="cgroups", level="warn", detail=detail, mend="sudo mount -t cgroup2 none /sys/fs/cgroup")
     if read_only := _find_read_only_cgroups(machine):
-        detail = f"{layout}, read-only: {', '.join(read_only)}"
+        detail = f"{layout}, read-only: {', '.join(read_only)}: {_WITHOUT_CGROUPS}"
         mend = "give this container a cgroup namespace of its own, as docker run --privileged --cgroupns=private does"
-        return Check(name="cgroups", level="fail", detail=detail, mend=mend)
+        return Check(name="cgroups", level="warn", detail=detail, mend=mend)
     if not missing:
         return Check(name="cgroups", level="ok", detail=layout)
     detail = f"{layout}, without {', '.join(missing)}: such limits are not applied"

@@ -115,6 +115,16 @@ def _enter_mount_namespace(settings: DaemonSettings) -> bool:
             cover_null_device(settings.run_dir / "null")
         except OSError as error:
             _log.warning("cannot have a /dev/null apart from the host's: %s", error)
+    _prepare_cgroups()
+    return is_new
+
+
+def _prepare_cgroups() -> None:
+    try:
+        if hidden := cgroup.hide_unwritable():
+            _log.warning("cannot use cgroups that are read-only: %s", ", ".join(map(str, hidden)))
+    except OSError as error:
+        _log.warning("cannot hide cgroups that are read-only: %s", error)
     if cgroup.detect().hybrid:
         # crun refuses the hybrid layout; without the v2 part in view it uses v1, which is where the
         # controllers are.
@@ -122,9 +132,8 @@ def _enter_mount_namespace(settings: DaemonSettings) -> bool:
     try:
         cgroup.vacate_root()
     except OSError as error:
-        # Read-only in some containers; what needs the hierarchy says so itself.
+        # What needs the hierarchy says so itself.
         _log.warning("cannot prepare the cgroup hierarchy for limits of pods: %s", error)
-    return is_new
 
 
 def is_pinned(pin: Path) -> bool:

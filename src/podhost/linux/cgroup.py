@@ -11,7 +11,6 @@ import errno
 import functools
 import math
 import os
-import select
 import signal
 import time
 from collections.abc import Iterable, Mapping
@@ -19,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podhost.linux import pidfd
 from podhost.linux.huge_pages import format_page_size
-from podhost.linux.mount import mounts
+from podhost.linux.mount import find_mount, mount_tmpfs, mounts, unmount_alone
 
+_ROOT = Path("/sys/fs/cgroup")
+_FSTYPES = ("cgroup", "cgroup2")
 _V1_PREFERRED = ("freezer", "pids", "memory", "cpu", "devices")
 _KILL_DEADLINE_S = 10.0
 _DEFAULT_PERIOD_US = 100_000
@@ -32,12 +34,13 @@ _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")
 class CgroupLayout:
     """What the host offers."""
 
-    version: Literal[1, 2]
+    version: Literal[0, 1, 2]
+    """0: nothing that we may write to.  All that is done with a path then does nothing, to no process."""
     hybrid: bool
     """Version 1 controllers beside a version 2 hierarchy (systemd's hybrid mode)."""
     controllers: frozenset[str]
     root: Path
-    """Mount point: of the version 2 hierarchy, or of the tmpfs that holds those of version 1."""
+    """Mount point: of the version 2 hierarchy, or of the tmpfs that holds those of version 1; where it would be."""
     hierarchies: Mapping[str, Path]
     """Version 1: controller (or ``name=systemd``) → mount point.  Version 2: ``""`` → root."""
 
@@ -61,8 +64,8 @@ def _relative(path: str) -> str:
 
 @functools.cache
 def detect() -> CgroupLayout:
-    """Look at the mounted hierarchies once.  Raises FileNotFoundError when there is none."""
-    found = mounts()
+    """Look once at the hierarchies that are mounted and can be written to."""
+    found = [each for each in mounts() if each.fstype in _FSTYPES and os.access(each.mount_point, os.W_OK)]
     v1 = {
         name: info.mount_point
         for info in found
@@ -76,8 +79,8 @@ def detect() -> CgroupLayout:
         root = next(iter(v1.values())).parent
         return CgroupLayout(1, bool(v2), frozenset(controllers_v1), root, v1)
     if not v2:
-        raise FileNotFoundError(errno.ENOENT, "no cgroup hierarchy is mounted", "/sys/fs/cgroup")
-    root = Path("/sys/fs/cgroup") if Path("/sys/fs/cgroup") in v2 else v2[0]
+        return CgroupLayout(0, False, frozenset(), _ROOT, {})
+    root = _ROOT if _ROOT in v2 else v2[0]
     names = (root / "cgroup.controllers").read_text().split()
     return CgroupLayout(2, False, frozenset(names), root, {"": root})
 
@@ -85,9 +88,24 @@ def detect() -> CgroupLayout:
 def usable_controllers(path: str) -> frozenset[str]:
     """Controllers whose limits can be set in the cgroup, which must exist.  Raises OSError."""
     layout = detect()
-    if layout.version == 1:
+    if layout.version != 2:
         return layout.controllers
     return frozenset((layout.directories(path)[0] / "cgroup.controllers").read_text().split())
+
+
+def hide_unwritable() -> list[Path]:
+    """Take hierarchies that are read-only, or another's, out of the calling thread's mount namespace.
+
+    OCI runtimes use what they see, and fail at it.  Where nothing is left there is an empty directory, as on hosts of
+    version 1 that mount none.  Before :func:`detect`.  Returns what was hidden.  Raises OSError.
+    """
+    found = [each.mount_point for each in mounts() if each.fstype in _FSTYPES]
+    hidden = [place for place in found if place.is_relative_to(_ROOT) and not os.access(place, os.W_OK)]
+    for place in reversed(hidden):
+        unmount_alone(place)
+    if len(hidden) == len(found) and _ROOT.is_dir() and find_mount(_ROOT).fstype != "tmpfs":
+        mount_tmpfs(_ROOT, size_bytes=4096, mode=0o555)
+    return hidden
 
 
 def vacate_root() -> None:
@@ -356,13 +374,13 @@ def kill(path: str) -> None:
     layout = detect()
     deadline = time.monotonic() + _KILL_DEADLINE_S
     while members := pids(path):
-        watched = _open_pidfds(members)
+        watched = pidfd.open_living(members)
         try:
             if not _kill_at_once(layout, path):
                 _kill_frozen(layout, path)
-            _wait_all_exited(watched, deadline)
+            pidfd.wait_all_exited(watched.values(), deadline)
         finally:
-            for fd in watched:
+            for fd in watched.values():
                 os.close(fd)
         if time.monotonic() > deadline:
             raise TimeoutError(f"cannot kill cgroup {path}: processes {sorted(members)} do not die")
@@ -401,28 +419,6 @@ def _write_if_there(file: Path | None, value: str) -> None:
             file.write_text(value)
         except OSError:
             pass
-
-
-def _open_pidfds(members: Iterable[int]) -> list[int]:
-    """Descriptors of those that have not exited; a zombie's is readable at once and need not be waited for."""
-    found = []
-    for pid in members:
-        try:
-            fd = os.pidfd_open(pid)
-        except OSError:
-            continue
-        if select.select([fd], [], [], 0)[0]:
-            os.close(fd)
-        else:
-            found.append(fd)
-    return found
-
-
-def _wait_all_exited(pidfds: Iterable[int], deadline: float) -> None:
-    for fd in pidfds:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
 
 
 def remove(path: str) -> None:

@@ -353,6 +353,11 @@ def _unescape(text: str) -> str:
     return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
 
 
+def forbid_devices(path: Path) -> None:
+    """No device can be opened there.  ``path`` must be a mount point.  Raises OSError."""
+    sys.mount_setattr(sys.AT_FDCWD, path, 0, attr_set=sys.MOUNT_ATTR_NODEV)
+
+
 def make_slave(path: Path, *, recursive: bool = True) -> None:
     """Mounts made on the host's side arrive here, none goes back.  ``path`` must be a mount point."""
     sys.mount(None, path, None, sys.MS_SLAVE | (sys.MS_REC if recursive else 0))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import select
 import signal
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +85,29 @@ def send_signal(fd: int, sig: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def open_living(pids: Iterable[int]) -> dict[int, int]:
+    """Descriptors, by pid, of those that have not exited; a zombie's would be readable at once."""
+    found = {}
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        if select.select([fd], [], [], 0)[0]:
+            os.close(fd)
+        else:
+            found[pid] = fd
+    return found
+
+
+def wait_all_exited(fds: Iterable[int], deadline_s: float) -> None:
+    """Blocking, until a moment of ``time.monotonic``."""
+    for fd in fds:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.poll(max(0.0, deadline_s - time.monotonic()) * 1000)
 
 
 async def wait_exit(fd: int) -> None:

@@ -16,6 +16,8 @@ from podhost.linux import cgroup
 def warm_up_migrations() -> None:
     """Move this process to where it is.  Blocking; failures do not matter."""
     layout = cgroup.detect()
+    if not layout.hierarchies:
+        return
     wanted = "" if layout.version == 2 else next(iter(layout.hierarchies))
     try:
         for line in Path("/proc/self/cgroup").read_text().splitlines():

@@ -231,7 +231,7 @@ def _choose_seccomp(ctx: RuntimeContext, runtime: OciRuntime, security: Security
         security.capabilities_add,
         security.capabilities_drop,
         privileged=security.privileged,
-        available=host.capabilities,
+        available=host.capabilities if host.limits_devices else host.capabilities - {"CAP_MKNOD"},
     )
     if security.privileged or security.seccomp_profile == "Unconfined":
         return _Seccomp(capabilities, None, {})

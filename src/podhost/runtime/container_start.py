@@ -18,6 +18,8 @@ from podhost.cri.runtime import ContainerEventType, ContainerStartError, Contain
 from podhost.errors import ConflictError, PodhostError
 from podhost.linux import spawn
 from podhost.linux.fs import remove_tree
+from podhost.linux.mount import forbid_devices
+from podhost.linux.namespaces import run_in_namespace
 from podhost.linux.null_device import restore_null_device
 from podhost.linux.pidfd import ProcessId, identify, open_pidfd, send_signal
 from podhost.runtime.conmon import ConmonReport, build_conmon_argv, run_conmon
@@ -101,6 +103,9 @@ def _start_created(ctx: RuntimeContext, record: ContainerRecord, report: ConmonR
     bundle = ctx.paths.bundle(record.id)
     # It may be the host's: in a user namespace, or through a hostPath of /dev.  The container waits for its start.
     _restore_null_device(Path(f"/proc/{report.pid}/root"))
+    if not (ctx.host.limits_devices or record.config.security.privileged):
+        # No rules deny what a hostile image has; and OCI runtimes take this option from the root if it has it before.
+        run_in_namespace(Path(f"/proc/{report.pid}/ns/mnt"), "mnt", lambda: forbid_devices(Path("/")))
     with suppress(FileNotFoundError):
         key = (bundle.root / SECCOMP_KEY_FILE).read_text()
         ctx.filters.learn(key, ctx.paths.oci_state(record.id) / "seccomp.bpf")

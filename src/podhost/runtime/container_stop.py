@@ -11,11 +11,11 @@ from podhost.aiokit import failpoint
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerEventType, ContainerState
 from podhost.errors import UnavailableError
-from podhost.linux import cgroup
 from podhost.linux.pidfd import open_pidfd, send_signal
 from podhost.runtime.container_create import remove_bundle
 from podhost.runtime.container_start import end_unstarted
 from podhost.runtime.context import RuntimeContext
+from podhost.runtime.oci_runtime import kill_members
 from podhost.runtime.records import compute_container_state
 from podhost.runtime.registry import ContainerEntry
 
@@ -107,12 +107,12 @@ def signal_container(entry: ContainerEntry, number: int) -> None:
 
 
 def kill_container(ctx: RuntimeContext, entry: ContainerEntry) -> None:
-    """SIGKILL to the first process, and to all in the cgroup where its PID namespace is not its own.  Blocking."""
+    """SIGKILL to the first process, and to all others where its PID namespace is not its own.  Blocking."""
     signal_container(entry, int(signal.SIGKILL))
     sandbox = ctx.registry.find_sandbox(entry.record.sandbox_id)
     config = None if sandbox is None else sandbox.record.config
     if config is not None and (config.host_pid or config.share_process_namespace):
-        cgroup.kill(entry.cgroup)
+        kill_members(ctx.paths, entry.record.id, entry.cgroup)
 
 
 async def remove_container(ctx: RuntimeContext, container_id: ContainerId) -> None:

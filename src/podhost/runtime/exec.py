@@ -30,7 +30,7 @@ from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerState, ExecResult, ExecSession
 from podhost.errors import ConflictError, PodhostError, describe_cause
-from podhost.linux import cgroup, detached_wait, spawn
+from podhost.linux import cgroup, detached_wait, spawn, strays
 from podhost.linux.fs import remove_tree
 from podhost.linux.null_device import open_empty_file
 from podhost.runtime.context import RuntimeContext
@@ -151,7 +151,7 @@ class ContainerExec:
     async def _kill_and_remove(self) -> None:
         try:
             if not self._exit_code.done():
-                await asyncio.to_thread(cgroup.kill, self._prepared.cgroup_path)
+                await asyncio.to_thread(self._kill)
                 if self._process is not None:
                     self._process.kill_session()
                 await self.wait()
@@ -160,6 +160,13 @@ class ContainerExec:
         finally:
             self._output.abort()
             await asyncio.to_thread(_remove, self._prepared)
+
+    def _kill(self) -> None:
+        """Blocking."""
+        if cgroup.detect().version:
+            cgroup.kill(self._prepared.cgroup_path)
+        elif self._process is not None:
+            strays.kill_descendants(self._process.pid)
 
     async def run(self, process: spawn.Process) -> None:
         """Follow the process to its end, then its output for a while."""
@@ -332,14 +339,9 @@ def _open_log(prepared: _Prepared, fds: Descriptors) -> int:
 def _build_exec_argv(ctx: RuntimeContext, container_id: ContainerId, prepared: _Prepared) -> list[str]:
     argv = build_argv(prepared.runtime, ctx.paths, "exec")
     argv[1:1] = ["--log", str(prepared.log_file)]
-    return [
-        *argv,
-        "--cgroup",
-        prepared.cgroup_name,
-        "--process",
-        str(prepared.process_file),
-        container_id,
-    ]
+    if cgroup.detect().version:
+        argv += ["--cgroup", prepared.cgroup_name]
+    return [*argv, "--process", str(prepared.process_file), container_id]
 
 
 def _build_detached_argv(argv: list[str], prepared: _Prepared) -> list[str]:

@@ -27,6 +27,9 @@ class HostFacts:
     oom_score_adj: int
     """Our own; lower values need CAP_SYS_RESOURCE."""
     cgroup_version: int
+    """0: the host gives none."""
+    limits_devices: bool = True
+    """Whether the kernel can be told which devices a container may open."""
     controllers: frozenset[str]
     """cgroup controllers whose limits can be set for containers."""
     can_limit_swap: bool
@@ -47,6 +50,8 @@ def read_host_facts(cgroup_version: int, controllers: frozenset[str], cgroup_pla
         kernel=(int(release[1]), int(release[2])) if release else (0, 0),
         oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
         cgroup_version=cgroup_version,
+        # Version 2 has no controller for it, but a hook.
+        limits_devices=cgroup_version == 2 or "devices" in controllers,
         controllers=controllers,
         huge_page_sizes=tuple(read_huge_pages()) if "hugetlb" in controllers else (),
         can_limit_swap=_can_limit_swap(cgroup_version, cgroup_place),

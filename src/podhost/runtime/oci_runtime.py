@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerStartError
-from podhost.linux import cgroup
+from podhost.linux import cgroup, strays
 from podhost.linux.fs import remove_tree
 from podhost.runtime.settings import OciRuntime, RuntimePaths
 
@@ -25,7 +26,7 @@ def build_global_args(runtime: OciRuntime, paths: RuntimePaths) -> list[str]:
     """Arguments before the verb."""
     args = ["--root", str(paths.oci_root)]
     if runtime.kind == "crun":
-        args += ["--cgroup-manager", "cgroupfs"]
+        args += ["--cgroup-manager", "cgroupfs" if cgroup.detect().version else "disabled"]
     return args
 
 
@@ -85,9 +86,27 @@ def remove_runtime_traces(paths: RuntimePaths, oci_id: str, cgroup_path: str) ->
 
     Raises OSError or TimeoutError when processes cannot be killed.
     """
-    cgroup.kill(cgroup_path)
+    kill_members(paths, oci_id, cgroup_path)
     remove_cgroup(cgroup_path)
     remove_tree(paths.oci_state(oci_id))
+
+
+def kill_members(paths: RuntimePaths, oci_id: str, cgroup_path: str) -> None:
+    """Kill the processes of a container: those of its cgroup, and without one those that have its root.  Blocking.
+
+    Raises OSError or TimeoutError when some cannot be killed.
+    """
+    if cgroup.detect().version:
+        cgroup.kill(cgroup_path)
+    else:
+        strays.kill_rooted(paths.bundle(ContainerId(oci_id)).rootfs)
+
+
+def is_member(paths: RuntimePaths, oci_id: str, cgroup_path: str, pid: int) -> bool:
+    """Whether the process is one of the container's.  Blocking."""
+    if cgroup.detect().version:
+        return pid in cgroup.pids(cgroup_path)
+    return pid in strays.find_rooted(paths.bundle(ContainerId(oci_id)).rootfs)
 
 
 def remove_cgroup(path: str) -> None:

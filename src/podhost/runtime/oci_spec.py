@@ -270,7 +270,8 @@ def build_mounts(given: SpecInput) -> list[dict[str, Any]]:
     """
     privileged = given.config.security.privileged
     defaults = build_default_mounts(given.sandbox, given.host, privileged=privileged)
-    own = [_build_bind(mount) for mount in given.config.mounts]
+    allow_devices = privileged or given.host.limits_devices
+    own = [_build_bind(mount, allow_devices=allow_devices) for mount in given.config.mounts]
     taken = {_normal(mount["destination"]) for mount in own}
     if "/dev" in taken:
         taken |= {"/dev/pts", "/dev/mqueue"}
@@ -307,7 +308,7 @@ def build_default_mounts(view: SandboxView, host: HostFacts, *, privileged: bool
             "options": ["rbind", "rprivate", *safe, "rw"],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*safe, sysfs]},
-        _build_cgroup_mount(host, privileged=privileged),
+        *([_build_cgroup_mount(host, privileged=privileged)] if host.cgroup_version else []),
     ]
 
 
@@ -332,14 +333,16 @@ def _build_pod_files(given: SpecInput) -> list[dict[str, Any]]:
     ]
 
 
-def _build_bind(mount: Mount) -> dict[str, Any]:
+def _build_bind(mount: Mount, *, allow_devices: bool) -> dict[str, Any]:
     propagation = "rprivate" if mount.propagation == "private" else mount.propagation
     access = "ro" if mount.read_only else "rw"
     options = ["rbind", propagation, access]
     if mount.read_only and mount.recursive_read_only:
         options.append("rro")
     if mount.no_exec:
-        options += ["noexec", "nosuid", "nodev"]
+        options += ["noexec", "nosuid"]
+    if mount.no_exec or not allow_devices:
+        options.append("nodev")
     return {
         "destination": _normal(mount.container_path),
         "type": "bind",

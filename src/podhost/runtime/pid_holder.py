@@ -73,6 +73,9 @@ async def start_holder(
 
 async def stop_holder(ctx: RuntimeContext, sandbox_id: SandboxId, config: PodSandboxConfig) -> None:
     """End it and, with it, all processes of the namespace.  Idempotent."""
+    if not ctx.host.cgroup_version:
+        runtime = ctx.settings.runtime(config.runtime_handler)
+        await spawn.run(build_argv(runtime, ctx.paths, "delete", "--force", sandbox_id), check=False)
     cgroup_path = f"{ctx.paths.pod_cgroup(config)}/{sandbox_id}"
     await asyncio.to_thread(remove_runtime_traces, ctx.paths, sandbox_id, cgroup_path)
     await asyncio.to_thread(mount.unmount, ctx.paths.sandbox(sandbox_id).pid_namespace)

@@ -39,7 +39,7 @@ from podhost.runtime.container_start import end_unstarted, read_monitor
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.exec import end_forgotten
 from podhost.runtime.exit_monitor import read_exit_file
-from podhost.runtime.oci_runtime import remove_cgroup, remove_runtime_traces
+from podhost.runtime.oci_runtime import is_member, remove_cgroup, remove_runtime_traces
 from podhost.runtime.records import ContainerRecord, SandboxRecord, compute_container_state
 from podhost.runtime.registry import ContainerEntry
 from podhost.runtime.sandbox_stop import stop_pod_sandbox
@@ -132,15 +132,11 @@ def _find_started(ctx: RuntimeContext, entry: ContainerEntry) -> ContainerRecord
         started_at_ns = state.stat().st_mtime_ns
     except (OSError, ValueError):
         return None
-    process = identify(pid) if _is_in_container(entry, pid) else None
+    process = identify(pid) if is_member(ctx.paths, entry.record.id, entry.cgroup, pid) else None
     if process is None and read_exit_file(ctx.paths.exit_file(entry.record.id)) is None:
         return None
     monitor = read_monitor(ctx, entry.record.id)
     return replace(entry.record, started_at_ns=started_at_ns, process=process, monitor=monitor)
-
-
-def _is_in_container(entry: ContainerEntry, pid: int) -> bool:
-    return pid in cgroup.pids(entry.cgroup)
 
 
 async def _recover_running(ctx: RuntimeContext, entry: ContainerEntry) -> None:

@@ -67,7 +67,11 @@ _log = logging.getLogger(__name__)
 
 def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     """The monitors' cgroup, and what the host offers: which limits work can be seen in there."""
-    settings.runtime()
+    runtime = settings.runtime()
+    layout = cgroup.detect()
+    if not layout.version and runtime.kind != "crun":
+        text = f"this host gives no cgroups, and {runtime.kind} needs them: install crun"
+        raise UnavailableError(f"cannot run containers: {text}")
     try:
         cgroup.create(paths.monitor_cgroup)
         create_qos_cgroups(paths)
@@ -76,7 +80,6 @@ def _prepare_host(settings: RuntimeSettings, paths: RuntimePaths) -> HostFacts:
     controllers = cgroup.usable_controllers(paths.monitor_cgroup)
     if missing := {"cpu", "memory", "pids"} - controllers:
         _log.warning("containers run without limits of %s: this host does not allow them", ", ".join(sorted(missing)))
-    layout = cgroup.detect()
     place = layout.directory("memory", paths.monitor_cgroup) or layout.root
     return read_host_facts(layout.version, controllers, place)
 

@@ -135,6 +135,18 @@ def test_host_namespaces_are_left_out() -> None:
     assert mount_at(spec, "/dev/mqueue")["type"] == "mqueue"
 
 
+def test_without_cgroups_no_mount_leads_to_a_device() -> None:
+    mounts = (Mount(container_path="/v", host_path=Path("/vol")),)
+    host = replace(HOST, cgroup_version=0, controllers=frozenset(), limits_devices=False)
+    given = replace(GIVEN, host=host, config=replace(CONFIG, mounts=mounts))
+    spec = build_container_spec(given)
+    assert [m for m in spec["mounts"] if m["destination"] == "/sys/fs/cgroup"] == []
+    assert "nodev" in mount_at(spec, "/v")["options"]
+    assert "nodev" not in mount_at(spec, "/dev")["options"]
+    privileged = replace(given.config, security=SecurityConfig(privileged=True))
+    assert "nodev" not in mount_at(build_container_spec(replace(given, config=privileged)), "/v")["options"]
+
+
 def test_own_mounts_replace_defaults_and_are_ordered_by_depth() -> None:
     mounts = (
         Mount(container_path="/data/deep/er", host_path=Path("/h/1")),
