@@ -12,6 +12,7 @@ PYTHONPATH; no package of podhost.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -44,8 +45,6 @@ def build_image() -> bytes:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    import hashlib
-
     digest = hashlib.sha256(layer.getvalue()).hexdigest()
     config = {
         "architecture": "amd64",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from podhost.channels.graph import API_VERSION, ChannelGraph, read_document
 from podhost.cli.failure import HintedError
 from podhost.cli.session import connect, namespace_of
-from podhost.cli.terminal import has_colour, say
+from podhost.cli.terminal import choose_size, has_colour, has_unicode, say
 from podhost.client import ApiClient, ApiStatusError, resource_path
 
 _PIPE_WIDTH = 100
@@ -106,18 +105,12 @@ def render(document: dict[str, Any], args: argparse.Namespace) -> tuple[str, str
 def choose_width(args: argparse.Namespace) -> int:
     if getattr(args, "width", None):
         return int(args.width)
-    return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
+    return choose_size(pipe_width=_PIPE_WIDTH).columns
 
 
 def needs_ascii(args: argparse.Namespace) -> bool:
     """Also where the output cannot show lines and boxes."""
-    if getattr(args, "ascii", False):
-        return True
-    try:
-        "┌●►…".encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return True
-    return False
+    return getattr(args, "ascii", False) or not has_unicode(sys.stdout)
 
 
 def cut_lines(text: str, most: int, pod: str) -> str:
@@ -135,7 +128,7 @@ def _watch(args: argparse.Namespace, client: ApiClient, namespace: str) -> int:
     while True:
         text, _ = render(fetch_document(client, namespace, args.pod), args)
         if sys.stdout.isatty():
-            height = shutil.get_terminal_size((80, 24)).lines
+            height = choose_size(pipe_width=_PIPE_WIDTH).lines
             sys.stdout.write(f"\x1b[H\x1b[2J{cut_lines(text, height - 1, args.pod)}\n")
         elif text != last:
             sys.stdout.write(f"{text}\n\n" if args.output is None else f"{text}\n")

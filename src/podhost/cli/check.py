@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from podhost.cli.failure import print_failure
 from podhost.cli.manifest_sources import list_sources, read_source
-from podhost.cli.terminal import has_colour, paint, say
+from podhost.cli.terminal import choose_size, has_colour, paint, say
 from podhost.errors import PodhostError
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def _print_faults(name: str, report: TextReport, output: str) -> None:
     from podhost.manifests import render
 
     colour = has_colour(sys.stdout)
-    width = shutil.get_terminal_size((160, 24)).columns
+    width = choose_size(pipe_width=160).columns
     for fault in report.faults:
         if output == "line":
             print(render.render_line(name, fault))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TextIO
 
-from podhost.cli.terminal import count_cells
+from podhost.cli.terminal import count_cells, read_size
 
 
 class LiveRegion:
@@ -16,20 +16,15 @@ class LiveRegion:
         self._stream = stream
         self._lines: tuple[str, ...] = ()
 
-    def size(self) -> tuple[int, int]:
-        """(columns, lines) of the terminal, now."""
-        try:
-            found = os.get_terminal_size(self._stream.fileno())
-        except OSError:
-            return 80, 24
-        # A serial line or a fresh pty may say 0.
-        return found.columns or 80, found.lines or 24
+    def size(self) -> os.terminal_size:
+        """Of the terminal, now."""
+        return read_size(self._stream)
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show ``lines`` in place of those shown last."""
         if tuple(lines) == self._lines:
             return
-        self._stream.write(build_frame(self._lines, lines, self.size()[0]))
+        self._stream.write(build_frame(self._lines, lines, self.size().columns))
         self._stream.flush()
         self._lines = tuple(lines)
 

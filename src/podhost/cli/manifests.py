@@ -5,7 +5,6 @@ The reader and the checks are imported where they are used: commands that read n
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -80,12 +79,12 @@ class FaultyManifestError(InvalidError, ToldError):
         super().__init__(summary or f"cannot use {name}:{first.line}:{first.column}: {first.message}")
 
     def tell(self, *, colour: bool) -> str:
-        from podhost.cli.terminal import paint
+        from podhost.cli.terminal import choose_size, paint
         from podhost.manifests.render import render_fault
 
         shown: list[str] = []
         count = 0
-        width = shutil.get_terminal_size((160, 24)).columns
+        width = choose_size(pipe_width=160).columns
         for name, lines, faults in self.texts:
             for fault in faults:
                 count += 1

@@ -33,6 +33,24 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def choose_size(*, pipe_width: int) -> os.terminal_size:
+    """Columns and lines for a text on stdout: COLUMNS and LINES where they are set, the terminal's, ``pipe_width``."""
+    # Most commands never ask, and it takes milliseconds of their start.
+    import shutil
+
+    return shutil.get_terminal_size((pipe_width, 24))
+
+
+def read_size(stream: TextIO) -> os.terminal_size:
+    """What the terminal behind ``stream`` has now, for moving its cursor; 80 by 24 where there is none."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except OSError:
+        return os.terminal_size((80, 24))
+    # A serial line or a fresh pty may say 0.
+    return os.terminal_size((found.columns or 80, found.lines or 24))
+
+
 def paint(text: str, colour: str, *, enabled: bool) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if enabled else text
 
@@ -137,8 +155,8 @@ class StatusLine:
     def show(self, text: str, *, plain: str | None = None) -> None:
         """``plain`` is for pipes: shown when it differs from the line before; nothing when empty."""
         if self._tty:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-            self._stream.write(f"\r\x1b[K{cut_text(clean_text(text), (width or 80) - 1)}")
+            width = read_size(self._stream).columns
+            self._stream.write(f"\r\x1b[K{cut_text(clean_text(text), width - 1)}")
             self._stream.flush()
             self._last = text
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from typing import Any
@@ -13,7 +12,7 @@ from urllib.parse import urlencode
 from podhost.cli.channels import needs_ascii
 from podhost.cli.failure import HintedError
 from podhost.cli.session import connect, namespace_of
-from podhost.cli.terminal import has_colour, paint, say
+from podhost.cli.terminal import choose_size, has_colour, paint, say
 from podhost.cli.top_view import View, build_rows, cut_lines, draw_machine, draw_table, sort_groups
 from podhost.client import ApiClient, ApiStatusError, resource_path
 
@@ -162,7 +161,7 @@ def _draw(source: Source, documents: list[Document], args: argparse.Namespace, *
     ]
     rows = [row for group in sort_groups(groups, args.sort) for row in group]
     view = View(
-        width=shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns if sys.stdout.isatty() else _PIPE_WIDTH,
+        width=choose_size(pipe_width=_PIPE_WIDTH).columns,
         colour=has_colour(sys.stdout),
         namespaces=bool(args.all_namespaces),
         ascii=needs_ascii(args),
@@ -188,7 +187,7 @@ def _watch(source: Source, args: argparse.Namespace) -> int:
 
 def _show_screen(source: Source, documents: list[Document], args: argparse.Namespace) -> None:
     """Over what was there, line by line: clearing it first would flicker."""
-    size = shutil.get_terminal_size((80, 24))
+    size = choose_size(pipe_width=_PIPE_WIDTH)
     head = [source.fetch_machine()[: size.columns], ""]
     if not source.counts_io:
         head[1] = paint(

@@ -21,6 +21,7 @@ from podhost.api.node_fit import (
     matches_node,
 )
 from podhost.api.node_load import NodeLoad
+from podhost.api.objects import is_static_pod
 
 Doc = Mapping[str, Any]
 
@@ -38,12 +39,11 @@ class Rejection:
     """What others could make good by going."""
 
 
-def find_rejections(pod: Doc, node: Doc | None, load: NodeLoad, *, is_static: bool) -> list[Rejection]:
+def find_rejections(pod: Doc, node: Doc | None, load: NodeLoad) -> list[Rejection]:
     """Why the node does not take the pod, most telling first; empty when it does.
 
     Args:
         load: Of the pods that are there.
-        is_static: Taints do not concern it.
     """
     if node is None:
         return [Rejection("InvalidNodeInfo", "Kubelet cannot get node info.")]
@@ -58,7 +58,8 @@ def find_rejections(pod: Doc, node: Doc | None, load: NodeLoad, *, is_static: bo
         found.append(_of_predicate("NodeAffinity", AFFINITY_MISMATCH))
     if are_host_ports_taken(spec, load):
         found.append(_of_predicate("NodePorts", PORTS_TAKEN))
-    if not is_static and find_untolerated_taint(spec, node_spec, ("NoExecute",)):
+    # Taints do not concern static pods.
+    if not is_static_pod(pod) and find_untolerated_taint(spec, node_spec, ("NoExecute",)):
         found.append(_of_predicate("TaintToleration", _UNTOLERATED))
     return found
 

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Any
 
 from podhost.api.node_fit import tolerates
+from podhost.api.objects import is_static_pod
 from podhost.api.qos import compute_qos_class
 from podhost.kubelet.eviction_thresholds import (
     CONDITION_OF,
@@ -105,18 +106,18 @@ def choose_reclaims(signal: str, *, has_image_fs: bool) -> tuple[Reclaim, ...]:
     return (Reclaim.UNUSED_IMAGES,) if signal in (IMAGE_DISK, IMAGE_INODES) else (Reclaim.DEAD_CONTAINERS,)
 
 
-def is_critical(pod: Mapping[str, Any], *, is_static: bool) -> bool:
+def is_critical(pod: Mapping[str, Any]) -> bool:
     """Pods of the machine itself are neither evicted nor turned away."""
-    return is_static or int((pod.get("spec") or {}).get("priority") or 0) >= _CRITICAL_PRIORITY
+    return is_static_pod(pod) or int((pod.get("spec") or {}).get("priority") or 0) >= _CRITICAL_PRIORITY
 
 
-def find_rejection(pod: Mapping[str, Any], conditions: Iterable[str], *, is_static: bool) -> str | None:
+def find_rejection(pod: Mapping[str, Any], conditions: Iterable[str]) -> str | None:
     """Why a new pod may not start here now.
 
     Under memory pressure only BestEffort pods are turned away that do not tolerate its taint.
     """
     present = sorted(conditions)
-    if not present or is_critical(pod, is_static=is_static):
+    if not present or is_critical(pod):
         return None
     spec = pod.get("spec") or {}
     taint = {"key": MEMORY_TAINT, "effect": "NoSchedule"}

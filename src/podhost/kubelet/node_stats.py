@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from podhost.cri.ids import PodUID
-from podhost.cri.stats import CpuUsage, InterfaceStats, MemoryUsage, UsageApi
+from podhost.cri.measured import build_cpu, build_interface, build_memory
+from podhost.cri.stats import CpuUsage, MemoryUsage, UsageApi
 from podhost.errors import PodhostError
 from podhost.kubelet.ephemeral_storage import PodDisk
 from podhost.kubelet.kubelet import Kubelet
 from podhost.kubelet.pod_disk import measure_pod_disk
 from podhost.kubelet.pod_worker import PodWorker
 from podhost.kubelet.stats_summary import NodeDetails, NodeSeen, PodSeen
-from podhost.kubelet.usage import build_memory
 from podhost.linux.disk_space import read_disk_space
 from podhost.linux.interface_counters import read_interface_counters
 from podhost.linux.task_count import read_task_count
@@ -108,20 +108,11 @@ class NodeStats:
             images_bytes=sum(image.size_bytes for image in self._context.images.list_images()),
             tasks=read_task_count(),
             interfaces=tuple(
-                InterfaceStats(
-                    name=each.name,
-                    rx_bytes=each.received_bytes,
-                    rx_errors=each.receive_errors,
-                    tx_bytes=each.sent_bytes,
-                    tx_errors=each.send_errors,
-                )
-                for each in read_interface_counters()
-                if not each.name.startswith(_VIRTUAL)
+                build_interface(each) for each in read_interface_counters() if not each.name.startswith(_VIRTUAL)
             ),
             swap=read_swap(),
         )
 
 
 def _build_part(use: CgroupUse) -> tuple[CpuUsage | None, MemoryUsage | None]:
-    cpu = None if use.cpu_ns is None else CpuUsage(timestamp_ns=time.monotonic_ns(), usage_core_ns=use.cpu_ns)
-    return cpu, None if use.memory is None else build_memory(use.memory)
+    return build_cpu(use, time.monotonic_ns()), build_memory(use.memory)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from podhost.api import models
 from podhost.api.node_load import NodeLoad
-from podhost.api.objects import is_static_pod
 from podhost.api.pod_requests import sum_requests
 from podhost.api.qos import compute_qos_class
 from podhost.cri.ids import PodUID
@@ -57,23 +56,22 @@ class PodAdmission:
         self._load.put(worker.uid, worker.document)
 
     def _judge(self, worker: PodWorker) -> None:
-        is_static = is_static_pod(worker.document)
-        rejections = self._find_rejections(worker, is_static=is_static)
+        rejections = self._find_rejections(worker)
         if rejections:
             # Some that are counted may have ended since: that is looked up only when it matters.
             for uid in [uid for uid in self._counted if not self._takes_room(uid)]:
                 self.on_gone(uid)
-            rejections = self._find_rejections(worker, is_static=is_static)
-        if rejections and is_critical(worker.document, is_static=is_static):
+            rejections = self._find_rejections(worker)
+        if rejections and is_critical(worker.document):
             others = [_weigh(self._workers[uid]) for uid in self._counted]
             rejections, chosen = settle_for_critical(_weigh(worker), rejections, others)
             self._preempt([self._workers[PodUID(uid)] for uid in chosen], worker)
         if rejections:
             worker.reject(rejections[0].message, rejections[0].reason)
 
-    def _find_rejections(self, worker: PodWorker, *, is_static: bool) -> list[Rejection]:
+    def _find_rejections(self, worker: PodWorker) -> list[Rejection]:
         node = self._context.store.find(ObjectKey("nodes", "", self._context.settings.node_name))
-        return find_rejections(worker.document, node, self._load, is_static=is_static)
+        return find_rejections(worker.document, node, self._load)
 
     def _takes_room(self, uid: PodUID) -> bool:
         worker = self._workers.get(uid)
@@ -91,7 +89,7 @@ def _weigh(worker: PodWorker) -> PodWeight:
     spec = worker.document.get("spec") or {}
     return PodWeight(
         uid=worker.uid,
-        is_critical=is_critical(worker.document, is_static=is_static_pod(worker.document)),
+        is_critical=is_critical(worker.document),
         priority=int(spec.get("priority") or 0),
         qos=compute_qos_class(spec),
         requests=sum_requests(spec),

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from podhost.aiokit.tasks import Tasks
-from podhost.api.objects import is_static_pod
 from podhost.cri.ids import PodUID
 from podhost.errors import PodhostError, describe_cause
 from podhost.kubelet.eviction_ranking import PodUse, build_eviction_text, compute_grace_s, rank_pods
@@ -114,8 +113,7 @@ class NodePressure:
         self._arm()
         if not worker.is_new:
             return
-        document = worker.document
-        text = find_rejection(document, self._context.pressure, is_static=is_static_pod(document))
+        text = find_rejection(worker.document, self._context.pressure)
         if text is not None:
             worker.reject(text)
 
@@ -238,4 +236,4 @@ class NodePressure:
 
 
 def _may_go(worker: PodWorker) -> bool:
-    return worker.may_be_evicted and not is_critical(worker.document, is_static=is_static_pod(worker.document))
+    return worker.may_be_evicted and not is_critical(worker.document)

@@ -10,10 +10,11 @@ from typing import Any
 from podhost.aiokit.clock import Clock
 from podhost.api.objects import all_containers, read_pod_uid
 from podhost.cri.ids import ContainerId, PodUID
+from podhost.cri.measured import build_memory
 from podhost.cri.runtime import RuntimeService
 from podhost.cri.stats import ContainerStats, ContainerUsage, MemoryUsage, NodeUsage, Rates
 from podhost.kubelet.usage_window import WINDOW_S, Sample, UsageWindows, build_birth, build_sample, compute_rates
-from podhost.linux.usage import CgroupUse, MemoryUse, read_machine_use
+from podhost.linux.usage import CgroupUse, read_machine_use
 
 _NODE = "node"
 
@@ -62,7 +63,7 @@ class UsageObserver:
             timestamp_ns=self._clock.now_ns(),
             window_s=rates.window_s,
             nano_cores=rates.nano_cores,
-            memory=build_memory(use.memory) if use.memory else MemoryUsage(working_set_bytes=0, usage_bytes=0),
+            memory=build_memory(use.memory) or MemoryUsage(working_set_bytes=0, usage_bytes=0),
             usage_core_ns=use.cpu_ns or 0,
         )
 
@@ -83,17 +84,6 @@ class UsageObserver:
             if sample is not None:
                 self._windows.add(each.id, sample)
                 self._windows.forget_old(sample.at_ns)
-
-
-def build_memory(memory: MemoryUse) -> MemoryUsage:
-    """In CRI's words."""
-    return MemoryUsage(
-        working_set_bytes=memory.working_set_bytes,
-        usage_bytes=memory.usage_bytes,
-        rss_bytes=memory.rss_bytes,
-        page_faults=memory.page_faults,
-        major_page_faults=memory.major_page_faults,
-    )
 
 
 def _of_pod(

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable
 
 from podhost.cri.ids import PodUID
+from podhost.cri.measured import build_cpu, build_io, build_memory
 from podhost.cri.runtime import ContainerState
-from podhost.cri.stats import ContainerStats, CpuUsage, IoUsage, MemoryUsage
+from podhost.cri.stats import ContainerStats
 from podhost.linux.usage import CgroupUse, read_cgroup_use
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.records import ContainerRecord, compute_container_state
@@ -31,31 +32,13 @@ def _read_all(wanted: Iterable[tuple[PodUID, ContainerRecord, str]]) -> list[Con
 
 def build_stats(uid: PodUID, record: ContainerRecord, use: CgroupUse, now_ns: int) -> ContainerStats:
     """In CRI's words."""
-    io = use.io
     return ContainerStats(
         id=record.id,
         pod_uid=uid,
         name=record.config.name,
         started_at_ns=record.started_at_ns,
         cpu=build_cpu(use, now_ns),
-        memory=build_memory(use),
-        io=None if io is None else IoUsage(read_bytes=io.read_bytes, written_bytes=io.written_bytes),
+        memory=build_memory(use.memory),
+        io=build_io(use.io),
         process_count=use.pids,
-    )
-
-
-def build_cpu(use: CgroupUse, now_ns: int) -> CpuUsage | None:
-    return None if use.cpu_ns is None else CpuUsage(timestamp_ns=now_ns, usage_core_ns=use.cpu_ns)
-
-
-def build_memory(use: CgroupUse) -> MemoryUsage | None:
-    memory = use.memory
-    if memory is None:
-        return None
-    return MemoryUsage(
-        working_set_bytes=memory.working_set_bytes,
-        usage_bytes=memory.usage_bytes,
-        rss_bytes=memory.rss_bytes,
-        page_faults=memory.page_faults,
-        major_page_faults=memory.major_page_faults,
     )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podhost.cri.ids import PodUID
+from podhost.cri.measured import build_cpu, build_interface, build_memory
 from podhost.cri.runtime import ContainerState
-from podhost.cri.stats import InterfaceStats, PodSandboxStats
+from podhost.cri.stats import PodSandboxStats
 from podhost.linux.interface_counters import InterfaceCounters, read_interface_counters
 from podhost.linux.pidfd import ProcessId, identify
 from podhost.linux.usage import read_cgroup_use
-from podhost.runtime.container_stats import build_cpu, build_memory
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.records import compute_container_state
 
@@ -53,7 +53,7 @@ def _read(place: _Place) -> PodSandboxStats:
         pod_uid=place.uid,
         created_at_ns=place.created_at_ns,
         cpu=build_cpu(use, now_ns),
-        memory=build_memory(use),
+        memory=build_memory(use.memory),
         process_count=use.pids,
         interfaces=tuple(map(build_interface, _read_network(place.process))),
     )
@@ -65,14 +65,3 @@ def _read_network(process: ProcessId | None) -> list[InterfaceCounters]:
     counters = read_interface_counters(Path("/proc", str(process.pid), "net/dev"))
     # If the number still names the same process now, it did when they were read.
     return counters if identify(process.pid) == process else []
-
-
-def build_interface(counters: InterfaceCounters) -> InterfaceStats:
-    """In CRI's words."""
-    return InterfaceStats(
-        name=counters.name,
-        rx_bytes=counters.received_bytes,
-        rx_errors=counters.receive_errors,
-        tx_bytes=counters.sent_bytes,
-        tx_errors=counters.send_errors,
-    )

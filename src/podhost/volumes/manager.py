@@ -191,7 +191,7 @@ class VolumeManager:
             assert self._images is not None
             try:
                 plan = await self._images.prepare(_uid_of(pod), volume.name, volume.image)
-                plans.append(replace(plan, is_shared=empty_dir.propagates(pod, volume.name)))
+                plans.append(replace(plan, propagates=empty_dir.propagates(pod, volume.name)))
             except (PodhostError, OSError) as error:
                 failures[volume.name] = _format_failure(volume.name, error)
 

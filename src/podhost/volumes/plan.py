@@ -21,7 +21,7 @@ class EmptyDirPlan:
     page_bytes: int | None = None
     """Of one that is made of huge pages."""
     mode: int = 0o777
-    is_shared: bool = False
+    propagates: bool = False
     """Mounts that one container makes in it are to be seen by others (``mountPropagation``)."""
     fs_group: int | None = None
 
@@ -61,7 +61,7 @@ class FilesPlan:
     in_memory: bool
     payload: Payload
     fs_group: int | None = None
-    is_shared: bool = False
+    propagates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class ImagePlan:
 
     name: str
     rootfs: RootfsMount
-    is_shared: bool = False
+    propagates: bool = False
 
 
 VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | ClaimPlan | ImagePlan

@@ -12,7 +12,7 @@ import msgspec
 from podhost.api import models
 from podhost.cri.volumes import ObjectReader, VolumeError
 from podhost.volumes import claim, downward_api, empty_dir, host_path, object_files, projected
-from podhost.volumes.plan import ClaimPlan, FilesPlan, HostPathPlan, Payload, VolumePlan
+from podhost.volumes.plan import ClaimPlan, FilesPlan, Payload, VolumePlan
 from podhost.volumes.settings import VolumeSettings
 
 ObjectRef = tuple[str, str, str]
@@ -36,10 +36,7 @@ class Planner:
             VolumeError: What it refers to is missing, or its kind is not offered (the text names the field).
         """
         plan = self._read_plan(pod, index)
-        propagated = empty_dir.propagates(pod, plan.name)
-        if isinstance(plan, HostPathPlan | ClaimPlan):
-            return replace(plan, propagates=propagated)
-        return replace(plan, is_shared=propagated)
+        return replace(plan, propagates=empty_dir.propagates(pod, plan.name))
 
     def _read_plan(self, pod: models.Pod, index: int) -> VolumePlan:
         volume = pod.spec.volumes[index]

@@ -58,7 +58,7 @@ def apply_plan(pod_dir: Path, plan: VolumePlan, host_namespace: Path | None = No
     # Other users of the host must not walk into volumes that anybody may write to.
     pod_dir.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     _apply_own(plan, directory)
-    if plan.is_shared:
+    if plan.propagates:
         _share(directory)
     read_only = not isinstance(plan, EmptyDirPlan)
     is_image = isinstance(plan, ImagePlan)

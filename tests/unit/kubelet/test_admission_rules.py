@@ -70,15 +70,18 @@ def test_rejections(
     load = NodeLoad()
     for number, other in enumerate(others):
         load.put(number, other)
-    found = find_rejections(candidate, on, load, is_static=False)
+    found = find_rejections(candidate, on, load)
     assert [(each.reason, each.message) for each in found] == wanted
 
 
 def test_taints_do_not_concern_static_pods() -> None:
     tainted = node(taints=[{"key": "x", "effect": "NoExecute"}])
-    assert find_rejections(pod(), tainted, NodeLoad(), is_static=True) == []
+    static = pod()
+    static["metadata"]["annotations"] = {"kubernetes.io/config.source": "file"}
+    assert find_rejections(static, tainted, NodeLoad()) == []
+    assert [each.reason for each in find_rejections(pod(), tainted, NodeLoad())] == ["TaintToleration"]
 
 
 def test_without_a_node_nothing_is_taken() -> None:
-    (found,) = find_rejections(pod(), None, NodeLoad(), is_static=False)
+    (found,) = find_rejections(pod(), None, NodeLoad())
     assert (found.reason, found.message) == ("InvalidNodeInfo", "Kubelet cannot get node info.")

@@ -135,25 +135,23 @@ TOLERANT = {"key": MEMORY_TAINT, "operator": "Exists", "effect": "NoSchedule"}
 
 
 @pytest.mark.parametrize(
-    ("given", "conditions", "static", "text"),
+    ("given", "conditions", "text"),
     [
-        (pod(), [], False, None),
-        (pod(), [MEMORY_PRESSURE], False, "The node had condition: [MemoryPressure]. "),
-        (pod({"cpu": "1m"}), [MEMORY_PRESSURE], False, None),
-        (pod(tolerations=[TOLERANT]), [MEMORY_PRESSURE], False, None),
-        (pod(tolerations=[{"operator": "Exists"}]), [MEMORY_PRESSURE], False, None),
-        (pod(tolerations=[{**TOLERANT, "effect": "NoExecute"}]), [MEMORY_PRESSURE], False, "[MemoryPressure]. "),
-        (pod({"cpu": "1m"}), [DISK_PRESSURE], False, "The node had condition: [DiskPressure]. "),
-        (pod(tolerations=[TOLERANT]), [DISK_PRESSURE, MEMORY_PRESSURE], False, "[DiskPressure MemoryPressure]. "),
-        (pod({"cpu": "1m"}), [PID_PRESSURE], False, "The node had condition: [PIDPressure]. "),
-        (pod(priority=2_000_000_000), [DISK_PRESSURE], False, None),
-        (pod(), [DISK_PRESSURE], True, None),
+        (pod(), [], None),
+        (pod(), [MEMORY_PRESSURE], "The node had condition: [MemoryPressure]. "),
+        (pod({"cpu": "1m"}), [MEMORY_PRESSURE], None),
+        (pod(tolerations=[TOLERANT]), [MEMORY_PRESSURE], None),
+        (pod(tolerations=[{"operator": "Exists"}]), [MEMORY_PRESSURE], None),
+        (pod(tolerations=[{**TOLERANT, "effect": "NoExecute"}]), [MEMORY_PRESSURE], "[MemoryPressure]. "),
+        (pod({"cpu": "1m"}), [DISK_PRESSURE], "The node had condition: [DiskPressure]. "),
+        (pod(tolerations=[TOLERANT]), [DISK_PRESSURE, MEMORY_PRESSURE], "[DiskPressure MemoryPressure]. "),
+        (pod({"cpu": "1m"}), [PID_PRESSURE], "The node had condition: [PIDPressure]. "),
+        (pod(priority=2_000_000_000), [DISK_PRESSURE], None),
+        ({**pod(), "metadata": {"annotations": {"kubernetes.io/config.source": "file"}}}, [DISK_PRESSURE], None),
     ],
 )  # fmt: skip
-def test_pods_are_turned_away_under_pressure(
-    given: dict[str, Any], conditions: list[str], static: bool, text: str | None
-) -> None:
-    found = find_rejection(given, conditions, is_static=static)
+def test_pods_are_turned_away_under_pressure(given: dict[str, Any], conditions: list[str], text: str | None) -> None:
+    found = find_rejection(given, conditions)
     assert found is None if text is None else found is not None and found.endswith(text)
 
 

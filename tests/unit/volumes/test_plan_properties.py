@@ -110,9 +110,7 @@ def test_a_volume_is_refused_or_has_one_directory_of_its_own(
     if isinstance(plan, HostPathPlan | ClaimPlan):
         assert plan.path in (Objects.place, volume.get("hostPath", {}).get("path"))
         assert ".." not in plan.path.split("/")
-        assert plan.propagates == (propagation != "None")
-    else:
-        assert plan.is_shared == (propagation != "None")
+    assert plan.propagates == (propagation != "None")
     if isinstance(plan, FilesPlan):
         verify_writing(plan.payload)
 
