@@ -206,3 +206,54 @@ def test_claims_grow_and_are_refused_in_kubernetes_words(daemon: Daemon) -> None
     kubectl("delete", "pvc", "larger")
     says("there", "No recycler plugin found for the volume!", "pv")
     assert kubectl("get", "pv", "there", "-o", "jsonpath={.status.phase}") == "Failed"
+
+
+def test_a_claim_that_has_lost_its_volume_is_bound_again_when_it_is_back(daemon: Daemon) -> None:
+    daemon.kubectl("create", "namespace", "lost")
+
+    def kubectl(*words: str, stdin: str | None = None) -> str:
+        result = daemon.kubectl("-n", "lost", *words, stdin=stdin, check=False)
+        return result.stdout + result.stderr
+
+    def phase(kind: str, name: str) -> str:
+        return kubectl("get", kind, name, "-o", "jsonpath={.status.phase}")
+
+    kubectl("apply", "-f", "-", stdin=CLAIMS.split("---")[1])
+    kubectl("wait", "pvc/soon", "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")
+    volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": "soon"}}]
+    container = {"name": "c", "image": "debian", "volumeMounts": [{"name": "d", "mountPath": "/d"}]}
+
+    def run(name: str, script: str) -> None:
+        spec = {"restartPolicy": "Never", "volumes": volumes}
+        spec["containers"] = [{**container, "command": ["sh", "-c", script]}]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+
+    run("writes", "echo kept > /d/f")
+    kubectl("wait", "pod/writes", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    name = kubectl("get", "pvc", "soon", "-o", "jsonpath={.spec.volumeName}")
+    volume = json.loads(kubectl("get", "pv", name, "-o", "json"))
+    # Somebody takes away what protects it.
+    kubectl("delete", "pv", name, "--wait=false")
+    kubectl("patch", "pv", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    wait_until(lambda: phase("pvc", "soon") == "Lost", what="the loss")
+    assert "Bound claim has lost its PersistentVolume. Data on the volume is lost!" in kubectl(
+        "describe", "pvc", "soon"
+    )
+    run("reads", "cat /d/f")
+    text = f'persistentvolumeclaim "soon" bound to non-existent persistentvolume "{name}"'
+    wait_until(lambda: text in kubectl("describe", "pod", "reads"), what="the pod to wait")
+
+    # Reserved for the claim by name it is another's until it says which; that is not how it comes back.
+    volume = {key: volume[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": name}}
+    ref = volume["spec"].pop("claimRef")
+    reserved = {**volume, "spec": {**volume["spec"], "claimRef": {k: ref[k] for k in ("namespace", "name")}}}
+    kubectl("create", "-f", "-", stdin=json.dumps(reserved))
+    wait_until(lambda: phase("pv", name) == "Available", what="the reserved volume")
+    assert phase("pvc", "soon") == "Lost"
+    kubectl("patch", "pv", name, "--type=merge", "-p", '{"spec":{"claimRef":null}}')
+    wait_until(lambda: (phase("pvc", "soon"), phase("pv", name)) == ("Bound", "Bound"), what="the claim to be bound")
+    kubectl("wait", "pod/reads", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert kubectl("logs", "reads") == "kept\n"
+    kubectl("delete", "pod", "--all")
+    kubectl("delete", "pvc", "soon")

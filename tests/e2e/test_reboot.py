@@ -17,6 +17,12 @@ import pytest
 from harness.daemon import Daemon, running_daemon, wait_until
 from harness.pods import container_status, find_events
 
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: kept}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+"""
 OTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 
 
@@ -70,7 +76,9 @@ def test_pods_start_again_as_their_restart_policies_say(own: Daemon) -> None:
     _apply(own, "always", script, initContainers=[
         {"name": "i", "image": "debian", "command": ["bash", "-c", "echo init >> /d/runs"],
          "volumeMounts": [{"name": "d", "mountPath": "/d"}]}])  # fmt: skip
-    _apply(own, "on-failure", script, restartPolicy="OnFailure")
+    own.apply(CLAIM)
+    claimed = [{"name": "d", "persistentVolumeClaim": {"claimName": "kept"}}]
+    _apply(own, "on-failure", script, restartPolicy="OnFailure", volumes=claimed)
     _apply(own, "never", script, restartPolicy="Never")
     _apply(own, "done", "echo run >> /d/runs", restartPolicy="OnFailure")
     own.kubectl("wait", "--for=condition=Ready", "pod/always", "pod/on-failure", "pod/never", "--timeout=30s")
@@ -97,5 +105,7 @@ def test_pods_start_again_as_their_restart_policies_say(own: Daemon) -> None:
     # The pod is the same, with its volume; its sandbox is another, and the init containers have run in it.
     assert own.pod("always")["metadata"]["uid"] == before["always"]["metadata"]["uid"]
     assert own.kubectl("exec", "always", "--", "cat", "/d/runs").stdout == "init\nrun\ninit\nrun\n"
+    assert own.kubectl("exec", "on-failure", "--", "cat", "/d/runs").stdout == "run\nrun\n", "a claim keeps its data"
+    assert own.kubectl("get", "pvc", "kept", "-o", "jsonpath={.status.phase}").stdout == "Bound"
     assert "SandboxChanged" in [reason for _, reason, _ in find_events(own, "default", "always")]
     assert len(own.container_pids()) == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.covers import covers
 from harness.daemon import Daemon
-from harness.pods import build_pod, wait_for_event
+from harness.pods import build_pod, wait_for_event, wait_for_waiting
 
 
 @covers(
@@ -104,3 +104,8 @@ def test_root_of_a_pod_with_a_user_namespace_is_nobody_on_the_host(daemon: Daemo
     (made,) = daemon.data_root.glob("*/pods/*/volumes/kubernetes.io~empty-dir/work/made")
     assert made.stat().st_uid == 0, "volumes keep the pod's own ids"
     daemon.kubectl("delete", "pod", "mapped", "-n", namespace, "--timeout=30s")
+
+    beyond = build_pod("beyond", "debian", "true", hostUsers=False, securityContext={"runAsUser": 70000})
+    daemon.kubectl("create", "-n", namespace, "-f", "-", stdin=beyond)
+    said = wait_for_waiting(daemon, namespace, "beyond", "CreateContainerConfigError", "c")
+    assert said.startswith("spec.securityContext.runAsUser: Invalid value: 70000: must be between 0 and 65535")

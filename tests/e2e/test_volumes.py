@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from harness.covers import covers
@@ -92,6 +93,18 @@ def test_a_missing_object_is_said_and_then_waited_for(daemon: Daemon, namespace:
     daemon.kubectl("create", "-n", namespace, "configmap", "late", "--from-literal=k=there")
     daemon.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/v", "--timeout=30s")
     assert run_in(daemon, namespace, "a", "cat /c/k; ls /o") == "there"
+
+    # It goes while the pod runs: the files stay, and it is said until it is there again.
+    daemon.kubectl("delete", "-n", namespace, "configmap", "late")
+
+    def describe() -> str:
+        return daemon.kubectl("describe", "-n", namespace, "pod", "v").stdout
+
+    lost = r"FailedMount +[^(]*\(x([0-9]+) over [^)]*\) .*configmap \"late\" not found"
+    wait_until(lambda: (found := re.search(lost, describe())) and int(found[1]) >= 4, what="the repeated event")
+    assert run_in(daemon, namespace, "a", "cat /c/k") == "there"
+    daemon.kubectl("create", "-n", namespace, "configmap", "late", "--from-literal=k=back")
+    wait_until(lambda: run_in(daemon, namespace, "a", "cat /c/k") == "back", what="the new file")
 
 
 @covers("HostPathVolumeSource.path", "HostPathVolumeSource.type")

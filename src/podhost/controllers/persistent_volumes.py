@@ -190,11 +190,11 @@ class PersistentVolumeController:
             text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
             self._lose(claim, "ClaimLost", text)
             return
-        owner = (volume["spec"].get("claimRef") or {}).get("uid")
-        if owner and owner != claim["metadata"]["uid"]:
+        ref = volume["spec"].get("claimRef")
+        if ref is not None and ref.get("uid") != claim["metadata"]["uid"]:
             text = "Two claims are bound to the same volume, this one is bound incorrectly"
             self._lose(claim, "ClaimMisbound", text)
-        elif not owner or claim["status"]["phase"] == "Lost":
+        elif ref is None or claim["status"]["phase"] == "Lost":
             self._bind(claim, volume)
         elif size := volume_binding.compute_growth(claim, volume):
             self._grow(claim, volume, size)

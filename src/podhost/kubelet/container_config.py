@@ -27,6 +27,7 @@ from podhost.kubelet.runtime_status import (
 )
 from podhost.kubelet.sandbox_config import compute_log_directory
 from podhost.kubelet.settings import KubeletSettings
+from podhost.kubelet.user_ids import verify_mapped_ids
 
 _MAX_ID = 2**31 - 1
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
@@ -64,8 +65,9 @@ def build_container_config(
     """Everything that the runtime needs to know.
 
     Raises:
-        ConfigError: ``runAsNonRoot`` is asked for and cannot be guaranteed.
+        ConfigError: ``runAsNonRoot`` is asked for and cannot be guaranteed, or an id is not in the user namespace.
     """
+    verify_mapped_ids(pod, container)
     verify_run_as_non_root(pod, container, image)
     paths = compute_paths(pod, start, settings)
     # Kubernetes expands commands with the pod's own variables only, not with the image's.

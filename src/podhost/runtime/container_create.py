@@ -32,6 +32,7 @@ from podhost.linux import mount
 from podhost.linux.fs import remove_tree
 from podhost.linux.pidfd import identify, open_pidfd
 from podhost.linux.security_modules import relabel_tree
+from podhost.linux.user_namespaces import ID_COUNT
 from podhost.runtime.capabilities import compute_capabilities
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.host_facts import list_host_devices
@@ -205,6 +206,9 @@ def _collect_input(
         security.supplemental_groups,
         merge=security.merge_image_groups,
     )
+    if sandbox.config.first_host_id and (unmapped := max(user.uid, *user.additional_gids)) >= ID_COUNT:
+        text = f"id {unmapped} of the image's user is not in the user namespace, which has 0 to {ID_COUNT - 1}"
+        raise ContainerStartError(text, reason="CreateContainerError")
     view = build_sandbox_view(sandbox.config, ctx.paths.sandbox(sandbox.id))
     if record.config.pid_target is not None:
         view = replace(view, pid_path=bundle.pid_namespace)

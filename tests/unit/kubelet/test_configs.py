@@ -131,6 +131,31 @@ def test_run_as_non_root_is_verified(context: dict[str, Any], user: str, message
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("shared", "own", "path"),
+    [
+        ({"runAsUser": 70000}, {}, "spec.securityContext.runAsUser"),
+        ({"runAsUser": 70000}, {"runAsUser": 70000}, "spec.containers[0].securityContext.runAsUser"),
+        ({}, {"runAsGroup": 70000}, "spec.containers[0].securityContext.runAsGroup"),
+        ({"fsGroup": 70000}, {}, "spec.securityContext.fsGroup"),
+        ({"supplementalGroups": [1, 70000]}, {}, "spec.securityContext.supplementalGroups[1]"),
+        ({"runAsUser": 70000}, {"runAsUser": 65535}, ""),
+    ],
+)
+def test_ids_that_a_user_namespace_does_not_have_are_named(
+    shared: dict[str, Any], own: dict[str, Any], path: str
+) -> None:
+    container = {"securityContext": own}
+    assert _container(container, securityContext=shared).name == "main"
+    if not path:
+        assert _container(container, securityContext=shared, hostUsers=False).name == "main"
+        return
+    with pytest.raises(ConfigError) as error:
+        _container(container, securityContext=shared, hostUsers=False)
+    detail = "must be between 0 and 65535, inclusive, when `spec.hostUsers` is false"
+    assert str(error.value) == f"{path}: Invalid value: 70000: {detail}"
+
+
 def test_cluster_dns_is_the_default() -> None:
     assert _sandbox().dns == DnsConfig(
         servers=("10.96.0.10",),
