@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,24 @@ _DEFAULT_CLASS_ANNOTATIONS = (DEFAULT_CLASS_ANNOTATION, "storageclass.beta.kuber
 
 def prepare_claim_create(claim: Object) -> None:
     claim["status"] = {"phase": "Pending"}
+    spec = claim.get("spec") or {}
+    if not (spec.get("dataSourceRef") or {}).get("namespace"):
+        _copy_source(spec, ("dataSource", "dataSourceRef"))
+
+
+def prepare_claim_update(claim: Object, old: Object) -> None:
+    keep_status(claim, old)
+    # Who knows one of the fields only does not take the other away.
+    before = old.get("spec") or {}
+    _copy_source(claim.get("spec") or {}, [name for name in ("dataSource", "dataSourceRef") if before.get(name)])
+
+
+def _copy_source(spec: Object, names: Collection[str]) -> None:
+    """What a volume begins with stands in two fields, an older and a newer one: where one is, so is the other."""
+    given = spec.get("dataSource") or spec.get("dataSourceRef") or {}
+    source = {key: given[key] for key in ("apiGroup", "kind", "name") if key in given}
+    for name in names if source else ():
+        spec[name] = spec.get(name) or dict(source)
 
 
 def prepare_volume_create(volume: Object) -> None:
@@ -131,7 +149,7 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     subresources=(status_subresource("PersistentVolumeClaim"),),
     default=default_claim,
     prepare_create=prepare_claim_create,
-    prepare_update=keep_status,
+    prepare_update=prepare_claim_update,
     validate_create=storage.validate_claim,
     validate_update=storage.validate_claim_update,
     columns=(

@@ -33,6 +33,9 @@ def _later(effect: str) -> Rule:
     return Rule("warned", _NOT_YET + effect)
 
 
+_NO_SOURCE = "volumes here begin empty: a claim that is to have one made with data stays Pending, and an event says so"
+
+
 def _never(effect: str) -> Rule:
     return Rule("warned", _NEVER + effect)
 
@@ -109,8 +112,8 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         Rule("rejected", "as Kubernetes does in a claim's template"),
     ),
     "PersistentVolumeClaimSpec": {
-        "dataSource": _never("the volume begins empty"),
-        "dataSourceRef": _never("the volume begins empty"),
+        "dataSource": _never(_NO_SOURCE),
+        "dataSourceRef": _never(_NO_SOURCE),
         "volumeAttributesClassName": _never("volumes here have no attributes to choose"),
     },
     "VolumeResourceRequirements": {"limits": _harmless("the size of a local volume is not limited")},

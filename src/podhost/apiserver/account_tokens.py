@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from podhost.store import ObjectKey, Store
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+TOKEN_REFUSED = "invalid bearer token"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _ALGORITHM = "ES256"
 _OPTIONS: Any = {"require": ["exp", "sub", "aud"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
@@ -60,6 +62,10 @@ class IssuedToken:
 class VerifiedToken:
     user: User
     audiences: tuple[str, ...]
+
+
+def _list_audiences(claims: Mapping[str, Any]) -> list[str]:
+    return claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
 
 
 class AccountTokens:
@@ -137,8 +143,28 @@ class AccountTokens:
         user = self._find_user(claims)
         if user is None:
             return None
-        named = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        named = _list_audiences(claims)
         return VerifiedToken(user, tuple(each for each in wanted if each in named))
+
+    def explain_refusal(self, token: str, audiences: Sequence[str] = ()) -> str:
+        """What a token is no good for, of one that :meth:`verify` does not take; nothing of a stranger's."""
+        if token.count(".") != 2:
+            return TOKEN_REFUSED
+        import jwt
+
+        options: Any = {**_OPTIONS, "verify_aud": False}
+        try:
+            claims = jwt.decode(token, self._public, algorithms=[_ALGORITHM], issuer=ISSUER, options=options)
+        except jwt.InvalidTokenError:
+            return TOKEN_REFUSED
+        named, wanted = _list_audiences(claims), list(audiences) or [ISSUER]
+        if not set(named) & set(wanted):
+            given, target = (" ".join(map(json.dumps, each)) for each in (named, wanted))
+            return f"[{TOKEN_REFUSED}, token audiences [{given}] is invalid for the target audiences [{target}]]"
+        now = self._clock.now_ns() / 1e9
+        if now >= claims["exp"]:
+            return f"[{TOKEN_REFUSED}, service account token has expired]"
+        return TOKEN_REFUSED
 
     def verify_user(self, token: str) -> User | None:
         """For :class:`podhost.apiserver.authn.Authenticator`."""

@@ -22,7 +22,7 @@ from podhost.api.review_kinds import (
 )
 from podhost.api.time import format_time
 from podhost.apiserver import answers, bodies
-from podhost.apiserver.account_tokens import ISSUER, AccountTokens, BoundObject
+from podhost.apiserver.account_tokens import ISSUER, TOKEN_REFUSED, AccountTokens, BoundObject
 from podhost.apiserver.authn import Authenticator, User
 from podhost.apiserver.authz import Authorizer
 from podhost.apiserver.call import Call
@@ -117,7 +117,8 @@ class ReviewHandlers:
         else:
             found = self._authenticator.verify_token(token)
             if found is None or (audiences and ISSUER not in audiences):
-                return {"authenticated": False, "user": {}, "error": "invalid bearer token"}
+                why = self._tokens.explain_refusal(token, audiences) if self._tokens is not None else TOKEN_REFUSED
+                return {"authenticated": False, "user": {}, "error": why}
             user, named = found, [ISSUER]
         return {"authenticated": True, "user": user.to_document(), "audiences": named}
 

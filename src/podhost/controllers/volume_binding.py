@@ -82,6 +82,11 @@ def decide_claim(claim: Doc, volumes: Sequence[Doc], storage_class: Doc | None) 
     if storage_class is None:
         return Wait("Warning", "ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')
     if storage_class["provisioner"] == PROVISIONER:
+        if spec.get("dataSource") or spec.get("dataSourceRef"):
+            text = (
+                f'plugin "{PROVISIONER}" is not a CSI plugin. Only CSI plugin can provision a claim with a datasource'
+            )
+            return Wait("Warning", "ProvisioningFailed", text)
         why = _find_unoffered(spec)
         if why is not None:
             text = f'failed to provision volume with StorageClass "{name}": {why}'

@@ -12,6 +12,7 @@ from podhost.api import kinds, qos, strategies
 from podhost.api.kind import Kind
 from podhost.api.schema import definition
 
+SOURCE = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"}
 MakePod = Callable[..., dict[str, Any]]
 
 
@@ -102,3 +103,47 @@ def test_string_data_becomes_data() -> None:
 )
 def test_quality_of_service(resources: list[dict[str, Any]], wanted: str) -> None:
     assert qos.compute_qos_class({"containers": [{"resources": each} for each in resources]}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ({"dataSource": SOURCE}, {"dataSource": SOURCE, "dataSourceRef": SOURCE}),
+        ({"dataSourceRef": SOURCE}, {"dataSource": SOURCE, "dataSourceRef": SOURCE}),
+        ({"dataSourceRef": {**SOURCE, "namespace": "n"}}, {"dataSourceRef": {**SOURCE, "namespace": "n"}}),
+        ({}, {}),
+    ],
+)
+def test_what_a_claim_begins_with_stands_in_both_fields(written: dict[str, Any], stored: dict[str, Any]) -> None:
+    kind = kinds.kind_by_resource("", "v1", "persistentvolumeclaims")
+    assert kind is not None
+    claim = {"spec": copy.deepcopy(written)}
+    kind.prepare_create(claim)
+    assert claim["spec"] == stored
+    # An old client writes only what it knows.
+    update = {"spec": copy.deepcopy(written)}
+    kind.prepare_update(update, claim)
+    assert update == claim
+
+
+def test_sources_of_a_claim_must_agree() -> None:
+    kind = kinds.kind_by_resource("", "v1", "persistentvolumeclaims")
+    assert kind is not None
+
+    def find_faults(**sources: Any) -> set[str]:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, **sources}
+        return {error.message for error in kind.validate_create({"metadata": {"name": "c"}, "spec": spec})}
+
+    assert find_faults(dataSource=SOURCE, dataSourceRef=SOURCE) == set()
+    assert find_faults(dataSource=SOURCE, dataSourceRef={**SOURCE, "name": "other"}) == {
+        "spec: Invalid value: {}: must match dataSourceRef"
+    }
+    assert find_faults(dataSource=SOURCE, dataSourceRef={**SOURCE, "namespace": "n"}) == {
+        "spec: Invalid value: {}: may not be specified when dataSourceRef.namespace is specified"
+    }
+    assert find_faults(dataSource={"kind": "Pod", "name": "p"}) == {
+        "spec.dataSource: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+    }
+    assert find_faults(dataSourceRef={"apiGroup": "a.io"}) == {
+        "spec.dataSourceRef.name: Required value", "spec.dataSourceRef.kind: Required value"
+    }  # fmt: skip

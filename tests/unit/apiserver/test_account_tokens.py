@@ -58,6 +58,10 @@ def test_a_token_is_for_its_audiences_only(world: World) -> None:
     verified = world.tokens.verify(token, ("vault", "nobody"))
     assert verified is not None
     assert verified.audiences == ("vault",)
+    assert world.tokens.explain_refusal(token) == (
+        f'[invalid bearer token, token audiences ["vault" "other"] is invalid for the target audiences ["{ISSUER}"]]'
+    )
+    assert world.tokens.explain_refusal("a.b.c") == world.tokens.explain_refusal("abc") == "invalid bearer token"
 
 
 def test_a_token_ends_with_its_time(world: World) -> None:
@@ -66,6 +70,7 @@ def test_a_token_ends_with_its_time(world: World) -> None:
     assert world.tokens.verify_user(token) is not None
     world.clock.advance(1)
     assert world.tokens.verify_user(token) is None
+    assert world.tokens.explain_refusal(token) == "[invalid bearer token, service account token has expired]"
 
 
 def test_the_token_that_is_mounted_by_default_outlives_clients_that_read_it_once(world: World) -> None:

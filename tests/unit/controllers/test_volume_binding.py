@@ -85,6 +85,12 @@ def test_a_volume_is_made_where_none_fits_and_the_class_is_ours() -> None:
         ({}, storage_class(volumeBindingMode="WaitForFirstConsumer"), "WaitForFirstConsumer", volume_binding.WAIT),
         ({}, storage_class(provisioner="ebs.csi.aws.com"), "ExternalProvisioning", "'ebs.csi.aws.com' or manually"),
         ({"volumeMode": "Block"}, storage_class(), "ProvisioningFailed", "volume mode Block is not supported"),
+        (
+            {"dataSource": {"kind": "PersistentVolumeClaim", "name": "other"}},
+            storage_class(),
+            "ProvisioningFailed",
+            'plugin "podhost.dev/local" is not a CSI plugin. Only CSI plugin can provision a claim with a datasource',
+        ),
         ({"volumeName": "gone"}, storage_class(), "FailedBinding", 'volume "gone" not found'),
         (
             {"selector": {"matchLabels": {"a": "b"}}},

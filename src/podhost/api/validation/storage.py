@@ -65,6 +65,32 @@ def validate_claim_spec(spec: Mapping[str, Any], path: Path) -> list[FieldError]
     errors += validate_class_name(spec, path) + validate_mode(spec, path)
     if name := spec.get("volumeAttributesClassName"):
         errors += invalid_all(path.child("volumeAttributesClassName"), name, names.check_dns_subdomain(name))
+    return errors + _validate_sources(spec, path)
+
+
+def _validate_sources(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
+    old, new = spec.get("dataSource"), spec.get("dataSourceRef")
+    errors = []
+    for name, source in (("dataSource", old), ("dataSourceRef", new)):
+        errors += _validate_source(source, path.child(name)) if source is not None else []
+    if old is None or new is None:
+        return errors
+    # Their server shows the path in place of the value, and has no text for it.
+    if new.get("namespace"):
+        return [*errors, path.invalid({}, "may not be specified when dataSourceRef.namespace is specified")]
+    if any(old.get(key) != new.get(key) for key in ("apiGroup", "kind", "name")):
+        errors.append(path.invalid({}, "must match dataSourceRef"))
+    return errors
+
+
+def _validate_source(source: Mapping[str, Any], path: Path) -> list[FieldError]:
+    errors = [path.child(name).required() for name in ("name", "kind") if not source.get(name)]
+    group, kind = source.get("apiGroup") or "", source.get("kind") or ""
+    if group:
+        return errors + invalid_all(path.child("apiGroup"), group, names.check_dns_subdomain(group))
+    if kind != "PersistentVolumeClaim":
+        text = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+        errors.append(path.invalid(kind, text))
     return errors
 
 
