@@ -53,6 +53,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
   Those that podhost writes have no `managedFields`, which would be of no use to anybody.
 - The Lease in `kube-node-lease` and the heartbeats of the Node's conditions are computed when they are read: a watch
   gets no event for a renewal (decision 12).
+- A `resourceVersion` that is not there yet is told at once, not after three seconds. A watch that begins at one ends
+  with 410, so that the client lists again: the store went back, which on a cluster leaves it waiting in silence.
 - A pod that has been taken up is not judged again when the daemon restarts: a node that has changed since ends none.
 - The size of the pod's `/dev/shm` (64 MiB) can be set by the annotation `podhost.dev/shm-size`.
 - A node has no port 10250. What its kubelet tells is read through `nodes/NAME/proxy`: `/stats/summary`,

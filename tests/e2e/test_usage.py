@@ -52,6 +52,8 @@ def test_usage_is_seen_by_kubectl_top_and_by_podhost_top(daemon: Daemon, namespa
     table = daemon.kubectl("get", "podstats,pods.metrics.k8s.io", "-n", namespace).stdout
     assert table.split()[:7] == ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "PIDS", "WINDOW"]
     assert table.count("hungry") == 2
+    assert "working set" in daemon.kubectl("explain", "podmetrics.containers.usage").stdout
+    assert "NodeMetrics" in daemon.kubectl("explain", "nodemetrics").stdout
 
     screen = daemon.podhost("-n", namespace, "top", "hungry", "--containers").stdout.splitlines()
     assert screen[0].split()[:2] == ["POD", "CPU"]

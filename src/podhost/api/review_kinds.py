@@ -1,4 +1,4 @@
-"""Questions in the form of objects: they are created, answered and forgotten."""
+"""Questions and orders in the form of objects: they are created, answered and forgotten."""
 
 from __future__ import annotations
 
@@ -55,3 +55,15 @@ EVICTION = Kind(
     verbs=("create",),
 )
 """The body of ``pods/eviction``; no resource of its own."""
+BINDING = Kind(
+    kind="Binding",
+    group="",
+    version="v1",
+    plural="bindings",
+    singular="binding",
+    schema="io.k8s.api.core.v1.Binding",
+    verbs=("create",),
+)
+"""The body of ``pods/binding``, and a resource of its own that does the same."""
+UNSTORED_KINDS = (*REVIEW_KINDS, BINDING)
+"""Created and acted upon; there is nothing to read."""

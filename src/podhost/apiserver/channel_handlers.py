@@ -84,7 +84,7 @@ class ChannelHandlers:
         return negotiation.build_metadata_only(obj) if shape.view is View.METADATA else obj
 
     async def _watch(self, call: Call, selection: Selection, shape: Representation) -> web.StreamResponse:
-        request = read_watch_request(call, self._store.current_rv())
+        request = read_watch_request(call)
         encoder = EventEncoder(call.kind, shape, self._clock)
         first = chain((True,), repeat(False))
         response = web.StreamResponse(

@@ -66,10 +66,10 @@ def check_name(metadata: Obj, name: str) -> None:
         )
 
 
-def check_evicted_name(metadata: Obj, name: str) -> None:
-    """Whoever evicts must name the pod twice.  Raises ApiError (400)."""
+def check_named_twice(kind: Kind, metadata: Obj, name: str) -> None:
+    """Whoever evicts or binds must name the pod in the URL and in the body.  Raises ApiError (400)."""
     if metadata.get("name") != name:
-        raise errors.bad_request("name in URL does not match name in Eviction object")
+        raise errors.bad_request(f"name in URL does not match name in {kind.kind} object")
 
 
 def find_token_request_problems(metadata: Obj, name: str, namespace: str) -> list[FieldError]:

@@ -41,6 +41,9 @@ class RequestLimits:
     """A body that has not come by then is not waited for: kube-apiserver's ``--request-timeout``."""
     answer_s: float = 60.0
     """An answer that the client has not taken by then is broken off; the same timeout."""
+    stall_s: float | None = 4 * 3600.0
+    """A stream whose client takes nothing for so long is ended; ``None``: never.  The kubelet's
+    ``--streaming-connection-idle-timeout``."""
     min_watch_s: float = 1800.0
     """A watch that names no timeout lasts at least as long, twice as long at most: ``--min-request-timeout``."""
 

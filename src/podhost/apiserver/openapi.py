@@ -15,8 +15,8 @@ from podhost.api.descriptions import load_descriptions
 from podhost.api.kind import Kind
 from podhost.api.kinds import KINDS
 from podhost.api.pod_channels import POD_CHANNELS
-from podhost.api.review_kinds import REVIEW_KINDS
-from podhost.api.usage_kinds import POD_STATS
+from podhost.api.review_kinds import UNSTORED_KINDS
+from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.discovery import group_versions
 from podhost.apiserver.openapi_own import OWN_DESCRIPTIONS
 from podhost.apiserver.openapi_paths import build_paths, build_v2_paths, find_schemas, list_schema_name
@@ -25,7 +25,7 @@ from podhost.apiserver.openapi_schemas import LIST_META, V2_PREFIX, V3_PREFIX, b
 
 Obj = dict[str, Any]
 
-_KINDS = (*KINDS, *REVIEW_KINDS, POD_STATS, POD_CHANNELS)
+_KINDS = (*KINDS, *UNSTORED_KINDS, *USAGE_KINDS, POD_CHANNELS)
 
 
 def build_paths_document(hashes: Mapping[str, str]) -> bytes:

@@ -1,4 +1,7 @@
-"""Definitions of podhost's own kinds, PodStats and PodChannels, for the OpenAPI documents: what is sent, in words."""
+"""Definitions of the kinds that are not Kubernetes' own, for the OpenAPI documents: what is sent, in words.
+
+They are PodStats and PodChannels of podhost, and those of ``metrics.k8s.io``, which on a cluster metrics-server brings.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,28 @@ from collections.abc import Mapping
 from podhost.api.descriptions import Descriptions
 from podhost.api.pod_channels import POD_CHANNELS
 from podhost.api.schema import Definition, Field, Type
-from podhost.api.usage_kinds import POD_STATS
+from podhost.api.usage_kinds import USAGE_KINDS
 
 _PREFIX = "dev.podhost.v1alpha1."
+_METRICS_PREFIX = "io.k8s.metrics.pkg.apis.metrics.v1beta1."
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _HEAD = {
-    "apiVersion": ("string", "podhost.dev/v1alpha1."),
+    "apiVersion": ("string", "Group and version of the kind."),
     "kind": ("string", "Name of the kind."),
-    "metadata": (_META, "Name, namespace, labels and uid are those of the pod."),
+    "metadata": (_META, "Name, namespace and labels are those of the pod or node."),
 }
+_MEASURED = {
+    "timestamp": ("time", "When it was measured."),
+    "window": ("string", "Time over which averages were taken, such as 10s."),
+}
+_USAGE = ("{}quantity", "cpu: processors, an average over the window; memory: the working set.")
 _TABLE: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
     "PodStats": (
         "What a pod uses, measured at the moment of the request. What the host does not count is absent.",
         {
             **_HEAD,
+            **_MEASURED,
             "timestamp": ("microtime", "When it was measured."),
-            "window": ("string", "Time over which averages were taken, such as 10s."),
             "containers": ("[]ContainerStats", "Each running container."),
         },
     ),
@@ -30,7 +39,7 @@ _TABLE: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
         "What a container uses.",
         {
             "name": ("string", "Name of the container."),
-            "usage": ("{}quantity", "cpu: processors, an average over the window; memory: the working set."),
+            "usage": _USAGE,
             "memory": ("MemoryStats", "Its memory."),
             "io": ("IOStats", "What it reads from block devices and writes to them."),
             "pids": ("int64", "Number of processes and threads."),
@@ -54,6 +63,18 @@ _TABLE: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
             "readBytesPerSecond": ("int64", "An average over the window."),
             "writtenBytesPerSecond": ("int64", "An average over the window."),
         },
+    ),
+    "PodMetrics": (
+        "Processors and memory that a pod uses, measured at the moment of the request.",
+        {**_HEAD, **_MEASURED, "containers": ("[]ContainerMetrics", "Each running container.")},
+    ),
+    "ContainerMetrics": (
+        "Processors and memory that a container uses.",
+        {"name": ("string", "Name of the container."), "usage": _USAGE},
+    ),
+    "NodeMetrics": (
+        "Processors and memory in use on the node, measured at the moment of the request.",
+        {**_HEAD, **_MEASURED, "usage": _USAGE},
     ),
     "PodChannels": (
         "How the containers of a pod talk with each other and with others, observed at the moment of the request.",
@@ -141,24 +162,29 @@ _TABLE: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
     ),
 }
 """By definition: its text, and for each field type and text.  ``[]`` is a list, ``{}`` a map."""
-_KINDS = {kind.kind: (kind.group, kind.version, kind.kind) for kind in (POD_STATS, POD_CHANNELS)}
+_METRICS = frozenset({"PodMetrics", "ContainerMetrics", "NodeMetrics"})
+_KINDS = {kind.kind: (kind.group, kind.version, kind.kind) for kind in (*USAGE_KINDS, POD_CHANNELS)}
+
+
+def _qualify(name: str) -> str:
+    return (_METRICS_PREFIX if name in _METRICS else _PREFIX) + name
 
 
 def _build_type(word: str) -> Type:
     if word[:2] in ("[]", "{}"):
         return Type("list" if word[0] == "[" else "map", item=_build_type(word[2:]))
     if word in _TABLE:
-        return Type("ref", ref=_PREFIX + word)
+        return Type("ref", ref=_qualify(word))
     return Type("ref", ref=word) if "." in word else Type(word)
 
 
 OWN_DEFINITIONS: Mapping[str, Definition] = {
-    _PREFIX + name: Definition(
-        _PREFIX + name, {key: Field(_build_type(word)) for key, (word, _) in fields.items()}, _KINDS.get(name)
+    _qualify(name): Definition(
+        _qualify(name), {key: Field(_build_type(word)) for key, (word, _) in fields.items()}, _KINDS.get(name)
     )
     for name, (_, fields) in _TABLE.items()
 }
 OWN_DESCRIPTIONS: Descriptions = {
-    _PREFIX + name: {"": text} | {key: told for key, (_, told) in fields.items()}
+    _qualify(name): {"": text} | {key: told for key, (_, told) in fields.items()}
     for name, (text, fields) in _TABLE.items()
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
+from podhost.api.field_errors import aggregate
 from podhost.api.kinds import POD
-from podhost.api.review_kinds import EVICTION
-from podhost.apiserver import answers, bodies, identity
+from podhost.api.review_kinds import BINDING, EVICTION
+from podhost.apiserver import answers, binding, bodies, identity
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import parse_delete_options
 from podhost.apiserver.pod_logs import stream_log
@@ -22,15 +22,6 @@ from podhost.apiserver.write_options import read_write_options
 from podhost.cri.node import NodeApi
 
 Obj = dict[str, Any]
-
-
-class _Target(msgspec.Struct):
-    name: str
-    kind: str = "Node"
-
-
-class _Binding(msgspec.Struct):
-    target: _Target
 
 
 class PodHandlers:
@@ -54,25 +45,33 @@ class PodHandlers:
         return await serve_port_forward(call, self._pod(call), self._node)
 
     async def bind(self, call: Call) -> web.StreamResponse:
-        document = await bodies.read_document(call)
-        try:
-            binding = msgspec.convert(document, _Binding)
-        except msgspec.ValidationError as error:
-            raise errors.cannot_be_handled("Binding", "v1", str(error)) from error
-        self._registry.bind(call.namespace, call.name, binding.target.name, dry_run=call.dry_run)
-        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        return answers.answer_json(success, code=201)
+        """``pods/binding``, and ``bindings``, whose URL does not name the pod."""
+        options = read_write_options(call, "CreateOptions")
+        order = await bodies.read_object(call, BINDING, options.validation)
+        identity.check_namespace(POD, order["metadata"], call.namespace)
+        if call.route.subresource:
+            identity.check_named_twice(BINDING, order["metadata"], call.name)
+        call.noted["name"] = order["metadata"].get("name", "")
+        if problems := binding.find_problems(order):
+            # 500 as in Kubernetes, which does not say either that it is the request's fault.
+            raise errors.ApiError(500, "", aggregate([problem.message for problem in problems]))
+        self._registry.bind(call.namespace, order, dry_run=options.dry_run)
+        return _succeeded()
 
     async def evict(self, call: Call) -> web.StreamResponse:
         """A deletion that may be refused; there is nothing here that would refuse it (no PodDisruptionBudget)."""
         options = read_write_options(call, "CreateOptions")
         body = await bodies.read_object(call, EVICTION, options.validation)
         identity.check_namespace(POD, body["metadata"], call.namespace)
-        identity.check_evicted_name(body["metadata"], call.name)
+        identity.check_named_twice(EVICTION, body["metadata"], call.name)
         wishes = parse_delete_options(body.get("deleteOptions") or {}, dry_run=options.dry_run)
         self._registry.delete(POD, call.namespace, call.name, wishes)
-        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        return answers.answer_json(success, code=201)
+        return _succeeded()
 
     def _pod(self, call: Call) -> Obj:
         return self._registry.get(POD, call.namespace, call.name)
+
+
+def _succeeded() -> web.Response:
+    success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+    return answers.answer_json(success, code=201)

@@ -20,7 +20,7 @@ from podhost.api.storage_kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
 from podhost.api.time import format_time
 from podhost.api.validation import pods
 from podhost.api.validation.pod_resize import validate_pod_resize
-from podhost.apiserver import deletion, identity
+from podhost.apiserver import binding, deletion, identity
 from podhost.apiserver.claim_admission import admit_claim, check_growth, protect_storage
 from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
@@ -194,26 +194,13 @@ class Registry:
             case deletion.AlreadyDeleting():
                 return Deleted(old, gone=False)
 
-    def bind(self, namespace: str, name: str, node: str, *, dry_run: bool = False) -> None:
-        """``pods/binding``: give a pod its node.  Raises ApiError (409) when it has one."""
-
-        def assign(pod: Obj) -> Obj:
-            taken = pod.get("spec", {}).get("nodeName")
-            if taken:
-                detail = f'pod {name} is already assigned to node "{taken}"'
-                raise errors.conflict("pods/binding", name, "", detail)
-            pod["spec"]["nodeName"] = node
-            conditions = pod.setdefault("status", {}).setdefault("conditions", [])
-            kept = [condition for condition in conditions if condition["type"] != "PodScheduled"]
-            now = format_time(self._clock.now())
-            scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
-            pod["status"]["conditions"] = [*kept, scheduled | {"lastTransitionTime": now}]
-            return pod
-
-        pod = self.get(kinds.POD, namespace, name)
-        bound = assign(copy(pod))
+    def bind(self, namespace: str, order: Obj, *, dry_run: bool = False) -> None:
+        """Carry out a Binding.  Raises ApiError (404, 409)."""
+        name = order["metadata"].get("name", "")
+        pod = copy(self.get(kinds.POD, namespace, name))
+        binding.bind(pod, order, format_time(self._clock.now()))
         if not dry_run:
-            self._store.update(_key(kinds.POD, namespace, name), bound)
+            self._store.update(_key(kinds.POD, namespace, name), pod)
 
     def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         return self._store.find(_key(kind, namespace, name)) is not None

@@ -137,7 +137,7 @@ class ResourceHandlers:
 
     async def _watch(self, call: Call) -> web.StreamResponse:
         shape = negotiate_stream(call.accept, call.text("includeObject"))
-        request = read_watch_request(call, self._store.current_rv())
+        request = read_watch_request(call)
         selection = read_selection(call)
         stream = WatchStream(
             call,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from podhost.api.kind import Kind
 from podhost.api.kinds import NODE, POD, SERVICE, SERVICE_ACCOUNT
 from podhost.api.pod_channels import POD_CHANNELS
-from podhost.api.review_kinds import REVIEW_KINDS
+from podhost.api.review_kinds import BINDING, REVIEW_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver.channel_handlers import ChannelHandlers
 from podhost.apiserver.issuer_handlers import IssuerHandlers
@@ -86,6 +86,11 @@ def build_resource_routes(kinds: Iterable[Kind], resources: ResourceHandlers, po
         for sub in kind.subresources:
             if sub.name not in ("token", PROXY):
                 yield from _subresource_routes(kind, sub.name, resources, pods)
+
+
+def build_binding_routes(pods: PodHandlers) -> Iterator[Route]:
+    """The older way to bind: the pod's name is in the body only."""
+    yield Route(method="POST", pattern=_paths(BINDING)[1], verb="create", handler=pods.bind, kind=BINDING)
 
 
 def build_proxy_routes(proxy: ProxyHandlers, node: NodeProxyHandlers) -> Iterator[Route]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_exceptions import HttpProcessingError
 
 from podhost.aiokit.clock import Clock
@@ -21,7 +22,7 @@ from podhost.api.kind import Kind, StoredForm
 from podhost.api.kinds import KINDS, LEASE, NODE
 from podhost.api.objects import Object
 from podhost.api.pod_channels import POD_CHANNELS
-from podhost.api.review_kinds import REVIEW_KINDS
+from podhost.api.review_kinds import UNSTORED_KINDS
 from podhost.api.usage_kinds import USAGE_KINDS
 from podhost.apiserver import routes
 from podhost.apiserver.account_tokens import AccountTokens
@@ -50,7 +51,7 @@ from podhost.apiserver.review_handlers import ReviewHandlers
 from podhost.apiserver.routing import Route, Router
 from podhost.apiserver.service_allocation import ServiceAllocator
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
-from podhost.apiserver.upgrade import UpgradedResponse
+from podhost.apiserver.upgrade import UpgradedResponse, stall_limit_s
 from podhost.apiserver.usage_handlers import UsageHandlers
 from podhost.apiserver.watch_feeds import WatchFeeds
 from podhost.cri.channels import PodChannelsApi
@@ -160,7 +161,7 @@ class ApiServer:
         pods = PodHandlers(self.registry, node, clock)
         self._proxy = ProxyHandlers(self.registry)
         observed = (*(() if channels is None else (POD_CHANNELS,)), *(() if usage is None else USAGE_KINDS))
-        kinds = (*KINDS, *REVIEW_KINDS, *observed)
+        kinds = (*KINDS, *UNSTORED_KINDS, *observed)
         self._router = Router(
             chain(
                 routes.build_meta_routes(MetaHandlers(settings, kinds)),
@@ -168,6 +169,7 @@ class ApiServer:
                 [Route(method="GET", pattern="/metrics", verb="get", handler=self._metrics.answer)],
                 routes.build_own_routes(OwnApiHandlers(images, settings, hooks)),
                 routes.build_resource_routes(KINDS, resources, pods),
+                routes.build_binding_routes(pods),
                 routes.build_review_routes(reviews),
                 () if tokens is None else routes.build_issuer_routes(IssuerHandlers(tokens, settings)),
                 routes.build_proxy_routes(self._proxy, NodeProxyHandlers(self.registry, self._proxy, node.http)),
@@ -180,6 +182,7 @@ class ApiServer:
         """The application.  Serve it with :meth:`build_runner`, whose options it relies on."""
         app = web.Application(client_max_size=self._settings.max_body_bytes)
         app.on_shutdown.append(self._end_streams)
+        app.on_response_prepare.append(_hide_software)
         if self._auditor is not None:
             app.on_response_prepare.append(self._auditor.on_answer)
         app.on_cleanup.append(self._close_parts)
@@ -233,6 +236,7 @@ class ApiServer:
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
+        stall_limit_s.set(self._settings.limits.stall_s)
         try:
             if not reads_from_client(call):
                 return await call.route.handler(call)
@@ -301,6 +305,12 @@ class ApiServer:
         self._audit_end(request, response, failure, user)
         self._metrics.on_request(route, _verb(request, route), response.status, time.perf_counter() - begin)
         return response
+
+
+async def _hide_software(_: web.Request, response: web.StreamResponse) -> None:
+    """aiohttp's name and version are nobody's business; what a pod says of itself through the proxy stays."""
+    if response.headers.get(hdrs.SERVER) is SERVER_SOFTWARE:
+        del response.headers[hdrs.SERVER]
 
 
 def _verb(request: web.Request, route: Route | None) -> str:

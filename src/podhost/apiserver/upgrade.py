@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from contextvars import ContextVar
 from typing import Protocol, cast
 
 from aiohttp import web
@@ -14,15 +15,15 @@ from podhost.api import errors
 _HIGH_WATER_BYTES = 1 << 18
 _MAX_MESSAGE_BYTES = 4 << 20
 _CLOSE_TIMEOUT_S = 5.0
-_STALL_S = 4 * 3600.0
-"""How long a client may leave what we send unread: the kubelet's ``streamingConnectionIdleTimeout``."""
+stall_limit_s: ContextVar[float | None] = ContextVar("stall_limit_s", default=None)
+"""How long the client of the present stream may leave what we send unread; ``None``: for ever."""
 
 
 @contextlib.asynccontextmanager
 async def give_up_on_stall() -> AsyncIterator[None]:
-    """Around a write: a client that does not read for hours counts as gone.  Raises ConnectionError then."""
+    """Around a write: a client that does not read for so long counts as gone.  Raises ConnectionError then."""
     try:
-        async with asyncio.timeout(_STALL_S):
+        async with asyncio.timeout(stall_limit_s.get()):
             yield
     except TimeoutError:
         raise ConnectionAbortedError("the client does not read") from None

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from podhost.api import errors
+from podhost.api.errors import ApiError
 from podhost.apiserver import answers
 from podhost.apiserver.call import Call
 from podhost.apiserver.listing import check_version, validate_watch
@@ -44,8 +45,8 @@ class WatchRequest:
         return self.initial_events is True or (self.initial_events is None and self.since_rv is None)
 
 
-def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
-    """Raises ApiError (400, 422) for parameters that cannot be, and when the version lies in the future (504)."""
+def read_watch_request(call: Call) -> WatchRequest:
+    """Raises ApiError (400, 422) for parameters that cannot be."""
     version, match = call.text("resourceVersion"), call.text("resourceVersionMatch")
     initial_events = call.optional_flag("sendInitialEvents")
     problems = validate_watch(match, call.text("continue"), initial_events=initial_events)
@@ -57,8 +58,6 @@ def read_watch_request(call: Call, current_rv: int) -> WatchRequest:
     since_rv = None if version in ("", "0") else int(version)
     if initial_events is None and since_rv is None:
         initial_events = True  # as kube-apiserver takes it, so that the end of the objects is told
-    if initial_events and since_rv is not None and since_rv > current_rv:
-        raise errors.too_large_resource_version(since_rv, current_rv)
     timeout_s: float | None = call.integer("timeoutSeconds")
     if not timeout_s or timeout_s < 0:
         timeout_s = call.min_watch_s * random.uniform(1.0, 2.0)
@@ -127,12 +126,25 @@ class WatchStream:
         return self._response
 
     async def _serve(self, follower: Follower, initial: Sequence[Obj], watch: ObjectWatch | None) -> None:
+        """Once the parameters are understood, errors are events, as in Kubernetes: the answer has begun."""
         try:
+            self._check_reached()
             await self._send(follower, self._initial_frames(initial, follower))
             await self._follow(follower, watch or self._open(follower.rv))
         except GoneError as error:
-            line = encode_line("ERROR", errors.expired(str(error)).status)
-            await self._send(follower, build_frames([(follower.rv, line)], chunked=follower.form.chunked))
+            await self._send_error(follower, errors.expired(str(error)))
+        except ApiError as error:
+            await self._send_error(follower, error)
+
+    def _check_reached(self) -> None:
+        """Objects of a version that is not there yet cannot be sent.  Raises ApiError (504)."""
+        wanted, current = self._request.since_rv, self._store.current_rv()
+        if self._request.sends_objects and wanted is not None and wanted > current:
+            raise errors.too_large_resource_version(wanted, current)
+
+    async def _send_error(self, follower: Follower, error: ApiError) -> None:
+        line = encode_line("ERROR", error.status)
+        await self._send(follower, build_frames([(follower.rv, line)], chunked=follower.form.chunked))
 
     async def _follow(self, follower: Follower, watch: ObjectWatch) -> None:
         """See :mod:`podhost.apiserver.watch_feeds` for the two states of a watcher."""

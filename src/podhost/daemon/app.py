@@ -243,6 +243,7 @@ def compute_limits(settings: DaemonSettings, descriptors: int) -> RequestLimits:
         connections_per_peer=min(settings.max_connections_per_client, connections * 3 // 4),
         body_s=settings.request_timeout_s,
         answer_s=settings.request_timeout_s,
+        stall_s=settings.streaming_idle_timeout_s or None,
         min_watch_s=settings.min_request_timeout_s,
     )
 

@@ -75,6 +75,8 @@ class DaemonSettings:
     max_connections_per_client: int = 3_000
     request_timeout_s: float = 60.0
     min_request_timeout_s: float = 1800.0
+    streaming_idle_timeout_s: float = 4 * 3600.0
+    """0: none."""
     audit_log_path: Path | None = None
     """``None``: no audit log."""
     audit_policy_file: Path | None = None
@@ -307,6 +309,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="how long a watch lasts at least that names no timeout, and half of what it lasts at most; 1800",
     )  # fmt: skip
     parser.add_argument(
+        "--streaming-connection-idle-timeout", type=_seconds, default=4 * 3600.0, metavar="DURATION",
+        help="end an exec, attach or port-forward whose client takes nothing for so long; 0: never; 4h",
+    )  # fmt: skip
+    parser.add_argument(
         "--audit-log-path", type=Path, default=None, metavar="FILE",
         help="write who asked for what, a line of JSON each; without it nothing is written",
     )  # fmt: skip
@@ -427,6 +433,7 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
         max_connections_per_client=args.max_connections_per_client,
         request_timeout_s=args.request_timeout,
         min_request_timeout_s=float(args.min_request_timeout),
+        streaming_idle_timeout_s=args.streaming_connection_idle_timeout,
         audit_log_path=args.audit_log_path.absolute() if args.audit_log_path else None,
         audit_policy_file=args.audit_policy_file.absolute() if args.audit_policy_file else None,
         audit_log_max_bytes=args.audit_log_maxsize << 20,

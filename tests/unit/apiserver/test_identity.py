@@ -8,6 +8,7 @@ import pytest
 
 from podhost.api import kinds
 from podhost.api.errors import ApiError
+from podhost.api.review_kinds import EVICTION
 from podhost.apiserver import identity
 
 OLD = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "5", "creationTimestamp": "t"}
@@ -86,9 +87,9 @@ def test_the_name_in_the_body_of_an_update_is_that_of_the_url() -> None:
 
 @pytest.mark.parametrize("metadata", [{}, {"name": ""}, {"name": "other"}])
 def test_an_eviction_names_its_pod(metadata: dict[str, str]) -> None:
-    identity.check_evicted_name({"name": "p"}, "p")
+    identity.check_named_twice(EVICTION, {"name": "p"}, "p")
     with pytest.raises(ApiError, match="name in URL does not match name in Eviction object") as caught:
-        identity.check_evicted_name(metadata, "p")
+        identity.check_named_twice(EVICTION, metadata, "p")
     assert caught.value.code == 400
 
 

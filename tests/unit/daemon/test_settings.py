@@ -120,3 +120,7 @@ def test_limits_of_clients_are_kube_apiservers_by_default_and_containers_keep_ha
     limits = compute_limits(parse_settings([*flags, "--min-request-timeout=7"]), 1024)
     assert (limits.streams_per_user, limits.connections_per_peer, limits.connections) == (9, 8, 512)
     assert (limits.body_s, limits.answer_s, limits.min_watch_s) == (120.0, 120.0, 7.0)
+    assert [
+        compute_limits(parse_settings([f"--streaming-connection-idle-timeout={text}"]), 1024).stall_s
+        for text in ("5m", "0")
+    ] == [300.0, None]
