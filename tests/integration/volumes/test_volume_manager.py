@@ -3,87 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from podhost.aiokit import failpoint
-from podhost.api import models
+from harness.volume_host import CONFIG, EMPTY, MEMORY, SECRET, UID, Host, container
 from podhost.cri.ids import PodUID
 from podhost.cri.volumes import VolumeError
 from podhost.linux import mount
-from podhost.volumes.manager import VolumeManager
-from podhost.volumes.settings import VolumeSettings
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
-
-
-class Objects:
-    """ConfigMaps and Secrets that a test can change."""
-
-    def __init__(self) -> None:
-        self.documents: dict[tuple[str, str, str], dict[str, Any]] = {}
-
-    def read(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
-        return self.documents.get((kind, namespace, name))
-
-    def config_map(self, name: str, **data: str) -> None:
-        self.documents["ConfigMap", "ns", name] = {"data": {k.replace("_", "."): v for k, v in data.items()}}
-
-    def secret(self, name: str, **data: str) -> None:
-        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-        self.documents["Secret", "ns", name] = {"data": encoded}
-
-
-class Host:
-    """One instance's volumes, with a manager that can be restarted."""
-
-    def __init__(self, top: Path) -> None:
-        self.top = top
-        self.pods = top / "pods"
-        self.objects = Objects()
-        self.restart()
-
-    def restart(self) -> None:
-        self.manager = VolumeManager(VolumeSettings(pods_dir=self.pods), self.objects)
-
-    def pod(self, *volumes: Mapping[str, Any], uid: str = "uid-1", **spec: Any) -> models.Pod:
-        document = {
-            "metadata": {"name": "p", "namespace": "ns", "uid": uid},
-            "spec": {"volumes": list(volumes), "containers": [], **spec},
-        }
-        return msgspec.convert(document, models.Pod)
-
-    def mounts(self) -> list[str]:
-        """Mount points below the instance's directory, relative to it."""
-        points = [str(info.mount_point) for info in mount.mounts()]
-        return sorted(str(Path(p).relative_to(self.top)) for p in points if p.startswith(f"{self.top}/"))
-
-
-def container(*mounts: Mapping[str, Any], name: str = "c") -> models.Container:
-    return msgspec.convert({"name": name, "volumeMounts": list(mounts)}, models.Container)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    yield Host(tmp_path)
-    failpoint.clear()
-    mount.unmount_tree(tmp_path)
-
-
-UID = PodUID("uid-1")
-EMPTY = {"name": "e", "emptyDir": {}}
-MEMORY = {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
-CONFIG = {"name": "c", "configMap": {"name": "cm"}}
-SECRET = {"name": "s", "secret": {"secretName": "sec"}}
 
 
 async def test_pod_without_volumes_leaves_no_trace(host: Host) -> None:
@@ -275,58 +208,6 @@ async def test_fs_group_owns_what_it_may_use(host: Host) -> None:
     assert (info.st_gid, info.st_mode & 0o7777) == (1234, 0o644)
 
 
-async def test_sub_path_of_a_config_map_is_one_file_that_never_updates(host: Host) -> None:
-    host.objects.config_map("cm", nginx_conf="old", other="x")
-    pod = host.pod(CONFIG)
-    mounted = await host.manager.mount_volumes(pod)
-    wanted = container({"name": "c", "mountPath": "/etc/nginx/nginx.conf", "subPath": "nginx.conf"})
-    (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
-    assert bind.host_path == host.pods / "uid-1/volume-subpaths/c/c/0"
-    assert bind.read_only
-    host.objects.config_map("cm", nginx_conf="new", other="x")
-    await host.manager.refresh_object("ConfigMap", "ns", "cm")
-    assert (mounted["c"].host_path / "nginx.conf").read_text() == "new"
-    assert bind.host_path.read_text() == "old"
-    # A restarted container gets the file of today.
-    (again,) = await host.manager.container_mounts(pod, wanted, mounted)
-    assert again == bind
-    assert again.host_path.read_text() == "new"
-    assert len(host.mounts()) == 1
-
-
-async def test_sub_path_mounts_stay_as_they_are_when_nothing_changed(host: Host) -> None:
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    wanted = container({"name": "e", "mountPath": "/x", "subPath": "a/b"})
-    await host.manager.container_mounts(pod, wanted, mounted)
-    table = [info.mount_id for info in mount.mounts()]
-    host.restart()
-    await host.manager.container_mounts(pod, wanted, mounted)
-    assert [info.mount_id for info in mount.mounts()] == table
-    made = mounted["e"].host_path / "a/b"
-    assert made.stat().st_mode & 0o7777 == 0o777
-
-
-@pytest.mark.parametrize(
-    ("sub_path", "text"),
-    [
-        ("/etc", "error SubPath `/etc` must not be an absolute path"),
-        ("a/../../b", "unable to provision SubPath `a/../../b`: must not contain '..'"),
-        ("file/x", 'failed to prepare subPath for volumeMount "e" of container "c": '),
-    ],
-)
-async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str, text: str) -> None:
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    (mounted["e"].host_path / "file").touch()
-    with pytest.raises(VolumeError) as caught:
-        await host.manager.container_mounts(
-            pod, container({"name": "e", "mountPath": "/x", "subPath": sub_path}), mounted
-        )
-    assert str(caught.value).startswith(text)
-    assert host.mounts() == []
-
-
 async def test_item_whose_key_is_gone_leaves_the_old_files_and_says_so(host: Host) -> None:
     host.objects.config_map("cm", key="v", other="w")
     items = [{"key": "key", "path": "key"}]
@@ -336,156 +217,6 @@ async def test_item_whose_key_is_gone_leaves_the_old_files_and_says_so(host: Hos
     assert failed == {
         UID: ['MountVolume.SetUp failed for volume "c" : configmap references non-existent config key: key']
     }
-
-
-async def test_mount_of_an_unknown_volume_and_unexpanded_expression_are_refused(host: Host) -> None:
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    with pytest.raises(VolumeError, match='cannot find volume "nope"'):
-        await host.manager.container_mounts(pod, container({"name": "nope", "mountPath": "/x"}), mounted)
-    with pytest.raises(VolumeError, match="subPathExpr has not been expanded"):
-        await host.manager.container_mounts(
-            pod, container({"name": "e", "mountPath": "/x", "subPathExpr": "$(A)"}), mounted
-        )
-
-
-@pytest.mark.parametrize("link", ["/", "/etc", "../../../../../../../../etc", "/proc/self/root", "../e-more"])
-@pytest.mark.parametrize("beyond", ["", "/a/b"])
-async def test_sub_path_symlink_out_of_the_volume_is_refused(host: Host, link: str, beyond: str) -> None:
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    volume = mounted["e"].host_path
-    (volume / "link").symlink_to(link)
-    wanted = container({"name": "e", "mountPath": "/x", "subPath": f"link{beyond}"})
-    with pytest.raises(VolumeError, match=r'subPath for volumeMount "e" .* "/.*" not within volume path "/.*/e"'):
-        await host.manager.container_mounts(pod, wanted, mounted)
-    assert host.mounts() == []
-    assert os.listdir(volume) == ["link"]
-
-
-@pytest.mark.parametrize("link", ["real", "./real", "../e/real", "{volume}/real"])
-@pytest.mark.parametrize("beyond", ["", "/there", "/new/deep"])
-async def test_sub_path_symlink_within_the_volume_is_followed(host: Host, link: str, beyond: str) -> None:
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    volume = mounted["e"].host_path
-    (volume / "real" / "there").mkdir(parents=True)
-    (volume / "link").symlink_to(link.format(volume=volume))
-    wanted = container({"name": "e", "mountPath": "/x", "subPath": f"link{beyond}"})
-    (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
-    assert bind.host_path.samefile(volume / f"real{beyond}")
-
-
-async def test_cve_2021_25741_exchanging_the_sub_path_for_a_symlink_never_shows_the_host(host: Host) -> None:
-    """One container swaps the directory and a symlink as fast as it can while others are being started."""
-    pod = host.pod(EMPTY)
-    mounted = await host.manager.mount_volumes(pod)
-    volume = mounted["e"].host_path
-    outside = host.top / "outside"
-    outside.mkdir()
-    (outside / "secret").write_text("of the host")
-    target = volume / "target"
-    stop, swaps = threading.Event(), 0
-
-    def attack() -> None:
-        nonlocal swaps
-        while not stop.is_set():
-            # The victim makes the directory when it finds none: whatever is there is cleared away.
-            for step in (target.rmdir, lambda: target.symlink_to(outside), target.unlink, target.mkdir):
-                try:
-                    step()
-                except OSError:
-                    continue
-            swaps += 1
-
-    thread = threading.Thread(target=attack)
-    thread.start()
-    escaped, mounted_count, deadline = 0, 0, time.monotonic() + 1.0
-    try:
-        for number in range(10_000):
-            if time.monotonic() > deadline:
-                break
-            wanted = container({"name": "e", "mountPath": "/x", "subPath": "target"}, name=f"c{number}")
-            try:
-                (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
-            except VolumeError:
-                continue
-            mounted_count += 1
-            escaped += (bind.host_path / "secret").exists()
-            mount.unmount(bind.host_path)
-    finally:
-        stop.set()
-        thread.join()
-    assert swaps > 10
-    assert mounted_count > 10
-    assert escaped == 0
-    await host.manager.unmount_volumes(UID)
-    assert (outside / "secret").read_text() == "of the host"
-
-
-async def test_unmounting_removes_what_containers_mounted_and_locked(host: Host) -> None:
-    pod = host.pod(EMPTY, MEMORY)
-    mounted = await host.manager.mount_volumes(pod)
-    inner = mounted["e"].host_path / "deep" / "mount"
-    inner.mkdir(parents=True)
-    mount.mount_tmpfs(inner, size_bytes=None)
-    mount.mount_tmpfs(mounted["m"].host_path, size_bytes=None)
-    with open(mounted["m"].host_path / "open", "w"):
-        await host.manager.unmount_volumes(UID)
-        await host.manager.unmount_volumes(UID)
-    assert host.mounts() == []
-    assert os.listdir(host.pods) == []
-
-
-async def test_files_of_others_in_the_pods_directory_stay(host: Host) -> None:
-    await host.manager.mount_volumes(host.pod(EMPTY))
-    (host.pods / "uid-1" / "etc-hosts").touch()
-    await host.manager.unmount_volumes(UID)
-    assert os.listdir(host.pods / "uid-1") == ["etc-hosts"]
-    assert host.manager.list_pods() == set()
-
-
-STEPS = [name for name in failpoint.known() if name.startswith(("volumes.mount.", "volumes.subpath."))]
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_failure_at_any_step_leaves_what_a_retry_finishes_and_an_unmount_removes(host: Host, step: str) -> None:
-    host.objects.config_map("cm", a="1")
-    host.objects.secret("sec", password="x")
-    pod = host.pod(EMPTY, MEMORY, CONFIG, SECRET, {"name": "h", "hostPath": {"path": "/etc"}})
-    wanted = container(
-        {"name": "e", "mountPath": "/e", "subPath": "x"}, {"name": "c", "mountPath": "/c", "subPath": "a"}
-    )
-
-    async def start() -> None:
-        mounted = await host.manager.mount_volumes(pod)
-        await host.manager.container_mounts(pod, wanted, mounted)
-
-    failpoint.set(step, "error:EIO")
-    with pytest.raises(VolumeError, match="failpoint"):
-        await start()
-    failpoint.clear()
-    host.restart()
-    await start()
-    assert len(host.mounts()) == 4
-    await host.manager.unmount_volumes(UID)
-    assert host.mounts() == []
-    assert os.listdir(host.pods) == []
-
-
-@pytest.mark.parametrize("step", [name for name in failpoint.known() if name.startswith("volumes.unmount.")])
-async def test_failure_while_unmounting_is_finished_by_the_sweep_after_a_restart(host: Host, step: str) -> None:
-    host.objects.secret("sec", password="x")
-    await host.manager.mount_volumes(host.pod(EMPTY, MEMORY, SECRET))
-    failpoint.set(step, "error:EIO")
-    with pytest.raises(VolumeError, match=r"cannot remove the volumes of pod uid-1: .*failpoint"):
-        await host.manager.unmount_volumes(UID)
-    failpoint.clear()
-    host.restart()
-    for uid in host.manager.list_pods() | {UID}:
-        await host.manager.unmount_volumes(uid)
-    assert host.mounts() == []
-    assert os.listdir(host.pods) == []
 
 
 async def test_volumes_are_measured_each_for_itself(host: Host) -> None:

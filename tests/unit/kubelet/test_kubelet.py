@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +12,8 @@ import pytest
 from harness.cri_fakes import Script
 from harness.kubelet_rig import Rig, make_pod
 from podhost.cri.ids import PodUID
-from podhost.cri.images import ImagePullError
 from podhost.cri.runtime import ContainerStartError, ContainerState
-from podhost.cri.volumes import VolumeError
 from podhost.errors import UnavailableError
-from podhost.kubelet.node import register_node
 from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.store.keys import ObjectKey
 
@@ -182,59 +178,6 @@ async def test_restart_of_the_kubelet_keeps_running_containers_and_their_status(
     assert rig.runtime.calls == calls
 
 
-async def test_image_that_does_not_exist_is_reported_and_backs_off(rig: Rig) -> None:
-    rig.create(make_pod("web", {"name": "main", "image": "nosuch:1"}, {"name": "good"}))
-    await asyncio.sleep(0.5)
-    assert rig.container("main")["state"]["waiting"] == {
-        "reason": "ErrImagePull",
-        "message": 'failed to pull and unpack image "nosuch:1": nosuch:1: not found',
-    }
-    assert "running" in rig.container("good")["state"]
-    await asyncio.sleep(3)
-    assert rig.container("main")["state"]["waiting"] == {
-        "reason": "ImagePullBackOff",
-        "message": 'Back-off pulling image "nosuch:1": ErrImagePull: '
-        'failed to pull and unpack image "nosuch:1": nosuch:1: not found',
-    }
-    assert rig.status()["phase"] == "Pending"
-    events = rig.events()
-    assert ("Pulling", 'Pulling image "nosuch:1"') in events
-    assert (
-        "Failed",
-        'Failed to pull image "nosuch:1": failed to pull and unpack image "nosuch:1": nosuch:1: not found',
-    ) in events
-    assert ("Failed", "Error: ErrImagePull") in events
-    assert ("BackOff", 'Back-off pulling image "nosuch:1"') in events
-    rig.images.remote.add("nosuch:1")
-    await asyncio.sleep(30)
-    assert rig.status()["phase"] == "Running"
-    assert len(rig.images.pulls) == 2
-
-
-async def test_pull_errors_delay_the_next_pull_longer_each_time(rig: Rig) -> None:
-    rig.images.errors["slow:1"] = [ImagePullError("refused") for _ in range(3)]
-    rig.images.remote.add("slow:1")
-    rig.create(make_pod("web", {"name": "main", "image": "slow:1"}))
-    await asyncio.sleep(69)
-    assert len(rig.images.pulls) == 3
-    await asyncio.sleep(2)
-    assert len(rig.images.pulls) == 4
-    assert rig.status()["phase"] == "Running"
-
-
-async def test_pod_deleted_while_its_image_is_pulled_is_gone_at_once(rig: Rig) -> None:
-    rig.images.remote.add("big:1")
-    rig.images.pull_s = 600
-    rig.create(make_pod("web", {"name": "main", "image": "big:1"}))
-    await asyncio.sleep(5)
-    rig.delete("web")
-    await asyncio.sleep(0.5)
-    assert rig.pod() is None
-    assert rig.images.cancelled == ["big:1"]
-    assert rig.runtime.sandboxes == {}
-    assert rig.volumes.mounted == set()
-
-
 async def test_deletion_stops_containers_then_removes_everything_then_the_object(rig: Rig) -> None:
     rig.create(make_pod())
     await asyncio.sleep(1)
@@ -281,119 +224,6 @@ async def test_pod_with_a_finalizer_stays_until_it_is_taken_away(rig: Rig) -> No
     assert stored is not None
     assert stored["metadata"]["deletionGracePeriodSeconds"] == 0
     assert rig.runtime.sandboxes == {}
-
-
-async def test_missing_config_map_is_a_config_error_until_it_appears(rig: Rig) -> None:
-    env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "a"}}}]
-    rig.create(make_pod("web", {"name": "main", "env": env}))
-    await asyncio.sleep(1)
-    assert rig.container()["state"]["waiting"] == {
-        "reason": "CreateContainerConfigError",
-        "message": 'configmap "conf" not found',
-    }
-    assert ("Failed", 'Error: configmap "conf" not found') in rig.events()
-    document = {"metadata": {"name": "conf", "namespace": "default"}, "data": {"a": "1"}}
-    rig.store.create(ObjectKey("configmaps", "default", "conf"), document)
-    await asyncio.sleep(1)
-    assert rig.status()["phase"] == "Running"
-    config = next(iter(rig.runtime.configs.values()))
-    assert ("A", "1") in config.env
-    assert rig.volumes.refreshed == [("ConfigMap", "default", "conf")]
-
-
-@pytest.mark.parametrize(("namespace", "told"), [({}, True), ({"deletionTimestamp": "2026-01-02T03:04:05Z"}, False)])
-async def test_running_pod_whose_volume_cannot_follow_its_object_is_told_so(
-    rig: Rig, namespace: dict[str, Any], told: bool
-) -> None:
-    rig.store.create(ObjectKey("namespaces", "", "default"), {"metadata": {"name": "default", **namespace}})
-    rig.create(make_pod("web", volumes=[{"name": "v", "configMap": {"name": "conf"}}]))
-    await asyncio.sleep(1)
-    rig.volumes.stale = [text := 'MountVolume.SetUp failed for volume "v" : configmap "conf" not found']
-    key = ObjectKey("configmaps", "default", "conf")
-    rig.store.create(key, {"metadata": {"name": "conf", "namespace": "default"}})
-    await asyncio.sleep(1)
-    assert (("FailedMount", text) in rig.events()) == told
-    assert rig.status()["phase"] == "Running"
-
-
-async def test_volume_that_cannot_follow_its_object_is_tried_at_a_growing_distance_until_it_can(rig: Rig) -> None:
-    rig.store.create(ObjectKey("namespaces", "", "default"), {"metadata": {"name": "default"}})
-    rig.create(make_pod("web", volumes=[{"name": "v", "configMap": {"name": "conf"}}]))
-    await asyncio.sleep(1)
-    tried = rig.volumes.refreshed_pods
-    tried.clear()
-
-    def told() -> list[str]:
-        return [text for reason, text in rig.events() if reason == "FailedMount"]
-
-    rig.volumes.stale = ["v fails"]
-    key = ObjectKey("configmaps", "default", "conf")
-    document = rig.store.create(key, {"metadata": {"name": "conf", "namespace": "default"}})
-    for wait_s, tries in ((0.1, 0), (0.5, 1), (0.8, 1), (0.2, 2), (2.0, 3), (4.0, 4)):
-        await asyncio.sleep(wait_s)
-        assert (len(tried), told()) == (tries, ["v fails"] * (tries + 1))
-    # A change in between says what is new, and hurries nothing.
-    rig.volumes.stale = ["v fails", "w fails"]
-    rig.store.update(key, {**document, "data": {"a": "1"}})
-    await asyncio.sleep(0.1)
-    assert (len(tried), told()) == (4, ["v fails"] * 5 + ["w fails"])
-    rig.volumes.stale = []
-    await asyncio.sleep(8)
-    assert len(tried) == 5
-    await asyncio.sleep(600)
-    assert (len(tried), len(told())) == (5, 6)
-    # The next failure begins anew; one of a pod that has gone is nobody's.
-    rig.volumes.stale = ["v fails"]
-    rig.store.update(key, {**rig.store.get(key), "data": {"a": "2"}})
-    await asyncio.sleep(0.6)
-    assert (len(tried), len(told())) == (6, 8)
-    rig.delete("web", 0)
-    await asyncio.sleep(600)
-    assert len(tried) == 6
-
-
-async def test_volume_that_cannot_be_mounted_is_tried_again(rig: Rig) -> None:
-    rig.volumes.errors = [VolumeError('MountVolume.SetUp failed for volume "v" : secret "s" not found')] * 2
-    rig.create(make_pod())
-    await asyncio.sleep(0.2)
-    assert rig.status()["phase"] == "Pending"
-    await asyncio.sleep(3)
-    assert rig.status()["phase"] == "Running"
-    assert ("FailedMount", 'MountVolume.SetUp failed for volume "v" : secret "s" not found') in rig.events()
-    assert len(rig.runtime.sandboxes) == 1
-
-
-async def test_sandbox_is_shown_when_the_volumes_are_mounted(rig: Rig) -> None:
-    """They are made at the same time; a kubelet mounts first."""
-    rig.volumes.errors = [VolumeError("no secret")]
-    rig.create(make_pod())
-
-    def is_shown() -> tuple[bool, str]:
-        ready = next(c for c in rig.status()["conditions"] if c["type"] == "PodReadyToStartContainers")
-        return "podIP" in rig.status(), ready["status"]
-
-    await asyncio.sleep(0.4)
-    assert len(rig.runtime.sandboxes) == 1
-    assert is_shown() == (False, "False")
-    await asyncio.sleep(1)
-    assert is_shown() == (True, "True")
-
-
-async def test_each_volume_that_cannot_be_mounted_has_its_event(rig: Rig) -> None:
-    rig.volumes.errors = [VolumeError("first fails", "second fails")]
-    rig.create(make_pod())
-    await asyncio.sleep(0.2)
-    assert [text for reason, text in rig.events() if reason == "FailedMount"] == ["first fails", "second fails"]
-
-
-async def test_what_is_wrong_with_an_image_name_is_told(rig: Rig) -> None:
-    rig.create(make_pod("web", {"name": "main", "image": "Shop"}))
-    await asyncio.sleep(0.2)
-    assert rig.container()["state"]["waiting"] == {
-        "reason": "InvalidImageName",
-        "message": 'Failed to apply default image tag "Shop": couldn\'t parse image name "Shop": '
-        "invalid reference format: repository name (library/Shop) must be lowercase",
-    }
 
 
 async def test_sandbox_that_cannot_be_made_is_tried_again(rig: Rig) -> None:
@@ -464,76 +294,6 @@ async def test_termination_message_of_a_file_is_shown(rig: Rig) -> None:
     assert rig.status()["phase"] == "Failed"
 
 
-async def test_changed_image_restarts_the_container(rig: Rig) -> None:
-    rig.images.add("nginx:2")
-    rig.create(make_pod())
-    await asyncio.sleep(1)
-
-    def change(pod: dict[str, Any]) -> dict[str, Any]:
-        pod["spec"]["containers"][0]["image"] = "nginx:2"
-        pod["metadata"]["generation"] = 2
-        return pod
-
-    rig.store.mutate(rig.key("web"), change)
-    await asyncio.sleep(1)
-    assert rig.container()["restartCount"] == 1
-    assert rig.container()["image"] == "docker.io/library/nginx:2"
-    assert rig.status()["observedGeneration"] == 2
-    assert ("Killing", "Container main definition changed, will be restarted") in rig.events()
-
-
-async def test_the_node_is_registered(rig: Rig) -> None:
-    rig.kubelet.context.host = replace(rig.kubelet.context.host, huge_pages={})
-    register_node(rig.kubelet.context)
-    node = rig.store.get(ObjectKey("nodes", "", "n1"))
-    capacity, allocatable = node["status"]["capacity"], node["status"]["allocatable"]
-    disk = int(capacity.pop("ephemeral-storage").removesuffix("Ki")) * 1024
-    assert capacity == {"cpu": "2", "memory": "4194304Ki", "pods": "1000"}
-    assert int(allocatable.pop("ephemeral-storage")) == disk  # nothing is kept back without a threshold
-    assert allocatable == capacity
-    assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
-
-
-async def test_huge_pages_of_the_host_are_capacity_and_not_to_be_had_as_memory(rig: Rig) -> None:
-    rig.kubelet.context.host = replace(rig.kubelet.context.host, huge_pages={2 << 20: 16 << 20, 1 << 30: 0})
-    register_node(rig.kubelet.context)
-    status = rig.store.get(ObjectKey("nodes", "", "n1"))["status"]
-    for part in (status["capacity"], status["allocatable"]):
-        assert (part["hugepages-2Mi"], part["hugepages-1Gi"]) == ("16Mi", "0")
-    assert (status["capacity"]["memory"], status["allocatable"]["memory"]) == ("4194304Ki", "4177920Ki")
-
-
-async def test_deleted_node_registers_again_at_once(rig: Rig) -> None:
-    key = ObjectKey("nodes", "", rig.settings.node_name)
-    old = rig.store.delete(key)
-    await asyncio.sleep(0.1)
-    assert rig.store.get(key)["metadata"]["uid"] != old["metadata"]["uid"]
-
-
-async def test_the_node_always_has_a_lease_that_goes_with_it(rig: Rig) -> None:
-    node, lease = ObjectKey("nodes", "", "n1"), ObjectKey("leases.coordination.k8s.io", "kube-node-lease", "n1")
-
-    def owner_and_holder() -> tuple[str, str]:
-        found = rig.store.get(lease)
-        return found["metadata"]["ownerReferences"][0]["uid"], found["spec"]["holderIdentity"]
-
-    first = rig.store.get(node)["metadata"]["uid"]
-    assert owner_and_holder() == (first, "n1")
-    rig.store.delete(lease)
-    await asyncio.sleep(0.1)
-    assert owner_and_holder() == (first, "n1")
-    rig.store.delete(node)
-    await asyncio.sleep(0.1)
-    second = rig.store.get(node)["metadata"]["uid"]
-    assert owner_and_holder() == (second, "n1")
-    before = rig.store.get(lease)["spec"]["renewTime"]
-    version = rig.store.current_rv()
-    await asyncio.sleep(2 * rig.settings.relist_interval_s)
-    assert rig.store.current_rv() == version, "an idle node writes nothing"
-    await rig.restart()
-    assert rig.store.get(lease)["spec"]["renewTime"] > before
-
-
 async def test_opening_a_readiness_gate_makes_the_pod_ready(rig: Rig) -> None:
     rig.create(make_pod(readinessGates=[{"conditionType": "example.com/open"}]))
     await asyncio.sleep(1)
@@ -546,40 +306,6 @@ async def test_opening_a_readiness_gate_makes_the_pod_ready(rig: Rig) -> None:
     rig.store.mutate(ObjectKey("pods", "default", "web"), open_gate)
     await asyncio.sleep(1)
     assert _conditions(rig)["Ready"] == "True"
-
-
-def _set_image(rig: Rig, image: str) -> None:
-    def change(pod: dict[str, Any]) -> dict[str, Any]:
-        pod["spec"]["containers"][0]["image"] = image
-        pod["metadata"]["generation"] += 1
-        return pod
-
-    rig.store.mutate(rig.key("web"), change)
-
-
-@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
-async def test_container_with_another_image_is_started_again_whatever_the_policy(rig: Rig, policy: str) -> None:
-    rig.images.remote.add("nginx:2")
-    rig.runtime.scripts["main"] = [Script(term_code=0)]
-    rig.create(make_pod(restartPolicy=policy))
-    await asyncio.sleep(1)
-    _set_image(rig, "nginx:2")
-    await asyncio.sleep(1)
-    assert rig.container()["restartCount"] == 1
-    assert "running" in rig.container()["state"]
-    assert rig.container()["image"].endswith("nginx:2")
-    assert rig.phases() == ["Pending", "Running"]
-    assert ("Killing", "Container main definition changed, will be restarted") in rig.events()
-
-
-async def test_container_that_had_ended_is_not_started_for_its_new_image_under_never(rig: Rig) -> None:
-    rig.runtime.scripts["main"] = [Script(run_s=1)]
-    rig.create(make_pod("web", {"name": "main"}, {"name": "stays"}, restartPolicy="Never"))
-    await asyncio.sleep(2)
-    _set_image(rig, "nginx:2")
-    await asyncio.sleep(2)
-    assert rig.container()["restartCount"] == 0
-    assert "terminated" in rig.container()["state"]
 
 
 async def test_container_that_fails_its_liveness_probe_is_started_again_though_it_exits_with_0(rig: Rig) -> None:

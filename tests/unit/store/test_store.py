@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from harness.stores import KEY, pod, reopen
 from podhost.aiokit import failpoint
 from podhost.aiokit.clock import FakeClock
 from podhost.errors import ConflictError, ExhaustedError, ExistsError, InvalidError, NotFoundError, UnavailableError
-from podhost.store import GoneError, ObjectKey, Store, WatchEvent, database
+from podhost.store import GoneError, ObjectKey, Store, database
 from podhost.store.database import SCHEMA_VERSION
-
-KEY = ObjectKey("pods", "ns", "a")
-
-
-def pod(name: str = "a", namespace: str = "ns", **fields: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}"}, **fields}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture(params=[(), ("pods",)], ids=["in memory", "on disk"])
-def store(path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
-    opened = Store(path, FakeClock(), on_disk=request.param)
-    yield opened
-    opened.close()
-
-
-def reopen(store: Store, path: Path, **options: Any) -> Store:
-    store.close()
-    return Store(path, FakeClock(), **options)
-
-
-async def drain(store: Store, resource: str, since_rv: int, namespace: str | None = None) -> list[WatchEvent]:
-    watch = store.watch(resource, namespace, since_rv)
-    events: list[WatchEvent] = []
-    store.create(ObjectKey(resource, namespace or "ns", "sentinel"), pod("sentinel", namespace or "ns"))
-    async for event in watch:
-        if event.object["metadata"]["name"] == "sentinel":
-            break
-        events.append(event)
-    watch.close()
-    return events
 
 
 def test_created_object_carries_the_next_version(store: Store) -> None:
@@ -127,81 +87,6 @@ def test_versions_skip_ahead_at_each_start(store: Store, path: Path) -> None:
     again.close()
 
 
-async def test_watch_sees_changes_in_order_with_what_was_before(store: Store) -> None:
-    start = store.current_rv()
-    store.create(KEY, pod(spec=1))
-    store.update(KEY, pod(spec=2))
-    store.delete(KEY)
-    events = await drain(store, "pods", start)
-    assert [(e.type, e.object["spec"], e.previous and e.previous["spec"]) for e in events] == [
-        ("ADDED", 1, None),
-        ("MODIFIED", 2, 1),
-        ("DELETED", 2, 2),
-    ]
-    assert [e.rv for e in events] == [start + 1, start + 2, start + 3]
-
-
-async def test_watch_resumes_after_a_restart(store: Store, path: Path) -> None:
-    store.create(KEY, pod(spec=1))
-    seen = store.current_rv()
-    store.update(KEY, pod(spec=2))
-    again = reopen(store, path)
-    events = await drain(again, "pods", seen)
-    assert [(e.type, e.object["spec"]) for e in events] == [("MODIFIED", 2)]
-    assert events[0].previous is not None
-    assert events[0].previous["spec"] == 1
-    again.close()
-
-
-async def test_watch_of_a_namespace_ignores_the_others(store: Store) -> None:
-    start = store.current_rv()
-    store.create(ObjectKey("pods", "other", "b"), pod("b", "other"))
-    store.create(KEY, pod())
-    events = await drain(store, "pods", start, "ns")
-    assert [e.object["metadata"]["name"] for e in events] == ["a"]
-
-
-async def test_replay_of_a_long_history_keeps_the_order_with_live_events(store: Store) -> None:
-    start = store.current_rv()
-    store.create(KEY, pod(spec=0))
-    for number in range(1, 350):
-        store.update(KEY, pod(spec=number))
-    watch = store.watch("pods", None, start)
-    seen = [(await anext(watch)).object["spec"]]
-    store.update(KEY, pod(spec=350))
-    while seen[-1] != 350:
-        seen.append((await anext(watch)).object["spec"])
-    assert seen == list(range(351))
-    assert watch.idle
-    watch.close()
-
-
-async def test_compacted_history_is_gone_but_the_rest_knows_its_past(path: Path) -> None:
-    store = Store(path, FakeClock(), history_limit=50)
-    start = store.current_rv()
-    store.create(KEY, pod(spec=0))
-    for number in range(1, 200):
-        store.update(KEY, pod(spec=number))
-    with pytest.raises(GoneError, match="too old resource version"):
-        store.watch("pods", None, start)
-    oldest = int(sqlite3.connect(path).execute("SELECT value FROM meta WHERE key='compacted_rv'").fetchone()[0])
-    events = await drain(store, "pods", oldest)
-    assert 50 <= len(events) < 100
-    assert all(e.previous and e.previous["spec"] == e.object["spec"] - 1 for e in events)
-    store.close()
-
-
-async def test_versions_that_were_never_given_out_are_gone(store: Store, path: Path) -> None:
-    store.create(KEY, pod())
-    last = store.current_rv()
-    again = reopen(store, path)
-    for unknown in (last + 1, again.current_rv() + 1):
-        with pytest.raises(GoneError):
-            again.watch("pods", None, unknown)
-    again.watch("pods", None, last).close()
-    again.close()
-
-
 def test_past_states_can_be_listed_until_their_history_is_compacted(path: Path) -> None:
     store = Store(path, FakeClock(), history_limit=40)
     states: dict[int, list[dict[str, Any]]] = {}
@@ -223,77 +108,6 @@ def test_past_states_can_be_listed_until_their_history_is_compacted(path: Path) 
     with pytest.raises(GoneError):
         store.list_at("pods", None, min(states))
     store.close()
-
-
-async def test_what_is_ready_comes_in_one_batch(store: Store) -> None:
-    watch = store.watch("pods")
-    for name in "abc":
-        store.create(ObjectKey("pods", "ns", name), pod(name))
-    assert [event.object["metadata"]["name"] for event in await watch.next_batch()] == ["a", "b", "c"]
-    watch.close()
-    assert await watch.next_batch() == []
-
-
-async def test_slow_watcher_is_cut_off(path: Path) -> None:
-    store = Store(path, FakeClock(), watch_capacity=3)
-    watch = store.watch("pods")
-    for number in range(5):
-        store.create(ObjectKey("pods", "ns", f"p{number}"), pod(f"p{number}"))
-    with pytest.raises(GoneError, match="too slow"):
-        await anext(watch)
-    with pytest.raises(StopAsyncIteration):
-        await anext(watch)
-    store.close()
-
-
-async def test_closed_watch_ends(store: Store) -> None:
-    watch = store.watch("pods")
-    watch.close()
-    watch.close()
-    assert [event async for event in watch] == []
-
-
-async def test_watch_with_progress_learns_of_versions_of_other_resources(store: Store) -> None:
-    watch = store.watch("pods", progress=True)
-    while watch.idle:
-        store.create(ObjectKey("nodes", "", f"n{store.current_rv()}"), pod(f"n{store.current_rv()}", ""))
-    event = await anext(watch)
-    assert (event.type, event.rv) == ("BOOKMARK", store.current_rv())
-    watch.close()
-
-
-def test_subscribers_hear_of_each_change_in_order_also_of_their_own(store: Store) -> None:
-    heard: list[tuple[str, Any]] = []
-
-    def react(event: WatchEvent) -> None:
-        heard.append((event.type, event.object.get("spec")))
-        if event.type == "ADDED":
-            store.update(KEY, pod(spec="mine"))
-
-    late: list[str] = []
-    undo = store.subscribe("pods", react)
-    store.subscribe("pods", lambda event: late.append(event.type))
-    store.create(KEY, pod(spec="first"))
-    assert heard == [("ADDED", "first"), ("MODIFIED", "mine")]
-    assert late == ["ADDED", "MODIFIED"]
-    undo()
-    undo()
-    store.delete(KEY)
-    assert len(heard) == 2
-
-
-def test_failing_subscriber_stops_neither_the_write_nor_the_others(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_: WatchEvent) -> None:
-        raise RuntimeError("broken")
-
-    heard: list[str] = []
-    store.subscribe("pods", fail)
-    store.subscribe("pods", lambda event: heard.append(event.type))
-    store.create(KEY, pod())
-    assert heard == ["ADDED"]
-    assert "broken" in caplog.text
 
 
 def test_full_disk_refuses_the_write_and_memory_stays_as_the_disk_is(store: Store, path: Path) -> None:
@@ -429,106 +243,3 @@ async def test_write_ahead_log_does_not_grow_for_ever_while_writes_go_on(
     # How much comes between two checkpoints depends on when their thread runs; all of it is 45 MB.
     assert len(sizes) > 10
     assert log.stat().st_size < 8e6, sizes
-
-
-_NAMES = st.sampled_from(["a", "b", "c"])
-_NAMESPACES = st.sampled_from(["x", "y"])
-
-
-class StoreMachine(RuleBasedStateMachine):
-    """Random operations against a dictionary, with restarts; a mirror is kept from the history alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.directory = Path(tempfile.mkdtemp())
-        self.store = self.open()
-        self.model: dict[tuple[str, str], Any] = {}
-        self.versions = [self.store.current_rv()]
-        self.mirror: dict[tuple[str, str], Any] = {}
-        self.mirror_rv = self.store.current_rv()
-
-    def open(self) -> Store:
-        return Store(self.directory / "db", FakeClock(), history_limit=1000)
-
-    def teardown(self) -> None:
-        self.store.close()
-        shutil.rmtree(self.directory)
-
-    @rule(namespace=_NAMESPACES, name=_NAMES, value=st.integers(0, 3))
-    def create(self, namespace: str, name: str, value: int) -> None:
-        key = ObjectKey("pods", namespace, name)
-        if (namespace, name) in self.model:
-            with pytest.raises(ExistsError):
-                self.store.create(key, pod(name, namespace, spec=value))
-        else:
-            self.store.create(key, pod(name, namespace, spec=value))
-            self.model[namespace, name] = value
-
-    @rule(namespace=_NAMESPACES, name=_NAMES, value=st.integers(0, 3))
-    def update(self, namespace: str, name: str, value: int) -> None:
-        key = ObjectKey("pods", namespace, name)
-        if (namespace, name) in self.model:
-            self.store.update(key, pod(name, namespace, spec=value))
-            self.model[namespace, name] = value
-        else:
-            with pytest.raises(NotFoundError):
-                self.store.update(key, pod(name, namespace, spec=value))
-
-    @rule(namespace=_NAMESPACES, name=_NAMES)
-    def delete(self, namespace: str, name: str) -> None:
-        if self.model.pop((namespace, name), None) is None:
-            with pytest.raises(NotFoundError):
-                self.store.delete(ObjectKey("pods", namespace, name))
-        else:
-            self.store.delete(ObjectKey("pods", namespace, name))
-
-    @rule()
-    def fail_a_write(self) -> None:
-        failpoint.set("store.write", "error:EIO")
-        try:
-            with pytest.raises(UnavailableError):
-                self.store.create(ObjectKey("pods", "z", "z"), pod("z", "z"))
-        finally:
-            failpoint.clear()
-
-    @rule()
-    def restart(self) -> None:
-        self.store.close()
-        self.store = self.open()
-
-    @rule()
-    def catch_up(self) -> None:
-        for event in self.store._replay("pods", self.mirror_rv, 10_000):
-            metadata = event.object["metadata"]
-            place = metadata["namespace"], metadata["name"]
-            assert self.mirror.get(place) == (None if event.previous is None else event.previous["spec"])
-            if event.type == "DELETED":
-                del self.mirror[place]
-            else:
-                self.mirror[place] = event.object["spec"]
-            assert event.rv > self.mirror_rv
-            self.mirror_rv = event.rv
-        assert self.mirror == self.model
-
-    @invariant()
-    def store_equals_model(self) -> None:
-        objects, rv = self.store.list("pods")
-        found = {(o["metadata"]["namespace"], o["metadata"]["name"]): o["spec"] for o in objects}
-        assert found == self.model
-        assert rv >= self.versions[-1]
-        self.versions.append(rv)
-
-
-StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-TestStoreMachine = StoreMachine.TestCase
-
-
-class OnDiskMachine(StoreMachine):
-    """The same, with objects that are not in memory."""
-
-    def open(self) -> Store:
-        return Store(self.directory / "db", FakeClock(), history_limit=1000, on_disk=("pods",))
-
-
-OnDiskMachine.TestCase.settings = StoreMachine.TestCase.settings
-TestOnDiskMachine = OnDiskMachine.TestCase
