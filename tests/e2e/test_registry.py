@@ -155,6 +155,9 @@ def test_credentials_of_a_pull_secret_are_needed_and_used(
     secrets = [{"name": "wrong"}, {"name": "right"}]
     create_pod(daemon, namespace, build_pod("right", image, imagePullSecrets=secrets))
     wait_ready(daemon, namespace, "right")
+    create_pod(daemon, namespace, build_pod("unneeded", image, imagePullSecrets=[{"name": "no-such-secret"}]))
+    wait_ready(daemon, namespace, "unneeded")
+    wait_for_event(daemon, namespace, "unneeded", "FailedToRetrieveImagePullSecret", "no-such-secret")
 
 
 def test_pull_secrets_of_the_service_account_reach_its_pods(

@@ -1,9 +1,10 @@
-"""A start that fails at any of its steps: the machine is as before, and pods that live do not notice."""
+"""A start that fails, or is killed, at any of its steps: pods that live do not notice, and nothing stays behind."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ POD = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "web"},
-    "spec": {"containers": [{"name": "c", "image": "debian", "command": ["sleep", "infinity"]}]},
+    "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "c", "image": "debian", "command": ["sleep", "infinity"]}],
+    },
 }
 
 
@@ -28,6 +32,14 @@ def fail_to_start(daemon: Daemon, words: str, *, failpoints: str = "") -> None:
         daemon.start(failpoints=failpoints)
     assert daemon.process is not None
     assert daemon.process.wait(30) == 1
+
+
+def die_while_starting(daemon: Daemon, step: str) -> None:
+    with pytest.raises(RuntimeError):
+        daemon.start(failpoints=f"{step}=kill")
+    assert daemon.process is not None
+    assert daemon.process.wait(30) == -signal.SIGKILL
+    daemon.process = None
 
 
 def test_all_steps_are_known() -> None:
@@ -72,5 +84,33 @@ def test_pods_live_through_starts_that_fail(image_store: Path) -> None:
             assert (after.links, after.tables, after.cgroups) == (before.links, before.tables, before.cgroups), step
             assert not os.path.lexists(daemon.socket_path), step
         daemon.start()
+        assert daemon.container_pids() == pids
+        assert daemon.pod("web")["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.mark.timeout(300)  # many lives of one daemon
+def test_a_first_start_that_is_killed_leaves_nothing_that_the_next_daemon_does_not_take_away(
+    image_store: Path, tmp_path: Path
+) -> None:
+    for number, step in enumerate((start_undo.STEP_PLAN, start_undo.STEP_NETWORK, start_undo.STEP_SERVING)):
+        daemon = Daemon(tmp_path / str(number), image_store)
+        die_while_starting(daemon, step)
+        daemon.start()
+        daemon.stop()
+        assert not observe_residue(daemon), step
+
+
+@pytest.mark.timeout(300)  # many lives of one daemon
+def test_pods_live_through_starts_that_are_killed(image_store: Path) -> None:
+    with running_daemon(image_store) as daemon:
+        daemon.apply(json.dumps(POD))
+        daemon.wait("pod/web", "condition=Ready")
+        pids = daemon.container_pids()
+        daemon.kill()
+        for step in (start_undo.STEP_STORE, start_undo.STEP_NETWORK, start_undo.STEP_KUBELET, start_undo.STEP_SERVING):
+            die_while_starting(daemon, step)
+            assert daemon.container_pids() == pids, step
+        daemon.start()
+        daemon.wait("pod/web", "condition=Ready")
         assert daemon.container_pids() == pids
         assert daemon.pod("web")["status"]["containerStatuses"][0]["restartCount"] == 0

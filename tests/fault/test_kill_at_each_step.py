@@ -71,10 +71,12 @@ def steps(*prefixes: str) -> list[str]:
 
 
 START_STEPS = steps(
-    "pod.start", "sandbox.run", "container.create", "container.start", "volumes.mount", "network.attach"
+    *("pod.start", "sandbox.run", "container.create", "container.start", "snapshot.prepare", "exec."),
+    *("volumes.mount", "volumes.subpath", "network.attach"),
 )
 STOP_STEPS = steps(
-    "pod.stop", "sandbox.stop", "container.stop", "container.remove", "volumes.unmount", "network.detach"
+    *("pod.stop", "sandbox.stop", "sandbox.remove", "container.stop", "container.remove", "snapshot.remove"),
+    *("volumes.unmount", "network.detach"),
 )
 
 

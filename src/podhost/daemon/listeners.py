@@ -12,11 +12,12 @@ from aiohttp import web
 
 from podhost.apiserver.tls_site import TlsSite
 from podhost.daemon.pki import Pki
-from podhost.errors import ConflictError
+from podhost.errors import ConflictError, InvalidError
 from podhost.linux.fs import write_atomic
 
 _BACKLOG = 1024
 _DNS_TRIES = 8
+_SOCKET_PATH_BYTES = 107
 
 
 def build_tls_context(pki: Pki) -> ssl.SSLContext:
@@ -100,7 +101,16 @@ def bind_dns(address: str, record: Path) -> tuple[socket.socket, socket.socket]:
 
 
 def bind_unix(path: Path, group_id: int | None) -> socket.socket:
-    """A listening unix socket for root and the group; never open to others, not even for a moment."""
+    """A listening unix socket for root and the group; never open to others, not even for a moment.
+
+    Raises:
+        InvalidError: The path is longer than the kernel takes.
+    """
+    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+        raise InvalidError(
+            f'cannot listen at "{path}": the path of a socket may have no more than {_SOCKET_PATH_BYTES} bytes; '
+            "choose a shorter --run-root"
+        )
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)

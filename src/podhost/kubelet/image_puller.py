@@ -79,6 +79,7 @@ class ImagePuller:
             event(document, "Warning", "InspectFailed", message, field_path=where)
             event(document, "Warning", "Failed", "Error: InvalidImageName", field_path=where)
             raise StartFailure("InvalidImageName", message)
+        secrets = self._find_pull_secrets(document, pod)
         defaulted = is_policy_defaulted(pod.metadata.annotations, container.name, ref)
         decision = compute_image_decision(ref, container.image_pull_policy, present, policy_defaulted=defaulted)
         if decision.action == "fail":
@@ -91,16 +92,18 @@ class ImagePuller:
             failpoint.hit(_STEP_IMAGE)
             return present
         event(document, "Normal", "Pulling", decision.message, field_path=where)
-        image = await self._pull(document, pod, container, where)
+        image = await self._pull(document, pod, container, where, build_auths(ref, secrets))
         failpoint.hit(_STEP_IMAGE)
         return image
 
-    async def _pull(self, document: Document, pod: models.Pod, container: AnyContainer, where: str) -> Image:
+    async def _pull(
+        self, document: Document, pod: models.Pod, container: AnyContainer, where: str, auths: tuple[AuthConfig, ...]
+    ) -> Image:
         ref = container.image or ""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            image = await self._context.images.pull_image(ref, auths=self._read_auths(document, pod, ref))
+            image = await self._context.images.pull_image(ref, auths=auths)
         except PodhostError as error:
             raise self._on_pull_failed(document, pod, container, where, error) from error
         self._backoff.reset((pod.metadata.uid, container.name))
@@ -132,14 +135,14 @@ class ImagePuller:
         now = asyncio.get_running_loop().time()
         return self._backoff.next((pod.metadata.uid, container.name), now)
 
-    def _read_auths(self, document: Document, pod: models.Pod, ref: str) -> tuple[AuthConfig, ...]:
-        namespace = pod.metadata.namespace
+    def _find_pull_secrets(self, document: Document, pod: models.Pod) -> list[Document]:
+        """Those that there are; an event tells of the others, as a kubelet's does also where nothing is pulled."""
         names = [secret.name for secret in pod.spec.image_pull_secrets if secret.name]
-        found = {name: self._context.store.find(ObjectKey("secrets", namespace, name)) for name in names}
+        found = {name: self._context.store.find(ObjectKey("secrets", pod.metadata.namespace, name)) for name in names}
         if missing := [name for name, secret in found.items() if secret is None]:
             text = (
                 f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
                 "attempting to pull the image may not succeed."
             )
             self._context.recorder.event(document, "Warning", "FailedToRetrieveImagePullSecret", text)
-        return build_auths(ref, (secret for secret in found.values() if secret is not None))
+        return [secret for secret in found.values() if secret is not None]
