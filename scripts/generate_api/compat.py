@@ -30,6 +30,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 
 - An image that was loaded or built on this host under a name is used for that name when `imagePullPolicy` was left
   to its default, also for `:latest`; an event says so. An explicit `Always` pulls.
+- An image that is here is used by every pod that may use it by its policy, whatever credentials it was pulled with: who
+  may create pods has the machine. A kubelet asks the registry again for a pod that lacks the credentials (KEP-2535).
 - Containers run with the seccomp profile `RuntimeDefault` unless they say otherwise.
 - Where the kernel has no AppArmor, a pod that asks for a profile runs without one and is warned; a kubelet rejects it.
 - SELinux labels are given to containers with `seLinuxOptions`, their own or their pod's, and to no others. Without a

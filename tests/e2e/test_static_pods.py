@@ -17,6 +17,7 @@ kind: Pod
 metadata: {name: web, labels: {app: web}}
 spec:
   terminationGracePeriodSeconds: 1
+  priorityClassName: system-node-critical
   containers:
   - {name: c, image: debian, command: [bash, -c, 'echo %s; exec sleep infinity']}
 """
@@ -56,6 +57,7 @@ def test_static_pods_follow_their_files(static: tuple[Daemon, Path]) -> None:
     assert annotations["kubernetes.io/config.mirror"] == annotations["kubernetes.io/config.hash"]
     assert annotations["kubernetes.io/config.hash"] != first["metadata"]["uid"]
     assert first["metadata"]["ownerReferences"][0]["kind"] == "Node"
+    assert (first["spec"]["priority"], first["spec"]["preemptionPolicy"]) == (2_000_001_000, "PreemptLowerPriority")
     wait_until(lambda: daemon.kubectl("logs", "web-n1").stdout == "one\n", what="the log")
     assert daemon.kubectl("exec", "web-n1", "--", "hostname").stdout == "web-n1\n"
     assert "Started" in daemon.kubectl("describe", "pod", "web-n1").stdout

@@ -82,6 +82,21 @@ def find_global_default(classes: Iterable[Mapping[str, Any]]) -> Mapping[str, An
     return min(marked, key=lambda each: int(each.get("value") or 0), default=None)
 
 
+def find_priority_class(name: str, classes: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The class of a pod that names it; of one that names none, the global default."""
+    if not name:
+        return find_global_default(classes)
+    return next((each for each in classes if each["metadata"]["name"] == name), None)
+
+
+def assign_priority(spec: Object, chosen: Mapping[str, Any] | None) -> None:
+    """Give a pod's spec what its class says, in place; without a class the priority is 0."""
+    if chosen is not None:
+        spec["priorityClassName"] = chosen["metadata"]["name"]
+    spec["priority"] = int((chosen or {}).get("value") or 0)
+    spec.setdefault("preemptionPolicy", (chosen or {}).get("preemptionPolicy") or "PreemptLowerPriority")
+
+
 def priority_class_row(priority_class: Object, now: datetime) -> list[Any]:
     return [
         name_of(priority_class),

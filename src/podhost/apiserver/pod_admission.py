@@ -8,7 +8,7 @@ from typing import Any
 from podhost.api import errors
 from podhost.api.image_refs import default_pull_policy
 from podhost.api.objects import all_containers, is_mirror_pod
-from podhost.api.priority_classes import find_global_default
+from podhost.api.priority_classes import assign_priority, find_priority_class
 from podhost.apiserver.identity import generate_name
 
 Obj = dict[str, Any]
@@ -143,24 +143,17 @@ def _build_token_volume(name: str) -> Obj:
 
 
 def _set_priority(metadata: Obj, spec: Obj, classes: Sequence[Mapping[str, Any]]) -> None:
-    name = spec.get("priorityClassName") or ""
-    if name:
-        chosen = next((each for each in classes if each["metadata"]["name"] == name), None)
-        if chosen is None:
-            raise errors.forbidden("pods", metadata.get("name", ""), f"no PriorityClass with name {name} was found")
-    else:
-        chosen = find_global_default(classes)
-        if chosen is not None:
-            spec["priorityClassName"] = chosen["metadata"]["name"]
-    priority = int((chosen or {}).get("value") or 0)
-    if spec.get("priority") not in (None, priority):
+    name, given = spec.get("priorityClassName") or "", spec.get("priority")
+    chosen = find_priority_class(name, classes)
+    if name and chosen is None:
+        raise errors.forbidden("pods", metadata.get("name", ""), f"no PriorityClass with name {name} was found")
+    assign_priority(spec, chosen)
+    if given not in (None, spec["priority"]):
         detail = (
-            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
-            f"priority admission controller computed {priority} from the given PriorityClass name"
+            f"the integer value of priority ({given}) must not be provided in pod spec; "
+            f"priority admission controller computed {spec['priority']} from the given PriorityClass name"
         )
         raise errors.forbidden("pods", metadata.get("name", ""), detail)
-    spec["priority"] = priority
-    spec.setdefault("preemptionPolicy", (chosen or {}).get("preemptionPolicy") or "PreemptLowerPriority")
 
 
 def _add_tolerations(spec: Obj) -> None:

@@ -25,6 +25,12 @@ from podhost.aiokit.tasks import Tasks
 from podhost.api.apply import Writer, record_update
 from podhost.api.kinds import POD
 from podhost.api.objects import MIRROR_ANNOTATION, is_mirror_pod, read_pod_uid
+from podhost.api.priority_classes import (
+    PRIORITY_CLASS,
+    assign_priority,
+    build_system_classes,
+    find_priority_class,
+)
 from podhost.api.time import format_micro_time, format_time
 from podhost.cri.ids import PodUID
 from podhost.errors import ConflictError, ExistsError, NotFoundError
@@ -225,6 +231,10 @@ class StaticPods:
         if node is not None:
             owner = {"apiVersion": "v1", "kind": "Node", "controller": True}
             meta["ownerReferences"] = [{**owner, "name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}]
+        # At the very first start those of the system are not there yet.
+        classes = [*store.list(PRIORITY_CLASS.resource_key)[0], *build_system_classes()]
+        spec = mirror["spec"]
+        assign_priority(spec, find_priority_class(spec.get("priorityClassName") or "", classes))
         try:
             record_update(None, mirror, _WRITER, POD.schema, meta["creationTimestamp"])
             store.create(key, mirror)
