@@ -80,7 +80,8 @@ def _open_or_make(root_fd: int, path: str) -> int:
     try:
         return paths.open_without_links(root_fd, path, os.O_PATH)
     except FileNotFoundError:
-        mode = stat.S_IMODE(os.fstat(root_fd).st_mode) & 0o777
+        # With fsGroup it hands the group on to what is made in it.
+        mode = stat.S_IMODE(os.fstat(root_fd).st_mode) & 0o2777
         return paths.mkdir_without_links(root_fd, path, mode)
 
 

@@ -206,6 +206,11 @@ async def test_fs_group_owns_what_it_may_use(host: Host) -> None:
         assert (info.st_gid, oct(info.st_mode & 0o7777)) == (1234, oct(mode))
     info = (mounted["c"].host_path / "a").stat()
     assert (info.st_gid, info.st_mode & 0o7777) == (1234, 0o644)
+    # What is made for a subPath is the group's as well.
+    wanted = container({"name": "e", "mountPath": "/x", "subPath": "a/b"})
+    (bind,) = await host.manager.container_mounts(pod, wanted, mounted)
+    for path in (mounted["e"].host_path / "a", bind.host_path):
+        assert (path.stat().st_gid, oct(path.stat().st_mode & 0o7777)) == (1234, oct(0o2777))
 
 
 async def test_item_whose_key_is_gone_leaves_the_old_files_and_says_so(host: Host) -> None:
