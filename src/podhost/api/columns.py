@@ -344,11 +344,6 @@ def event_times(event: Mapping[str, Any]) -> tuple[str, str]:
     return first, event.get("lastTimestamp") or first
 
 
-def event_order(event: Object) -> str:
-    """Tables of events are in the order of their last occurrence."""
-    return event_times(event)[1]
-
-
 def event_row(event: Object, now: datetime) -> list[Any]:
     involved, source = event.get("involvedObject") or {}, event.get("source") or {}
     first, last = event_times(event)

@@ -12,14 +12,9 @@ from podhost.api.pod_requests import sum_container_requests
 from podhost.api.quantity import format_quantity, round_to_milli
 
 if TYPE_CHECKING:
-    from podhost.api.kind import Kind
+    pass
 
 _VOLUME_MODE = 0o644
-
-
-def apply_defaults(kind: Kind, obj: Object) -> None:
-    """Fill in what the user left to the API.  Idempotent."""
-    kind.default(obj)
 
 
 def default_pod(pod: Object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from podhost.api import columns as tables
-from podhost.api.columns import event_order, event_row
+from podhost.api.columns import event_row
 from podhost.api.event_forms import default_event, default_event_v1, from_events_v1, to_events_v1
 from podhost.api.kind import Kind, StoredForm
 from podhost.api.selectors import event_fields, metadata_fields
@@ -50,7 +50,6 @@ EVENT = Kind(
     validate_update=events.validate_event_update,
     columns=tables.EVENT_COLUMNS,
     row=event_row,
-    table_order=event_order,
     selectable_fields=event_fields,
     create_on_update=True,
 )
@@ -68,7 +67,6 @@ EVENT_V1 = Kind(
     validate_update=events.validate_event_v1_update,
     columns=tables.EVENT_COLUMNS,
     row=_of_stored(event_row),
-    table_order=_of_stored(event_order),
     selectable_fields=event_v1_fields,
     create_on_update=True,
 )

@@ -21,7 +21,6 @@ class ErrorType(Enum):
     TOO_LONG = "FieldValueTooLong"
     TOO_MANY = "FieldValueTooMany"
     INTERNAL = "InternalError"
-    TYPE_INVALID = "FieldValueTypeInvalid"
 
 
 _TEXTS = {
@@ -34,7 +33,6 @@ _TEXTS = {
     ErrorType.TOO_LONG: "Too long",
     ErrorType.TOO_MANY: "Too many",
     ErrorType.INTERNAL: "Internal error",
-    ErrorType.TYPE_INVALID: "Invalid value",
 }
 _WITHOUT_VALUE = frozenset({ErrorType.REQUIRED, ErrorType.FORBIDDEN, ErrorType.TOO_LONG, ErrorType.INTERNAL})
 
@@ -111,9 +109,6 @@ class Path:
 
     def invalid(self, value: Any, detail: str) -> FieldError:
         return FieldError(ErrorType.INVALID, str(self), value, detail)
-
-    def type_invalid(self, value: Any, detail: str) -> FieldError:
-        return FieldError(ErrorType.TYPE_INVALID, str(self), value, detail)
 
     def duplicate(self, value: Any) -> FieldError:
         return FieldError(ErrorType.DUPLICATE, str(self), value)

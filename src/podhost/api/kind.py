@@ -92,8 +92,6 @@ class Kind:
     validate_status_update: ValidateUpdate = metadata.nothing_changed
     columns: tuple[tables.Column, ...] = tables.DEFAULT_COLUMNS
     row: Callable[[Object, datetime], list[Any]] = tables.default_row
-    table_order: Callable[[Object], str] | None = None
-    """Sort key of the rows of a table; ``None``: by namespace and name, as listed."""
     selectable_fields: Callable[[Mapping[str, Any]], dict[str, str]] = selectors.metadata_fields
     """Values for field selectors; the keys are those that a client may ask for."""
     warnings: Callable[[Object], list[str]] = messages.no_warnings
@@ -101,8 +99,6 @@ class Kind:
     """About a new object before anything is filled in."""
     host_warnings: Callable[[Object, Collection[str]], list[str]] = messages.no_host_warnings
     """About what this machine cannot do; gets the names of the kernel's modules that it lacks."""
-    graceful: bool = False
-    """Deletion waits for somebody (kubelet, namespace controller): deletionTimestamp first."""
     unconditional_update: bool = True
     """An update without resourceVersion overwrites."""
     create_on_update: bool = False

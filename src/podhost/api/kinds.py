@@ -54,7 +54,6 @@ POD = Kind(
     warnings=messages.pod_warnings,
     warnings_as_written=apparmor_annotation_warnings,
     host_warnings=messages.pod_host_warnings,
-    graceful=True,
     returns_deleted=True,
 )
 POD_TEMPLATE = Kind(
@@ -142,7 +141,6 @@ NAMESPACE = Kind(
     columns=tables.NAMESPACE_COLUMNS,
     row=tables.namespace_row,
     selectable_fields=selectors.namespace_fields,
-    graceful=True,
 )
 NODE = Kind(
     kind="Node",

@@ -51,7 +51,3 @@ def all_containers(pod_spec: Mapping[str, Any]) -> Iterator[tuple[str, int, Obje
     for group in ("initContainers", "containers", "ephemeralContainers"):
         for index, container in enumerate(pod_spec.get(group) or ()):
             yield group, index, container
-
-
-def has_init_sidecar(pod_spec: Mapping[str, Any]) -> bool:
-    return any(c.get("restartPolicy") == "Always" for c in pod_spec.get("initContainers") or ())

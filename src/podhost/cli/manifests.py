@@ -15,7 +15,6 @@ from podhost.errors import InvalidError
 
 if TYPE_CHECKING:
     from podhost.manifests.faults import Fault
-    from podhost.manifests.report import TextReport
     from podhost.manifests.yaml_nodes import Node
 
 _SHOWN_MAX = 20
@@ -50,14 +49,6 @@ class Manifest:
     @property
     def namespace(self) -> str:
         return str((self.document.get("metadata") or {}).get("namespace") or "")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedText:
-    """A file and what is wrong with it."""
-
-    name: str
-    report: TextReport
 
 
 class FaultyManifestError(InvalidError, ToldError):

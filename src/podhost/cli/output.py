@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from podhost.cli.terminal import format_table
@@ -21,11 +21,6 @@ def print_document(document: object, form: str) -> None:
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     sys.stdout.write(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False))
-
-
-def as_list(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several objects as one document, as kubectl prints them."""
-    return {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": list(items)}
 
 
 def render_table(table: Mapping[str, Any], *, wide: bool, with_namespace: bool, with_labels: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -250,8 +250,3 @@ def cut_lines(lines: Sequence[str], height: int, hidden_word: str = "more") -> l
         return list(lines)
     kept = max(1, height - 1)
     return [*lines[:kept], f"… {len(lines) - kept} {hidden_word}"]
-
-
-def without_io(row: Row) -> Row:
-    """For servers that do not count it."""
-    return replace(row, read_bytes_per_s=None, written_bytes_per_s=None, pids=None)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from podhost.cri.ids import ChainId, Digest
+from podhost.cri.ids import ChainId
 from podhost.errors import NotFoundError
 from podhost.images.records import compute_digest
 from podhost.linux import fs
@@ -123,12 +123,6 @@ class ContentStore:
             self.delete_blob(digest)
             raise DamagedBlobError(f"cannot read blob {digest}: its content is damaged")
         return data
-
-    def write_blob(self, data: bytes) -> Digest:
-        digest = compute_digest(data)
-        if not self.has_blob(digest):
-            fs.write_atomic(self.blob_path(digest), data, mode=0o644)
-        return digest
 
     def delete_blob(self, digest: str) -> int:
         """Bytes freed; 0 when it was not there."""

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from podhost.api.objects import all_containers
-from podhost.api.reasons import FIELD_NOT_HONOURED
 from podhost.api.warnings import pod_spec_host_warnings, pod_spec_warnings
 from podhost.kubelet.node_context import Document, Recorder
 
@@ -44,4 +43,4 @@ def record_field_events(
     """
     spec = document.get("spec") or {}
     for message in (*compute_field_messages(spec, missing), *compute_limit_messages(spec, unlimited)):
-        recorder.event(document, "Warning", FIELD_NOT_HONOURED, message)
+        recorder.event(document, "Warning", "FieldNotHonoured", message)

@@ -25,7 +25,6 @@ from typing import Any, Literal
 import msgspec
 
 from podhost.api import models
-from podhost.api.reasons import EVICTED
 from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.runtime import ContainerState, ContainerStatus
 from podhost.errors import PodhostError, describe_cause
@@ -64,6 +63,7 @@ _log = logging.getLogger(__name__)
 
 WorkerMode = Literal["running", "finished", "terminating"]
 
+_EVICTED = "Evicted"
 _UNEXPECTED_RETRY_S = 10.0
 
 
@@ -194,7 +194,7 @@ class PodWorker:
             is_disruption: It is not the pod's fault; a condition says so.
         """
         if self.may_be_evicted:
-            failure = PodFailure(EVICTED, message, grace_s)
+            failure = PodFailure(_EVICTED, message, grace_s)
             self._condemn(failure, disruption=message if is_disruption else "", annotations=annotations)
 
     async def wait_released(self) -> None:
@@ -213,7 +213,7 @@ class PodWorker:
         is_rejected = failure is not None and failure.is_rejection
         return not is_rejected and not self._facts.is_object_gone and not is_terminal(self._facts.status)
 
-    def reject(self, message: str, reason: str = EVICTED) -> None:
+    def reject(self, message: str, reason: str = _EVICTED) -> None:
         """The node does not take the pod."""
         self._facts.failure = PodFailure(reason, message, is_rejection=True)
         self._facts.event("Warning", reason, message)

@@ -7,13 +7,13 @@ from typing import Any
 from podhost.api.apply import Writer, record_update
 from podhost.api.kinds import POD
 from podhost.api.objects import read_pod_uid
-from podhost.api.reasons import DISRUPTION_TARGET
 from podhost.api.time import format_time
 from podhost.errors import NotFoundError
 from podhost.kubelet.pod_conditions import OWNED_CONDITIONS
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
+DISRUPTION_TARGET = "DisruptionTarget"
 TERMINATION_BY_KUBELET = "TerminationByKubelet"
 _WRITER = Writer("kubelet", "status")
 

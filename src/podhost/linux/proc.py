@@ -262,14 +262,6 @@ def read_mounts(pid: int) -> list[MountInfo]:
     return [parse_mountinfo_line(line) for line in (_read(f"/proc/{pid}/mountinfo") or "").splitlines()]
 
 
-def read_namespace(pid: int, kind: str) -> int:
-    """Inode of one of its namespaces; 0 when it has gone."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
-    except OSError:
-        return 0
-
-
 def _read(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="backslashreplace") as file:

@@ -47,10 +47,6 @@ def schema_type(api_version: str, kind: str) -> tuple[Type | None, str]:
     return (Type("ref", ref=known.schema) if known else None), f"{article} {kind or 'object'}"
 
 
-def is_list(document: Any) -> bool:
-    return isinstance(document.get("kind"), str) and document["kind"].endswith("List") and "items" in document
-
-
 def check_object(
     node: Node, *, namespace: str = "", with_warnings: bool = True, is_whole: bool = True, on_podhost: bool = False
 ) -> list[Fault]:

@@ -52,9 +52,6 @@ class Layout:
     offsets: dict[int, int] = field(default_factory=dict)
     """How far a line's content has moved to the right; only lines that moved."""
 
-    def original_column(self, line: int, column: int) -> int:
-        return max(0, column - self.offsets.get(line, 0))
-
 
 @dataclass(frozen=True, slots=True)
 class _Scalar:

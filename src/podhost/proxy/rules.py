@@ -12,9 +12,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from podhost.proxy.services import Endpoint, ServicePort, compute_service_ports, service_of_slice
+from podhost.proxy.services import Endpoint, ServicePort
 from podhost.proxy.settings import ProxySettings
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9/.-]")
@@ -64,19 +63,6 @@ class Ruleset:
         self.chains.update(other.chains)
         self.sets.update(other.sets)
         self.elements.update(other.elements)
-
-
-def compile_ruleset(services: Iterable[Mapping[str, Any]], endpointslices: Iterable[Mapping[str, Any]]) -> Ruleset:
-    """The ruleset of all services."""
-    by_service: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for endpoint_slice in endpointslices:
-        if owner := service_of_slice(endpoint_slice):
-            by_service.setdefault(owner, []).append(endpoint_slice)
-    ruleset = Ruleset()
-    for service in services:
-        key = (service["metadata"]["namespace"], service["metadata"]["name"])
-        ruleset.add(compile_service(compute_service_ports(service, by_service.get(key, ()))))
-    return ruleset
 
 
 def compile_service(ports: Iterable[ServicePort]) -> Ruleset:
