@@ -17,9 +17,9 @@ kind: Pod
 metadata: {name: web, labels: {app: web}}
 spec:
   terminationGracePeriodSeconds: 1
-  priorityClassName: system-node-critical
   containers:
   - {name: c, image: debian, command: [bash, -c, 'echo %s; exec sleep infinity']}
+  priorityClassName: system-node-critical
 """
 BROKEN = "apiVersion: v1\nkind: Pod\nmetadata: {name: broken}\nspec:\n  containerz: []\n"
 
