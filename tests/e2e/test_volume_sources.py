@@ -121,3 +121,21 @@ def test_read_only_mounts_are_so_all_the_way_down_when_asked(daemon: Daemon, nam
     written = "touch /%s/shm/podhost-test 2>&1 && rm /%s/shm/podhost-test && echo written"
     assert _run(daemon, namespace, written.replace("%s", "plain")) == "written\n"
     assert "Read-only file system" in _run(daemon, namespace, written.replace("%s", "deep") + " || true")
+
+
+@covers("VolumeMount.bindMountOptions")
+def test_a_mount_has_the_options_that_are_asked_for(daemon: Daemon, namespace: str) -> None:
+    mounts = [
+        {"name": "d", "mountPath": "/plain"},
+        {"name": "d", "mountPath": "/safe", "bindMountOptions": ["noexec", "nosuid", "nodev"]},
+        {"name": "d", "mountPath": "/part", "subPath": "part", "bindMountOptions": ["noexec"]},
+    ]
+    container = {"name": "c", "image": "debian", "command": ["sleep", "infinity"], "volumeMounts": mounts}
+    _apply(daemon, namespace, [container], [{"name": "d", "emptyDir": {}}])
+    _run(daemon, namespace, "cp /bin/true /plain/run; cp /bin/true /part/run; mknod /plain/null c 1 3")
+    script = "for f in /plain /safe /part; do $f/run 2>&1 && echo ran; done; echo x 2>&1 > /safe/null || true"
+    ran, *refused = _run(daemon, namespace, script).splitlines()
+    assert ran == "ran"
+    assert [line.rpartition(": ")[2] for line in refused[:2]] == ["Permission denied"] * 2
+    options = _run(daemon, namespace, "awk '$5 == \"/safe\" { print $6 }' /proc/self/mountinfo").strip().split(",")
+    assert {"noexec", "nosuid", "nodev"} <= set(options)

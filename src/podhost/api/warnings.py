@@ -88,7 +88,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "windowsOptions": _never("containers here run Linux"),
     },
     "ResourceRequirements": {"claims": _later("no device is allocated")},
-    "VolumeMount": {"bindMountOptions": _later("the mount has the default options")},
     "VolumeProjection": {
         "clusterTrustBundle": _VOLUME,
         "podCertificate": _VOLUME,
@@ -216,7 +215,8 @@ HONOURED: Mapping[str, frozenset[str]] = {
         "EnvFromSource": "configMapRef prefix secretRef",
         "ConfigMapEnvSource": "name optional",
         "SecretEnvSource": "name optional",
-        "VolumeMount": "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr",
+        "VolumeMount": "bindMountOptions mountPath mountPropagation name readOnly recursiveReadOnly subPath "
+        "subPathExpr",
         "SecurityContext": "allowPrivilegeEscalation appArmorProfile capabilities privileged procMount "
         "readOnlyRootFilesystem runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile",
         "Capabilities": "add drop",

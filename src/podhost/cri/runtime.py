@@ -154,6 +154,8 @@ class Mount:
     read_only: bool = False
     recursive_read_only: bool = False
     no_exec: bool = False
+    options: tuple[str, ...] = ()
+    """More of the mount: ``noexec``, ``nodev``, ``nosuid``."""
     propagation: Literal["private", "rslave", "rshared"] = "private"
     origin: MountOrigin | None = None
     """Of a clone of what the host has."""

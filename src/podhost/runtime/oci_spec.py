@@ -340,14 +340,15 @@ def _build_bind(mount: Mount, *, allow_devices: bool) -> dict[str, Any]:
     if mount.read_only and mount.recursive_read_only:
         options.append("rro")
     if mount.no_exec:
-        options += ["noexec", "nosuid"]
-    if mount.no_exec or not allow_devices:
+        options += ["noexec", "nosuid", "nodev"]
+    options += mount.options
+    if not allow_devices:
         options.append("nodev")
     return {
         "destination": _normal(mount.container_path),
         "type": "bind",
         "source": str(mount.host_path),
-        "options": options,
+        "options": list(dict.fromkeys(options)),
     }
 
 

@@ -249,6 +249,7 @@ def _build_mount(wanted: models.VolumeMount, volume: MountedVolume, path: Path) 
         host_path=path,
         read_only=bool(wanted.read_only) or volume.read_only,
         no_exec=volume.no_exec,
+        options=wanted.bind_mount_options,
         relabel=volume.relabel,
         recursive_read_only=wanted.recursive_read_only in ("Enabled", "IfPossible"),
         propagation=_PROPAGATION[wanted.mount_propagation or "None"],

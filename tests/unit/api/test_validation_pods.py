@@ -48,6 +48,20 @@ def test_a_good_pod_has_no_errors(make_pod: MakePod) -> None:
 _ROWS: list[tuple[Document, list[str]]] = [
     ({"containers": []}, ["spec.containers: Required value"]),
     (
+        _container(volumeMounts=[{"name": "v", "mountPath": "/v", "bindMountOptions": ["noexec", "dev", "noexec"]}])
+        | {"volumes": [{"name": "v", "emptyDir": {}}]},
+        [
+            'spec.containers[0].volumeMounts[0].bindMountOptions[1]: Unsupported value: "dev": '
+            'supported values: "nodev", "noexec", "nosuid"',
+            'spec.containers[0].volumeMounts[0].bindMountOptions[2]: Duplicate value: "noexec"',
+        ],
+    ),
+    (
+        _container(volumeMounts=[{"name": "v", "mountPath": "/v", "bindMountOptions": ["noexec"]}])
+        | {"volumes": [{"name": "v", "image": {"reference": "i"}}]},
+        ["spec.containers[0].volumeMounts[0].bindMountOptions: Forbidden: may not be set for image volumes"],
+    ),
+    (
         _container() | {"hostnameOverride": "a." * 32 + "b", "setHostnameAsFQDN": True},
         [
             "spec.hostnameOverride: Too long: may not be more than 64 bytes",

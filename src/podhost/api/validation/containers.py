@@ -21,6 +21,7 @@ PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 _PULL_POLICIES = frozenset({"Always", "IfNotPresent", "Never"})
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROPAGATIONS = frozenset({"Bidirectional", "HostToContainer", "None"})
+_MOUNT_OPTIONS = frozenset({"noexec", "nodev", "nosuid"})
 _RECURSIVE_READ_ONLY = frozenset({"Disabled", "Enabled", "IfPossible"})
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _RESTART_ACTIONS = ("Restart", "RestartAllContainers")
@@ -360,7 +361,19 @@ def _validate_mount(
     propagation = mount.get("mountPropagation")
     if propagation is not None:
         errors += _validate_propagation(propagation, container, list_path.child("mountPropagation"))
+    errors += _validate_mount_options(mount, volumes.get(name) or {}, path.child("bindMountOptions"))
     return errors + _validate_recursive_read_only(mount, list_path.child("recursiveReadOnly"))
+
+
+def _validate_mount_options(mount: Object, volume: Object, path: Path) -> list[FieldError]:
+    options = mount.get("bindMountOptions") or ()
+    errors = [path.forbidden("may not be set for image volumes")] if options and "image" in volume else []
+    for index, option in enumerate(options):
+        if option not in _MOUNT_OPTIONS:
+            errors.append(path.index(index).not_supported(option, _MOUNT_OPTIONS))
+        elif option in options[:index]:
+            errors.append(path.index(index).duplicate(option))
+    return errors
 
 
 def _validate_propagation(propagation: str, container: Object, path: Path) -> list[FieldError]:
