@@ -99,6 +99,7 @@ def test_names_and_resolvers_are_those_of_the_spec(daemon: Daemon, namespace: st
     hosts = _run(daemon, namespace, "plain", "cat /etc/hosts")
     address = daemon.pod("plain", namespace)["status"]["podIP"]
     assert f"{address}\t{domain}\tbox\n" in hosts
+    assert f"\t{domain}\tbox\n" in _run(daemon, namespace, "whole", "cat /etc/hosts")
     assert "10.1.2.3\tfoo.local\tbar.local\n" in hosts
     resolv = {name: _run(daemon, namespace, name, "cat /etc/resolv.conf").splitlines()
               for name in ("own-dns", "added-dns", "host-dns")}  # fmt: skip

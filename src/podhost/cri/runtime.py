@@ -87,6 +87,8 @@ class PodSandboxConfig:
     hostname: str
     fqdn: str = ""
     """Fully qualified name for ``/etc/hosts``; empty without a subdomain."""
+    short_hostname: str = ""
+    """The name without its domain for ``/etc/hosts``, where ``hostname`` is the fully qualified one."""
     dns: DnsConfig = field(default_factory=DnsConfig)
     host_aliases: tuple[HostAlias, ...] = ()
     port_mappings: tuple[PortMapping, ...] = ()

@@ -43,14 +43,16 @@ def build_sandbox_config(
     """
     spec = pod.spec
     security = spec.security_context
-    hostname, fqdn = compute_hostname(pod, settings)
+    short_hostname, fqdn = compute_hostname(pod, settings)
+    uses_fqdn = bool(fqdn and spec.set_hostname_as_fqdn)
     return PodSandboxConfig(
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
         uid=PodUID(pod.metadata.uid),
         attempt=attempt,
-        hostname=hostname,
+        hostname=fqdn if uses_fqdn else short_hostname,
         fqdn=fqdn,
+        short_hostname=short_hostname if uses_fqdn else "",
         dns=build_dns_config(pod, settings, host_dns),
         host_aliases=tuple(HostAlias(ip=a.ip, hostnames=a.hostnames) for a in spec.host_aliases),
         port_mappings=() if spec.host_network else build_port_mappings(pod),
@@ -77,7 +79,7 @@ def compute_log_directory(pod: models.Pod, settings: KubeletSettings) -> Path:
 
 
 def compute_hostname(pod: models.Pod, settings: KubeletSettings) -> tuple[str, str]:
-    """(hostname, fully qualified name or empty), as pkg/kubelet GeneratePodHostNameAndDomain.
+    """(short name, fully qualified name or empty), as pkg/kubelet GeneratePodHostNameAndDomain.
 
     Raises:
         InvalidError: The fully qualified name is wanted as the hostname, and does not fit.
@@ -91,14 +93,12 @@ def compute_hostname(pod: models.Pod, settings: KubeletSettings) -> tuple[str, s
     if not spec.subdomain:
         return hostname, ""
     fqdn = f"{hostname}.{spec.subdomain}.{pod.metadata.namespace}.svc.{settings.cluster_domain}"
-    if not spec.set_hostname_as_fqdn:
-        return hostname, fqdn
-    if len(fqdn) > _MAX_NODE_NAME:
+    if spec.set_hostname_as_fqdn and len(fqdn) > _MAX_NODE_NAME:
         raise InvalidError(
             f"failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long "
             f"({_MAX_NODE_NAME} characters is the max, {len(fqdn)} characters requested)"
         )
-    return fqdn, fqdn
+    return hostname, fqdn
 
 
 def compute_shm_size_bytes(pod: models.Pod) -> int:

@@ -19,7 +19,8 @@ def build_hosts(config: PodSandboxConfig, ips: tuple[str, ...], host_file: str) 
     if config.host_network:
         text = "# Kubernetes-managed hosts file (host network).\n" + host_file
     else:
-        names = f"{config.fqdn}\t{config.hostname}" if config.fqdn else config.hostname
+        short = config.short_hostname or config.hostname
+        names = f"{config.fqdn}\t{short}" if config.fqdn else short
         text = "# Kubernetes-managed hosts file.\n" + _LOCAL_HOSTS + "".join(f"{ip}\t{names}\n" for ip in ips)
     return text + _build_aliases(config.host_aliases)
 

@@ -180,6 +180,9 @@ def test_hostname_comes_from_the_pod() -> None:
     named = _sandbox(hostname="h", subdomain="sub")
     assert (named.hostname, named.fqdn) == ("h", "h.sub.default.svc.cluster.local")
     assert _sandbox(hostNetwork=True).hostname == "n1"
+    whole = _sandbox(hostname="h", subdomain="sub", setHostnameAsFQDN=True)
+    assert (whole.hostname, whole.fqdn, whole.short_hostname) == (named.fqdn, named.fqdn, "h")
+    assert _sandbox(hostname="h", setHostnameAsFQDN=True).hostname == "h"
 
 
 def test_fully_qualified_hostname_has_to_fit_into_the_kernels_field() -> None:

@@ -117,6 +117,11 @@ def test_hosts_of_a_pod() -> None:
     assert text.endswith("fe00::2\tip6-allrouters\n10.0.0.1\tp\nfd00::1\tp\n")
 
 
+def test_hosts_of_a_pod_whose_hostname_is_fully_qualified_have_its_short_name_too() -> None:
+    for names in ({"hostname": "p"}, {"hostname": "p.s.n", "short_hostname": "p"}):
+        assert build_hosts(config(fqdn="p.s.n", **names), ("10.0.0.1",), "").endswith("\n10.0.0.1\tp.s.n\tp\n")
+
+
 def test_hosts_on_the_hosts_network() -> None:
     aliases = (HostAlias(ip="1.1.1.1", hostnames=("a", "b")),)
     text = build_hosts(config(host_network=True, host_aliases=aliases), (), "127.0.0.1 host\n")
