@@ -218,7 +218,6 @@ def format_resize_event(title: str, pod: models.Pod, *, error: str = "") -> str:
         entries = [
             {"name": container.name, "resources": msgspec.to_builtins(container.resources or _NOTHING)}
             for container in containers
-            if key == "containers" or is_sidecar(container)
         ]
         if entries:
             summary[key] = entries

@@ -14,7 +14,15 @@ from podhost.cri.runtime import LinuxResources
 from podhost.errors import PodhostError
 from podhost.kubelet.pod_resources import build_pod_resources
 from podhost.kubelet.qos import compute_oom_score_adj
-from podhost.kubelet.resize import allocation_of, compute_pod_steps, find_obstacle, is_same, read_allocation, spell_out
+from podhost.kubelet.resize import (
+    allocation_of,
+    compute_pod_steps,
+    find_obstacle,
+    format_resize_event,
+    is_same,
+    read_allocation,
+    spell_out,
+)
 
 
 def sized(cpu: str, memory: str, *, limit: str = "", **more: Any) -> dict[str, Any]:
@@ -47,6 +55,17 @@ def test_a_pod_that_never_fits_is_told_apart_from_one_that_does_not_fit_now() ->
         "Node didn't have enough resource: cpu, requested: 600, used: 1500, capacity: 2000",
     )
     assert find("500m", "1Mi", other) is None
+
+
+def test_an_event_about_a_resize_tells_the_resources_of_all_containers() -> None:
+    document = make_pod("web", sized("1", "64Mi"))
+    document["spec"]["initContainers"] = [{"name": "once", "image": "debian"}]
+    document["metadata"]["generation"] = 2
+    assert format_resize_event("Pod resize Deferred", convert(document), error="why") == (
+        'Pod resize Deferred: {"initContainers":[{"name":"once","resources":{}}],"containers":[{"name":"main",'
+        '"resources":{"limits":{"cpu":"1","memory":"64Mi"},"requests":{"cpu":"1","memory":"64Mi"}}}],'
+        '"generation":2,"error":"why"}'
+    )
 
 
 def test_what_was_allocated_is_read_from_the_status_and_compared_by_value() -> None:
