@@ -76,6 +76,12 @@ def test_pods_run_without_limits_and_it_is_said(daemon: Daemon, namespace: str) 
     assert "containers run without limits of cpu, memory, pids" in daemon.log_path.read_text()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/podhost/{daemon.instance}"))
 
+    # What is used is the sum over the processes.
+    usage = daemon.kubectl("-n", namespace, "top", "pod", "own", "--no-headers").stdout.split()
+    assert usage[0] == "own"
+    assert usage[2].endswith("Mi")
+    assert int(usage[2][:-2]) >= 1
+
     # A command that takes too long ends, and what it started with it.
     assert "timed out" in wait_for_event(daemon, namespace, "limited", "Unhealthy")
     wait_until(lambda: not find_processes(f"{mark}.5") or None, what="the end of the probe's command")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,21 +21,28 @@ _DEADLINE_S = 10.0
 
 def find_rooted(root: Path) -> set[int]:
     """Processes whose root directory is on the overlay that is mounted at ``root``; empty when none is."""
-    if not any(each.mount_point == root and each.fstype == "overlay" for each in mount.mounts(at=root)):
-        return set()
-    device, ours = os.stat(root).st_dev, os.stat("/").st_dev
-    if device == ours:
-        raise ValueError(f"cannot tell processes apart by their root: {root} is on this process's own")
+    return find_all_rooted([root])[root]
+
+
+def find_all_rooted(roots: Collection[Path]) -> dict[Path, set[int]]:
+    """:func:`find_rooted` of each, with one look at ``/proc``."""
+    overlays = {each.mount_point for each in mount.mounts() if each.fstype == "overlay"}
+    devices = {os.stat(root).st_dev: root for root in roots if root in overlays}
+    if os.stat("/").st_dev in devices:
+        raise ValueError("cannot tell processes apart by their root: one is that of this process")
     namespaces: dict[int, str] = {}
-    rooted = set()
-    for pid in _list_pids():
+    found: dict[Path, set[int]] = {root: set() for root in roots}
+    for pid in _list_pids() if devices else ():
         with suppress(OSError):
             namespaces[pid] = os.readlink(f"/proc/{pid}/ns/mnt")
-            if os.stat(f"/proc/{pid}/root").st_dev == device:
-                rooted.add(pid)
-    # One that has gone into a volume is still in the namespace.
-    shared = {namespaces[pid] for pid in rooted} - {os.readlink("/proc/self/ns/mnt")}
-    return {pid for pid, namespace in namespaces.items() if pid in rooted or namespace in shared}
+            if (root := devices.get(os.stat(f"/proc/{pid}/root").st_dev)) is not None:
+                found[root].add(pid)
+    own = os.readlink("/proc/self/ns/mnt")
+    for members in found.values():
+        # One that has gone into a volume is still in the namespace.
+        shared = {namespaces[pid] for pid in members} - {own}
+        members.update(pid for pid, namespace in namespaces.items() if namespace in shared)
+    return found
 
 
 def find_descendants(pid: int) -> set[int]:

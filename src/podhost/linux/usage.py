@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from podhost.linux.cgroup import CgroupLayout, detect
 
+_CPU_FIELDS, _THREADS_FIELD = slice(11, 15), 17
+"""Own and reaped children's time in user and kernel mode, and threads, in /proc/PID/stat behind the command."""
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -123,18 +125,38 @@ def _read_process_io(directory: Path | None) -> IoUse | None:
     """
     if directory is None:
         return None
+    return _sum_io(pid for place, _, _ in os.walk(directory) for pid in _read_lines(Path(place, "cgroup.procs")) or ())
+
+
+def _sum_io(pids: Iterable[int | str]) -> IoUse | None:
     found = None
-    for place, _, _ in os.walk(directory):
-        for pid in _read_lines(Path(place, "cgroup.procs")) or ():
-            counters = _read_counters(Path("/proc", pid, "io"))
-            if "read_bytes:" in counters:
-                written = counters["write_bytes:"] - counters["cancelled_write_bytes:"]
-                before = found or IoUse(read_bytes=0, written_bytes=0)
-                found = IoUse(
-                    read_bytes=before.read_bytes + counters["read_bytes:"],
-                    written_bytes=before.written_bytes + max(0, written),
-                )
+    for pid in pids:
+        counters = _read_counters(Path("/proc", str(pid), "io"))
+        if "read_bytes:" in counters:
+            written = counters["write_bytes:"] - counters["cancelled_write_bytes:"]
+            before = found or IoUse(read_bytes=0, written_bytes=0)
+            found = IoUse(
+                read_bytes=before.read_bytes + counters["read_bytes:"],
+                written_bytes=before.written_bytes + max(0, written),
+            )
     return found
+
+
+def read_process_use(pids: Collection[int]) -> CgroupUse:
+    """The sum over some processes, and what of their children they have reaped; shared pages count for each."""
+    ticks, tasks, pages, anonymous = 0, 0, 0, 0
+    for pid in pids:
+        try:
+            line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:
+            continue
+        fields = line[line.rindex(")") + 2 :].split()
+        ticks += sum(map(int, fields[_CPU_FIELDS]))
+        tasks += int(fields[_THREADS_FIELD])
+        status = _read_counters(Path(f"/proc/{pid}/status"))
+        pages, anonymous = pages + status.get("VmRSS:", 0), anonymous + status.get("RssAnon:", 0)
+    memory = MemoryUse(usage_bytes=pages * 1024, inactive_file_bytes=0, rss_bytes=anonymous * 1024)
+    return CgroupUse(cpu_ns=ticks * _NS_PER_TICK, memory=memory, io=_sum_io(pids), pids=tasks)
 
 
 def read_machine_use() -> CgroupUse:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from podhost.cri.ids import PodUID
 from podhost.cri.measured import build_cpu, build_io, build_memory
 from podhost.cri.runtime import ContainerState
 from podhost.cri.stats import ContainerStats
-from podhost.linux.usage import CgroupUse, read_cgroup_use
+from podhost.linux.usage import CgroupUse
 from podhost.runtime.context import RuntimeContext
+from podhost.runtime.members import read_member_use
 from podhost.runtime.records import ContainerRecord, compute_container_state
+from podhost.runtime.settings import RuntimePaths
 
 
 async def list_container_stats(ctx: RuntimeContext, pod_uids: Iterable[PodUID]) -> list[ContainerStats]:
@@ -23,11 +24,12 @@ async def list_container_stats(ctx: RuntimeContext, pod_uids: Iterable[PodUID]) 
         for entry in ctx.registry.containers(uid)
         if compute_container_state(entry.record) is ContainerState.RUNNING
     ]
-    return await asyncio.to_thread(_read_all, wanted)
+    return await asyncio.to_thread(_read_all, ctx.paths, wanted)
 
 
-def _read_all(wanted: Iterable[tuple[PodUID, ContainerRecord, str]]) -> list[ContainerStats]:
-    return [build_stats(uid, record, read_cgroup_use(path), time.monotonic_ns()) for uid, record, path in wanted]
+def _read_all(paths: RuntimePaths, wanted: Sequence[tuple[PodUID, ContainerRecord, str]]) -> list[ContainerStats]:
+    uses = read_member_use(paths, [(record.id, path) for _, record, path in wanted])
+    return [build_stats(uid, record, *use) for (uid, record, _), use in zip(wanted, uses, strict=True)]
 
 
 def build_stats(uid: PodUID, record: ContainerRecord, use: CgroupUse, now_ns: int) -> ContainerStats:

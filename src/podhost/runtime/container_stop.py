@@ -15,7 +15,7 @@ from podhost.linux.pidfd import open_pidfd, send_signal
 from podhost.runtime.container_create import remove_bundle
 from podhost.runtime.container_start import end_unstarted
 from podhost.runtime.context import RuntimeContext
-from podhost.runtime.oci_runtime import kill_members
+from podhost.runtime.members import kill_members
 from podhost.runtime.records import compute_container_state
 from podhost.runtime.registry import ContainerEntry
 

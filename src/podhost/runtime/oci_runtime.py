@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from podhost.cri.ids import ContainerId
 from podhost.cri.runtime import ContainerStartError
-from podhost.linux import cgroup, strays
+from podhost.linux import cgroup
 from podhost.linux.fs import remove_tree
+from podhost.runtime.members import kill_members
 from podhost.runtime.settings import OciRuntime, RuntimePaths
 
 _NOT_FOUND = re.compile(
@@ -89,24 +89,6 @@ def remove_runtime_traces(paths: RuntimePaths, oci_id: str, cgroup_path: str) ->
     kill_members(paths, oci_id, cgroup_path)
     remove_cgroup(cgroup_path)
     remove_tree(paths.oci_state(oci_id))
-
-
-def kill_members(paths: RuntimePaths, oci_id: str, cgroup_path: str) -> None:
-    """Kill the processes of a container: those of its cgroup, and without one those that have its root.  Blocking.
-
-    Raises OSError or TimeoutError when some cannot be killed.
-    """
-    if cgroup.detect().version:
-        cgroup.kill(cgroup_path)
-    else:
-        strays.kill_rooted(paths.bundle(ContainerId(oci_id)).rootfs)
-
-
-def is_member(paths: RuntimePaths, oci_id: str, cgroup_path: str, pid: int) -> bool:
-    """Whether the process is one of the container's.  Blocking."""
-    if cgroup.detect().version:
-        return pid in cgroup.pids(cgroup_path)
-    return pid in strays.find_rooted(paths.bundle(ContainerId(oci_id)).rootfs)
 
 
 def remove_cgroup(path: str) -> None:

@@ -39,7 +39,8 @@ from podhost.runtime.container_start import end_unstarted, read_monitor
 from podhost.runtime.context import RuntimeContext
 from podhost.runtime.exec import end_forgotten
 from podhost.runtime.exit_monitor import read_exit_file
-from podhost.runtime.oci_runtime import is_member, remove_cgroup, remove_runtime_traces
+from podhost.runtime.members import is_member
+from podhost.runtime.oci_runtime import remove_cgroup, remove_runtime_traces
 from podhost.runtime.records import ContainerRecord, SandboxRecord, compute_container_state
 from podhost.runtime.registry import ContainerEntry
 from podhost.runtime.sandbox_stop import stop_pod_sandbox

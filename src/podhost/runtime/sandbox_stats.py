@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from podhost.cri.ids import PodUID
+from podhost.cri.ids import ContainerId, PodUID
 from podhost.cri.measured import build_cpu, build_interface, build_memory
 from podhost.cri.runtime import ContainerState
 from podhost.cri.stats import PodSandboxStats
 from podhost.linux.interface_counters import InterfaceCounters, read_interface_counters
 from podhost.linux.pidfd import ProcessId, identify
-from podhost.linux.usage import read_cgroup_use
 from podhost.runtime.context import RuntimeContext
+from podhost.runtime.members import read_pod_use
 from podhost.runtime.records import compute_container_state
+from podhost.runtime.settings import RuntimePaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class _Place:
     uid: PodUID
     created_at_ns: int
     cgroup: str
+    containers: tuple[ContainerId, ...]
     process: ProcessId | None
 
 
 async def list_pod_sandbox_stats(ctx: RuntimeContext, pod_uids: Iterable[PodUID]) -> list[PodSandboxStats]:
     """Of those of these pods that have a running container, in no order."""
     places = [place for uid in pod_uids if (place := _find_place(ctx, uid)) is not None]
-    return await asyncio.to_thread(lambda: [_read(place) for place in places])
+    return await asyncio.to_thread(lambda: [_read(ctx.paths, place) for place in places])
 
 
 def _find_place(ctx: RuntimeContext, uid: PodUID) -> _Place | None:
@@ -43,12 +45,13 @@ def _find_place(ctx: RuntimeContext, uid: PodUID) -> _Place | None:
             if sandbox is None:
                 continue
             process = None if sandbox.record.config.host_network else record.process
-            return _Place(uid, sandbox.record.created_at_ns, entry.cgroup.rpartition("/")[0], process)
+            containers = tuple(each.record.id for each in ctx.registry.containers(uid))
+            return _Place(uid, sandbox.record.created_at_ns, entry.cgroup.rpartition("/")[0], containers, process)
     return None
 
 
-def _read(place: _Place) -> PodSandboxStats:
-    use, now_ns = read_cgroup_use(place.cgroup), time.monotonic_ns()
+def _read(paths: RuntimePaths, place: _Place) -> PodSandboxStats:
+    use, now_ns = read_pod_use(paths, place.cgroup, place.containers), time.monotonic_ns()
     return PodSandboxStats(
         pod_uid=place.uid,
         created_at_ns=place.created_at_ns,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from podhost.linux import mount, spawn, strays
+from podhost.linux.usage import read_process_use
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
@@ -45,6 +46,12 @@ async def test_those_with_a_root_are_found_and_killed_wherever_they_have_gone(ro
     assert {b"100", b"101", b"102"} <= commands
     assert process.pid in found
     assert os.getpid() not in found
+    assert await asyncio.to_thread(strays.find_all_rooted, [root, root.parent]) == {root: found, root.parent: set()}
+    use = await asyncio.to_thread(read_process_use, found)
+    assert use.memory is not None
+    assert use.memory.usage_bytes > use.memory.rss_bytes > 0
+    assert use.cpu_ns is not None
+    assert use.pids == len(found)
     await asyncio.to_thread(strays.kill_rooted, root)
     assert await process.wait() < 0
     assert await asyncio.to_thread(strays.find_rooted, root) == set()
