@@ -1,12 +1,13 @@
 """Rules for names, with Kubernetes' messages (``k8s.io/apimachinery/pkg/util/validation``).
 
-Each function returns the messages of what is wrong; an empty list means valid.
+Each check returns the messages of what is wrong; an empty list means valid.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import secrets
 from collections.abc import Callable
 
 NameCheck = Callable[[str], list[str]]
@@ -32,6 +33,9 @@ _PORT_LETTER_RE = re.compile("[a-z]", re.ASCII)
 LABEL_MAX = 63
 SUBDOMAIN_MAX = 253
 CONFIG_KEY_MAX = 253
+_GENERATED_CHARS = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' own: no vowels, so no words, and nothing that looks like another."""
+_GENERATED_LENGTH = 5
 
 
 def max_length_message(length: int, unit: str = "characters") -> str:
@@ -240,6 +244,7 @@ def check_ip(value: str) -> list[str]:
     return []
 
 
-def generate_name(base: str, suffix: str) -> str:
-    """``metadata.generateName`` plus five characters, cut so that the whole fits 63."""
-    return base[:58] + suffix
+def generate_name(base: str) -> str:
+    """``base``, such as a ``metadata.generateName``, and five random characters, cut so that the whole fits a label."""
+    suffix = "".join(secrets.choice(_GENERATED_CHARS) for _ in range(_GENERATED_LENGTH))
+    return base[: LABEL_MAX - _GENERATED_LENGTH] + suffix

@@ -39,6 +39,11 @@ def is_static_pod(pod: Mapping[str, Any]) -> bool:
     return section(pod, "metadata", "annotations").get("kubernetes.io/config.source") == "file"
 
 
+def is_terminal(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod has ended for good."""
+    return section(pod, "status").get("phase") in ("Succeeded", "Failed")
+
+
 def read_pod_uid(pod: Mapping[str, Any]) -> str:
     """The uid that the pod's sandboxes and containers have on the machine."""
     return str(

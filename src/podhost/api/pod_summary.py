@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from podhost.api.objects import is_terminal
+
 
 @dataclass(frozen=True, slots=True)
 class PodSummary:
@@ -121,4 +123,4 @@ def _final_reason(pod: Mapping[str, Any], status: Mapping[str, Any], reason: str
         return reason
     if status.get("reason") == "NodeLost":
         return "Unknown"
-    return reason if status.get("phase") in ("Succeeded", "Failed") else "Terminating"
+    return reason if is_terminal(pod) else "Terminating"

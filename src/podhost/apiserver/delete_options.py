@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from podhost.api import errors
+from podhost.api.deletion import DeleteOptions
 from podhost.api.field_errors import FieldError, Path
 from podhost.apiserver import bodies
 from podhost.apiserver.call import Call
-from podhost.apiserver.deletion import DeleteOptions
 
 _POLICIES = ("Foreground", "Background", "Orphan")
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from podhost.api import errors
 from podhost.api.errors import ApiError
 from podhost.api.field_errors import FieldError, Path
 from podhost.api.kind import Kind
+from podhost.api.names import generate_name
 
 Obj = dict[str, Any]
 
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX_LENGTH = 5
-_MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
 _SERVER_FIELDS = (
     "resourceVersion",
     "selfLink",
@@ -23,13 +20,6 @@ _SERVER_FIELDS = (
     "generation",
 )
 _KEPT_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName")
-_random = random.SystemRandom()
-
-
-def generate_name(base: str) -> str:
-    """``base`` and five random letters, as Kubernetes' name generator makes them."""
-    suffix = "".join(_random.choices(_ALPHABET, k=_SUFFIX_LENGTH))
-    return base[:_MAX_GENERATED_BASE] + suffix
 
 
 def assign(metadata: Obj, *, now: str, uid: str) -> None:

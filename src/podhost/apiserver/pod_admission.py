@@ -7,9 +7,9 @@ from typing import Any
 
 from podhost.api import errors
 from podhost.api.image_refs import default_pull_policy
+from podhost.api.names import generate_name
 from podhost.api.objects import all_containers, is_mirror_pod
 from podhost.api.priority_classes import assign_priority, find_priority_class
-from podhost.apiserver.identity import generate_name
 
 Obj = dict[str, Any]
 FindServiceAccount = Callable[[str, str], Mapping[str, Any] | None]

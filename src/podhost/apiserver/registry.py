@@ -11,8 +11,9 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
-from podhost.api import errors, kinds, strategies
+from podhost.api import deletion, errors, kinds, strategies
 from podhost.api.apply import Writer, apply_config, keep_times, record_update
+from podhost.api.deletion import DeleteOptions
 from podhost.api.field_errors import FieldError
 from podhost.api.kind import Kind, validate, validate_status_update, validate_update
 from podhost.api.priority_classes import PRIORITY_CLASS, find_global_default
@@ -20,9 +21,8 @@ from podhost.api.storage_kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
 from podhost.api.time import format_time
 from podhost.api.validation import pods
 from podhost.api.validation.pod_resize import validate_pod_resize
-from podhost.apiserver import binding, deletion, identity
+from podhost.apiserver import binding, identity
 from podhost.apiserver.claim_admission import admit_claim, check_growth, protect_storage
-from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.pod_admission import admit_pod, admit_pod_update, note_defaulted_pull_policies
 from podhost.apiserver.runtime_class_admission import admit_runtime_class
 from podhost.apiserver.service_allocation import ServiceAllocator

@@ -10,12 +10,12 @@ from aiohttp import web
 
 from podhost.aiokit.clock import Clock
 from podhost.api import errors
+from podhost.api.deletion import DeleteOptions
 from podhost.apiserver import answers, bodies, identity, negotiation
 from podhost.apiserver.applying import APPLY_PATCH, apply_object
 from podhost.apiserver.authz import Authorizer, build_attributes, check_create_access
 from podhost.apiserver.call import Call
 from podhost.apiserver.delete_options import read_delete_options
-from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.encoded_objects import EncodedObjects
 from podhost.apiserver.escalation import build_grant_check
 from podhost.apiserver.listing import ListRequest, Page, paginate, read_list_request, read_version

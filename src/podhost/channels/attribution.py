@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.channels.graph import End, Role
 from podhost.channels.snapshot import PodSnapshot
 
@@ -82,7 +83,7 @@ def build_address_book(
     pod_names: dict[str, str] = {}
     for pod in pods:
         status, spec, metadata = pod.get("status") or {}, pod.get("spec") or {}, pod["metadata"]
-        if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+        if spec.get("hostNetwork") or is_terminal(pod):
             continue
         for entry in status.get("podIPs") or ():
             pod_names[entry["ip"]] = f"pod {metadata.get('namespace', '')}/{metadata['name']}"

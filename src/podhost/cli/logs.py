@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.cli.failure import HintedError
 from podhost.cli.log_follow import Arrived, LinePrinter, LogFollower, LogSource, sources_of
 from podhost.cli.log_merge import LogLine, merge_sorted
@@ -270,7 +271,7 @@ class _Following:
             if self._args.container in (None, source.container):
                 for part in self._parts(source):
                     self._follower.follow(part, **query)
-        if seen.deleted or (seen.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if seen.deleted or is_terminal(seen.object):
             self._alive.discard(uid)
 
     def _print(self, lines: Sequence[LogLine]) -> None:

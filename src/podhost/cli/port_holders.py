@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from podhost.api.objects import is_terminal
+
 Document = Mapping[str, Any]
 
 
@@ -24,5 +26,4 @@ def find_port_holders(pod: Document, others: Iterable[Document]) -> list[str]:
 
 
 def _is_placed(pod: Document) -> bool:
-    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    return bool(pod["spec"].get("nodeName")) and not ended
+    return bool(pod["spec"].get("nodeName")) and not is_terminal(pod)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.cli.apply import Applied, apply_manifest, locate
 from podhost.cli.daemon_start import ensure_daemon
 from podhost.cli.down import delete_and_wait
@@ -96,7 +97,7 @@ def _apply_all(client: ApiClient, manifests: Sequence[Manifest], namespace: str)
         item = apply_manifest(client, manifest, resource, where)
         applied.append(item)
         say(f"{item.label} {item.change}", mark="•", colour="grey")
-        if item.change != "created" and (item.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if item.change != "created" and is_terminal(item.object):
             say_hint(f"{item.label} has ended already; to run it once more: podhost down {item.name}, then up again")
     return applied
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.cli.pod_watch import Lost, Seen, Watcher
 from podhost.cli.session import OWN_API
 from podhost.cli.verdict import Verdict, compute_verdict
@@ -49,7 +50,7 @@ class TrackedPod:
 
     @property
     def has_ended(self) -> bool:
-        return self.gone or (self.object.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        return self.gone or is_terminal(self.object)
 
     def ordered_events(self) -> list[dict[str, Any]]:
         """Oldest first."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from podhost.api.objects import is_terminal
+
 State = Literal["waiting", "ready", "completed", "failed", "stuck"]
 
 
@@ -77,9 +79,8 @@ _LOG_EXPLAINS = ("CrashLoopBackOff",)
 def compute_verdict(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Verdict:
     """Judge a pod by its status and by its own events, newest last."""
     status = pod.get("status") or {}
-    phase = status.get("phase")
-    if phase in ("Succeeded", "Failed"):
-        return _finished(pod, status, failed=phase == "Failed")
+    if is_terminal(pod):
+        return _finished(pod, status, failed=status["phase"] == "Failed")
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return _stuck(pod, "Unschedulable", condition.get("message", ""), _STUCK_EVENTS["FailedScheduling"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podhost.api.node_fit import matches_selector
-from podhost.controllers.scheduling import is_terminal
+from podhost.api.objects import is_terminal
 from podhost.controllers.volume_binding import PROVISIONED_BY, PROVISIONER, claims_of_pod
 
 Doc = Mapping[str, Any]

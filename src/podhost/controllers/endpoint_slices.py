@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podhost.aiokit.clock import Clock
+from podhost.api.names import generate_name
 from podhost.controllers import endpoints
 from podhost.controllers.endpoints import SliceContent
 from podhost.controllers.loop import ReconcileLoop
@@ -12,7 +13,6 @@ from podhost.controllers.objects import (
     compute_merged,
     delete_if_there,
     ensure_content,
-    generate_name,
     with_managers,
     with_server_fields,
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.controllers.objects import Doc, Obj, build_owner_reference
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -61,7 +62,7 @@ def pod_facts(pod: Doc) -> tuple[Any, ...]:
         spec.get("hostname"),
         spec.get("subdomain"),
         status.get("podIP"),
-        status.get("phase") in ("Succeeded", "Failed"),
+        is_terminal(pod),
         is_ready(pod),
     )
 
@@ -159,8 +160,7 @@ _RESERVED_LABELS = frozenset({SERVICE_NAME_LABEL, MANAGED_BY_LABEL, HEADLESS_LAB
 
 
 def _can_be_endpoint(pod: Doc) -> bool:
-    status = pod.get("status") or {}
-    return bool(status.get("podIP")) and status.get("phase") not in ("Succeeded", "Failed")
+    return bool((pod.get("status") or {}).get("podIP")) and not is_terminal(pod)
 
 
 def _by_address(pod: Doc) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -18,16 +17,8 @@ from podhost.store.store import Store
 Obj = dict[str, Any]
 Doc = Mapping[str, Any]
 
-# Kubernetes' alphabet for generated names: no vowels, so no words, and nothing that looks like another.
-_NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_MAX_GENERATED_BASE = 58
 API_SERVER, CONTROLLER_MANAGER, SCHEDULER = "kube-apiserver", "kube-controller-manager", "kube-scheduler"
 """Whom a cluster's ``managedFields`` name as the writer of what controllers write."""
-
-
-def generate_name(base: str) -> str:
-    """``base`` and five random characters."""
-    return base[:_MAX_GENERATED_BASE] + "".join(secrets.choice(_NAME_ALPHABET) for _ in range(5))
 
 
 def with_server_fields(obj: Obj, clock: Clock) -> Obj:

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
+from podhost.api.objects import is_terminal
 from podhost.api.time import format_time
 from podhost.controllers import volume_binding
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
 from podhost.controllers.objects import build_owner_reference, ensure_created, update_managed
-from podhost.controllers.scheduling import is_terminal
 from podhost.controllers.volume_binding import PROVISIONER, Bind, Provision, Wait
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey

@@ -7,6 +7,7 @@ from typing import Any
 
 from podhost.aiokit.clock import Clock
 from podhost.api.node_load import NodeLoad
+from podhost.api.objects import is_terminal
 from podhost.api.time import format_time
 from podhost.controllers import claim_checks, scheduling
 from podhost.controllers.loop import ReconcileLoop
@@ -134,7 +135,7 @@ class Scheduler:
             return
         self._forget(key)
         on_node = (pod.get("spec") or {}).get("nodeName") == self._node_name
-        if event.type != "DELETED" and on_node and not scheduling.is_terminal(pod):
+        if event.type != "DELETED" and on_node and not is_terminal(pod):
             self._load.put(key, pod)
         else:
             self._load.drop(key)
@@ -174,7 +175,7 @@ def _matters(before: Obj, after: Obj) -> bool:
     """To the scheduler: most changes are those of a status."""
     return (
         before.get("spec") != after.get("spec")
-        or scheduling.is_terminal(before) != scheduling.is_terminal(after)
+        or is_terminal(before) != is_terminal(after)
         or ("deletionTimestamp" in before["metadata"]) != ("deletionTimestamp" in after["metadata"])
     )
 

@@ -62,10 +62,6 @@ def format_unschedulable(pod: Doc, misfits: Iterable[Misfit]) -> str:
     return f"{text}0/1 nodes are available: 1 {why}."
 
 
-def is_terminal(pod: Doc) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
 def _missing_resources(pod: Doc, node: Doc, load: NodeLoad) -> list[Misfit]:
     return [_build_misfit(each) for each in find_shortages(pod.get("spec") or {}, node, load)]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from podhost.aiokit.clock import Clock
 from podhost.api.node_fit import compute_toleration_s
+from podhost.api.objects import is_terminal
 from podhost.api.time import format_time
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
 from podhost.controllers.objects import mutate_managed
-from podhost.controllers.scheduling import is_terminal
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store

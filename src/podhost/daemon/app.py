@@ -15,12 +15,12 @@ from typing import Any
 
 from podhost.aiokit import failpoint
 from podhost.aiokit.clock import Clock, SystemClock
+from podhost.api.deletion import DeleteOptions
 from podhost.api.errors import ApiError
 from podhost.api.kinds import kind_by_resource
 from podhost.apiserver.audit_log import AuditLog
 from podhost.apiserver.audit_policy import EVERYTHING, AuditPolicy, parse_policy
 from podhost.apiserver.authn import User, parse_token_file
-from podhost.apiserver.deletion import DeleteOptions
 from podhost.apiserver.limits import RequestLimits
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from podhost.api.addresses import is_ipv4
+from podhost.api.objects import is_terminal
 
 Doc = Mapping[str, Any]
 RecordType = Literal["A", "CNAME", "PTR", "SRV", "TXT"]
@@ -58,8 +59,7 @@ def compute_pod_records(pod: Doc, domain: str) -> tuple[Record, ...]:
     """``10-200-0-2.default.pod.cluster.local`` while the pod has that address of its own and has not ended."""
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
     address = str(status.get("podIP") or "")
-    has_ended = status.get("phase") in ("Succeeded", "Failed")
-    if has_ended or spec.get("hostNetwork") or not is_ipv4(address):
+    if is_terminal(pod) or spec.get("hostNetwork") or not is_ipv4(address):
         return ()
     return (Record(f"{_dashed(address)}.{pod['metadata']['namespace']}.pod.{domain}".lower(), "A", address),)
 

@@ -80,4 +80,7 @@ def test_environment_names_may_be_nearly_anything() -> None:
 
 
 def test_generated_names_fit_a_label() -> None:
-    assert names.generate_name("x" * 70, "abcde") == "x" * 58 + "abcde"
+    name = names.generate_name("x" * 70)
+    assert (name[:58], len(name)) == ("x" * 58, 63)
+    assert names.check_dns_label(name) == []
+    assert names.generate_name("job-")[:4] == "job-"

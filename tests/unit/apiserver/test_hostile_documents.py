@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from podhost.api.deletion import DeleteOptions, MarkDeleted, compute_deletion
 from podhost.api.errors import ApiError
 from podhost.api.patches import PatchError, apply_json_patch
 from podhost.apiserver.answers import add_warnings, to_api_error
 from podhost.apiserver.bodies import JSON, YAML, parse_document
-from podhost.apiserver.deletion import DeleteOptions, MarkDeleted, compute_deletion
 from podhost.apiserver.yaml_limits import MAX_DEPTH
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

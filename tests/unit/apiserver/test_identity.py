@@ -14,11 +14,6 @@ from podhost.apiserver import identity
 OLD = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "5", "creationTimestamp": "t"}
 
 
-def test_generated_name_is_cut_to_fit() -> None:
-    assert len(identity.generate_name("x" * 80)) == 63
-    assert identity.generate_name("job-")[:4] == "job-"
-
-
 def test_new_object_gets_a_fresh_identity() -> None:
     metadata: dict[str, Any] = {"generateName": "a-", "uid": "old", "resourceVersion": "3"}
     identity.assign(metadata, now="now", uid="new")

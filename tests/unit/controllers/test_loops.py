@@ -328,6 +328,15 @@ async def test_dependents_of_a_gone_owner_are_deleted_down_the_chain(world: Worl
     assert world.names("secrets") == ["stranger"]
 
 
+async def test_a_namespace_whose_owner_is_gone_is_emptied_like_any_other(world: World) -> None:
+    await world.run(GarbageCollector(world.store, world.clock, (*RESOURCES, "namespaces"), resolve))
+    world.put("namespaces", "shop", "", metadata=owned_by("Service", "never"), spec={"finalizers": ["kubernetes"]})
+    await world.settle()
+    namespace = world.get("namespaces", "shop", "")
+    assert "deletionTimestamp" in namespace["metadata"]
+    assert namespace["status"]["phase"] == "Terminating"
+
+
 async def test_foreground_deletion_waits_for_blocking_dependents(world: World) -> None:
     await world.run(GarbageCollector(world.store, world.clock, RESOURCES, resolve))
     world.put("services", "top")

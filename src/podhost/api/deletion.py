@@ -1,4 +1,4 @@
-"""What a DELETE does to an object: pure decisions, as ``registry/rest.BeforeDelete`` of Kubernetes makes them."""
+"""What a deletion does to an object: pure decisions, as ``registry/rest.BeforeDelete`` of Kubernetes makes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from podhost.api.objects import is_terminal
 from podhost.api.time import format_time, parse_time
 
 Obj = dict[str, Any]
@@ -128,7 +129,7 @@ def _grace_s(resource: str, obj: Obj, options: DeleteOptions) -> int:
     if resource != "pods":
         return 0
     spec = obj.get("spec", {})
-    if not spec.get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+    if not spec.get("nodeName") or is_terminal(obj):
         return 0
     grace_s = options.grace_period_s
     if grace_s is None:

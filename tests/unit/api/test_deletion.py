@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podhost.apiserver.deletion import (
+from podhost.api.deletion import (
     FOREGROUND,
     ORPHAN,
     AlreadyDeleting,
