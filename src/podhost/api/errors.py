@@ -145,10 +145,6 @@ def expired(
     return ApiError(410, "Expired", message, metadata={"continue": continue_token} if continue_token else None)
 
 
-def too_old_resource_version(requested: int, oldest: int) -> ApiError:
-    return expired(f"too old resource version: {requested} ({oldest})")
-
-
 def too_large_resource_version(requested: int, current: int) -> ApiError:
     """A client asks for a version that is not there yet; it may retry in a second."""
     details = {

@@ -42,15 +42,6 @@ class ImageRef:
         """``docker.io/library/nginx``."""
         return f"{self.domain}/{self.path}"
 
-    @property
-    def familiar(self) -> str:
-        """As people write it: ``nginx:1.27``."""
-        path = self.path
-        if self.domain == DEFAULT_DOMAIN:
-            path = path.removeprefix(_OFFICIAL + "/") if path.count("/") == 1 else path
-            return path + self._suffix()
-        return f"{self.domain}/{path}{self._suffix()}"
-
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 

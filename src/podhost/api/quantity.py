@@ -59,11 +59,6 @@ def quantity_to_int(value: str | int | float) -> int:
     return _round_up(parse_quantity(value))
 
 
-def quantity_to_milli(value: str | int | float) -> int:
-    """Thousandths, rounded up (``Quantity.MilliValue``), as for CPU.  Raises ValueError."""
-    return _round_up(parse_quantity(value) * 1000)
-
-
 def round_to_milli(value: str | int | float) -> str:
     """Canonical spelling of the amount in whole thousandths, rounded up.  Raises ValueError."""
     amount, family = _parse(str(value))

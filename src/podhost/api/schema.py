@@ -100,13 +100,3 @@ def definition(name: str) -> Definition:
 def definition_names() -> list[str]:
     """All definitions in the table."""
     return list(_facts())
-
-
-def field_at(name: str, path: tuple[str, ...]) -> Field | None:
-    """The field below a definition at a path of names; lists and maps are passed through."""
-    field: Field | None = None
-    for step in path:
-        if not name or (field := definition(name).fields.get(step)) is None:
-            return None
-        name = field.type.element_ref
-    return field

@@ -177,13 +177,6 @@ def from_label_selector(selector: Mapping[str, Any] | None) -> Selector:
     return Selector(tuple(requirements))
 
 
-def from_match_labels(labels: Mapping[str, str] | None) -> Selector:
-    """A map selector, as of a Service: empty selects nothing."""
-    if not labels:
-        return NOTHING
-    return Selector(tuple(Requirement(key, "In", (value,)) for key, value in labels.items()))
-
-
 @dataclass(frozen=True, slots=True)
 class FieldSelector:
     """``metadata.name=x,status.phase!=Running``: (field, value, wanted equal)."""

@@ -205,12 +205,6 @@ class Registry:
     def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         return self._store.find(_key(kind, namespace, name)) is not None
 
-    def ensure_namespace(self, name: str) -> None:
-        """Make a namespace that the system needs.  Idempotent."""
-        if self._store.find(ObjectKey("namespaces", "", name)) is None:
-            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            self.create(kinds.NAMESPACE, "", namespace, writer=Writer("kube-apiserver"))
-
     def _prepare_new(self, kind: Kind, obj: Obj, writer: Writer | None) -> None:
         kind.prepare_create(obj)
         if kind is kinds.POD:

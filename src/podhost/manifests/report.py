@@ -41,10 +41,6 @@ class TextReport:
     objects: list[Found]
     """Only of documents without errors of layout and syntax."""
 
-    @property
-    def has_errors(self) -> bool:
-        return any(fault.severity == "error" for fault in self.faults)
-
 
 @dataclass(slots=True)
 class _Reading:

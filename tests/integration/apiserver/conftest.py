@@ -32,6 +32,8 @@ from podhost.apiserver import ApiServer, ApiServerSettings, DaemonHooks
 from podhost.apiserver.authn import parse_token_file
 from podhost.apiserver.tls_site import TlsSite
 from podhost.controllers import AccessController
+from podhost.controllers.namespaces import NAMESPACES, build_namespace
+from podhost.controllers.objects import API_SERVER, ensure_created
 from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
 from podhost.cri.node import ByteStream, LogOptions, NodeAnswer
@@ -395,8 +397,8 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
     server = ApiServer(store, clock, node, images, settings, hooks)
     roles = AccessController(store, clock)
     await roles.start()
-    server.registry.ensure_namespace("default")
-    server.registry.ensure_namespace("kube-system")
+    for name in ("default", "kube-system"):
+        ensure_created(store, clock, ObjectKey(NAMESPACES, "", name), build_namespace(name), API_SERVER)
     runner = server.build_runner()
     await runner.setup()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ca.crt"))

@@ -139,7 +139,7 @@ async def test_the_lease_of_the_node_is_renewed_when_it_is_read(api: Any, http: 
         "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 40, "renewTime": "2020-01-01T00:00:01.000000Z"},
     }
     stored = api.store.create(ObjectKey("leases.coordination.k8s.io", "kube-node-lease", "n1"), lease)
-    api.server.registry.ensure_namespace("kube-node-lease")
+    await http.post("/api/v1/namespaces", json={"metadata": {"name": "kube-node-lease"}})
     _, shown = await get(http, f"{path}/n1")
     now = datetime.now(UTC)
     beat = datetime.fromisoformat(shown["spec"]["renewTime"])

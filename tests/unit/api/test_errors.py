@@ -36,7 +36,6 @@ from podhost.api.field_errors import Path
             'pods "x" is forbidden: no',
             {"name": "x", "kind": "pods"},
         ),
-        (errors.too_old_resource_version(3, 7), 410, "Expired", "too old resource version: 3 (7)", None),
         (
             errors.cannot_be_handled("Pod", "v1", errors.strict_decoding_error(['unknown field "spec.x"'])),
             400,

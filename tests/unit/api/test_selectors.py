@@ -71,7 +71,6 @@ def test_absent_and_empty_label_selectors_differ() -> None:
     wanted = {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}
     assert selectors.from_label_selector(wanted).matches(_LABELS)
     assert not selectors.from_label_selector(wanted).matches({"app": "web"})
-    assert not selectors.from_match_labels({}).matches({})
 
 
 def test_field_selectors() -> None:
