@@ -15,7 +15,8 @@ from harness.daemon import Daemon, running_daemon, wait_until
 from harness.pods import build_pod, container_status, find_events, wait_for_event
 
 _SURROUNDINGS = {
-    "read-only": "for d in $(grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mounts); do mount -o remount,bind,ro $d; done",
+    "read-only": "for d in $(grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mounts | grep -v unified); "
+    "do mount -o remount,bind,ro $d; done",
     "not mounted": "umount --recursive /sys/fs/cgroup",
 }
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 from podhost.linux import pidfd
 from podhost.linux.huge_pages import format_page_size
-from podhost.linux.mount import find_mount, mount_tmpfs, mounts, unmount_alone
+from podhost.linux.mount import MountInfo, find_mount, mount_tmpfs, mounts, unmount_alone
 
 _ROOT = Path("/sys/fs/cgroup")
 _FSTYPES = ("cgroup", "cgroup2")
@@ -66,13 +66,7 @@ def _relative(path: str) -> str:
 def detect() -> CgroupLayout:
     """Look once at the hierarchies that are mounted and can be written to."""
     found = [each for each in mounts() if each.fstype in _FSTYPES and os.access(each.mount_point, os.W_OK)]
-    v1 = {
-        name: info.mount_point
-        for info in found
-        if info.fstype == "cgroup"
-        for name in info.super_options
-        if name not in ("rw", "ro", "xattr", "noprefix", "clone_children") and not name.startswith("release")
-    }
+    v1 = _list_v1_controllers(found)
     v2 = [info.mount_point for info in found if info.fstype == "cgroup2"]
     controllers_v1 = {name for name in v1 if not name.startswith("name=")}
     if controllers_v1:
@@ -99,13 +93,28 @@ def hide_unwritable() -> list[Path]:
     OCI runtimes use what they see, and fail at it.  Where nothing is left there is an empty directory, as on hosts of
     version 1 that mount none.  Before :func:`detect`.  Returns what was hidden.  Raises OSError.
     """
-    found = [each.mount_point for each in mounts() if each.fstype in _FSTYPES]
-    hidden = [place for place in found if place.is_relative_to(_ROOT) and not os.access(place, os.W_OK)]
+    found = [each for each in mounts() if each.fstype in _FSTYPES]
+    usable = [each for each in found if os.access(each.mount_point, os.W_OK)]
+    if all(name.startswith("name=") for name in _list_v1_controllers(usable)):
+        # Beside controllers of version 1 it has none, and by itself it is not where runtimes look.
+        usable = [each for each in usable if each.fstype != "cgroup2" or each.mount_point == _ROOT]
+    hidden = [each.mount_point for each in found if each not in usable and each.mount_point.is_relative_to(_ROOT)]
     for place in reversed(hidden):
         unmount_alone(place)
-    if len(hidden) == len(found) and _ROOT.is_dir() and find_mount(_ROOT).fstype != "tmpfs":
+    if not usable and _ROOT.is_dir() and find_mount(_ROOT).fstype != "tmpfs":
         mount_tmpfs(_ROOT, size_bytes=4096, mode=0o555)
     return hidden
+
+
+def _list_v1_controllers(found: Iterable[MountInfo]) -> dict[str, Path]:
+    """Where each controller of version 1 is mounted, and each named hierarchy (``name=systemd``)."""
+    return {
+        name: info.mount_point
+        for info in found
+        if info.fstype == "cgroup"
+        for name in info.super_options
+        if name not in ("rw", "ro", "xattr", "noprefix", "clone_children") and not name.startswith("release")
+    }
 
 
 def vacate_root() -> None:
