@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,13 @@ def default_class(storage_class: Object) -> None:
 def is_default_class(storage_class: Mapping[str, Any]) -> bool:
     annotations = _meta(storage_class).get("annotations") or {}
     return any(annotations.get(name) == "true" for name in _DEFAULT_CLASS_ANNOTATIONS)
+
+
+def find_default_class(classes: Iterable[Mapping[str, Any]]) -> str | None:
+    """Name of the default class: of several the newest, and of those made at once the first by name."""
+    defaults = sorted(filter(is_default_class, classes), key=lambda each: str(each["metadata"]["name"]))
+    newest = max(defaults, key=lambda each: str(each["metadata"].get("creationTimestamp") or ""), default=None)
+    return None if newest is None else str(newest["metadata"]["name"])
 
 
 def format_modes(modes: Any) -> str:

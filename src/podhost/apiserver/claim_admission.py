@@ -7,7 +7,7 @@ from typing import Any
 
 from podhost.api import errors
 from podhost.api.quantity import parse_quantity
-from podhost.api.storage_kinds import PV_FINALIZER, PVC_FINALIZER, is_default_class
+from podhost.api.storage_kinds import PV_FINALIZER, PVC_FINALIZER, find_default_class
 
 _CLAIMS = "persistentvolumeclaims"
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
@@ -47,13 +47,11 @@ def protect_storage(obj: dict[str, Any]) -> None:
 
 
 def admit_claim(claim: dict[str, Any], classes: Iterable[Mapping[str, Any]]) -> None:
-    """Of several default classes the newest counts, and of those made at once the first by name."""
+    """A claim that names no class has the default one."""
     spec = claim.get("spec")
     if not isinstance(spec, dict) or spec.get("storageClassName") is not None:
         return
     if _BETA_CLASS in (claim["metadata"].get("annotations") or {}):
         return
-    defaults = sorted(filter(is_default_class, classes), key=lambda each: str(each["metadata"]["name"]))
-    if defaults:
-        newest = max(defaults, key=lambda each: str(each["metadata"].get("creationTimestamp") or ""))
-        spec["storageClassName"] = newest["metadata"]["name"]
+    if default := find_default_class(classes):
+        spec["storageClassName"] = default

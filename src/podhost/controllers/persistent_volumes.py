@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
 from podhost.api.objects import is_terminal
+from podhost.api.storage_kinds import DEFAULT_CLASS_ANNOTATION, PV_FINALIZER, PVC_FINALIZER, find_default_class
 from podhost.api.time import format_time
 from podhost.controllers import volume_binding
 from podhost.controllers.deletion import request_deletion
@@ -27,7 +28,6 @@ _log = logging.getLogger(__name__)
 
 CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses.storage.k8s.io"
 DEFAULT_CLASS = "standard"
-_PVC_FINALIZER, _PV_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 _Key = tuple[str, str, str]
 """Resource, namespace, name."""
 
@@ -47,7 +47,7 @@ def build_default_class() -> dict[str, Any]:
         "kind": "StorageClass",
         "metadata": {
             "name": DEFAULT_CLASS,
-            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            "annotations": {DEFAULT_CLASS_ANNOTATION: "true"},
         },
         "provisioner": PROVISIONER,
         "reclaimPolicy": "Delete",
@@ -133,7 +133,7 @@ class PersistentVolumeController:
         if "deletionTimestamp" in claim["metadata"]:
             self._release_claim(claim)
             return
-        self._protect(claim, CLAIMS, _PVC_FINALIZER)
+        self._protect(claim, CLAIMS, PVC_FINALIZER)
         if (claim.get("status") or {}).get("phase") in ("Bound", "Lost"):
             self._check_bound(claim)
             return
@@ -218,9 +218,9 @@ class PersistentVolumeController:
 
     def _release_claim(self, claim: dict[str, Any]) -> None:
         """Let a deleted claim go once no pod uses it any more."""
-        if _PVC_FINALIZER not in (claim["metadata"].get("finalizers") or ()) or self._is_used(claim):
+        if PVC_FINALIZER not in (claim["metadata"].get("finalizers") or ()) or self._is_used(claim):
             return
-        self._drop_finalizer(_key_of(claim), _PVC_FINALIZER)
+        self._drop_finalizer(_key_of(claim), PVC_FINALIZER)
 
     def _is_used(self, claim: dict[str, Any]) -> bool:
         name = claim["metadata"]["name"]
@@ -238,10 +238,10 @@ class PersistentVolumeController:
                 claim = None
         bound = claim is not None and claim["spec"].get("volumeName") == meta["name"]
         if "deletionTimestamp" in meta:
-            if not bound and _PV_FINALIZER in (meta.get("finalizers") or ()):
-                self._drop_finalizer(ObjectKey(VOLUMES, "", meta["name"]), _PV_FINALIZER)
+            if not bound and PV_FINALIZER in (meta.get("finalizers") or ()):
+                self._drop_finalizer(ObjectKey(VOLUMES, "", meta["name"]), PV_FINALIZER)
             return
-        self._protect(volume, VOLUMES, _PV_FINALIZER)
+        self._protect(volume, VOLUMES, PV_FINALIZER)
         if ref and ref.get("uid") and claim is None:
             self._reclaim(volume)
         elif not ref or not ref.get("uid"):
@@ -319,7 +319,7 @@ class PersistentVolumeController:
             template = volume["ephemeral"]["volumeClaimTemplate"]
             lent = {k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations")}
             spec = {"volumeMode": "Filesystem", **template["spec"]}
-            if spec.get("storageClassName") is None and (default := self._find_default_class()):
+            if spec.get("storageClassName") is None and (default := find_default_class(self._store.list(CLASSES)[0])):
                 spec["storageClassName"] = default
             claim = {
                 "apiVersion": "v1",
@@ -328,20 +328,13 @@ class PersistentVolumeController:
                     **lent,
                     "name": f"{meta['name']}-{volume['name']}",
                     "namespace": meta["namespace"],
-                    "finalizers": [_PVC_FINALIZER],
+                    "finalizers": [PVC_FINALIZER],
                     "ownerReferences": [build_owner_reference(pod, "v1", "Pod")],
                 },
                 "spec": spec,
                 "status": {"phase": "Pending"},
             }
             ensure_created(self._store, self._clock, _key_of(claim), claim)
-
-    def _find_default_class(self) -> str:
-        for each in self._store.list(CLASSES)[0]:
-            annotations = each["metadata"].get("annotations") or {}
-            if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
-                return str(each["metadata"]["name"])
-        return ""
 
 
 def _is_pending(claim: dict[str, Any]) -> bool:

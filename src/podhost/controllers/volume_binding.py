@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from podhost.api.quantity import parse_quantity
+from podhost.api.selectors import from_label_selector
+from podhost.api.storage_kinds import PV_FINALIZER
 
 Doc = Mapping[str, Any]
 Obj = dict[str, Any]
@@ -25,6 +27,7 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 CHOSEN_PROVISIONER = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
 """Of a claim: provisioners take up only those that name them."""
 NO_CLASS = "no persistent volumes available for this claim and no storage class is set"
+EXTERNAL_PROVISIONING = "ExternalProvisioning"
 WAIT = "waiting for first consumer to be created before binding"
 
 
@@ -54,20 +57,8 @@ class Wait:
 def decide_claim(claim: Doc, volumes: Sequence[Doc], storage_class: Doc | None) -> Bind | Provision | Wait:
     """The next step of a claim that is not bound.  ``storage_class`` is that of its name, if there is one."""
     spec = claim["spec"]
-    name = spec.get("storageClassName") or ""
     if spec.get("volumeName"):
-        wanted = next((v for v in volumes if v["metadata"]["name"] == spec["volumeName"]), None)
-        if wanted is None:
-            return Wait("Warning", "FailedBinding", f'volume "{spec["volumeName"]}" not found.')
-        if not _is_free_for(wanted, claim):
-            return Wait(
-                "Warning", "FailedBinding", f'volume "{spec["volumeName"]}" already bound to a different claim.'
-            )
-        mismatch = find_mismatch(spec, wanted) if _claim_of(wanted) is None else None
-        if mismatch is not None:
-            text = f'Cannot bind to requested volume "{spec["volumeName"]}": {mismatch}'
-            return Wait("Warning", "VolumeMismatch", text)
-        return Bind(wanted)
+        return _decide_named(claim, volumes)
     is_delayed = storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
     prebound = [v for v in volumes if _claim_of(v) is not None and _is_free_for(v, claim) and _suffices(spec, v)]
     if prebound:
@@ -75,30 +66,43 @@ def decide_claim(claim: Doc, volumes: Sequence[Doc], storage_class: Doc | None) 
     if is_delayed and SELECTED_NODE not in (claim["metadata"].get("annotations") or {}):
         return Wait("Normal", "WaitForFirstConsumer", WAIT)
     found = find_volume(claim, volumes)
-    if found is not None:
-        return Bind(found)
+    return _decide_new(spec, storage_class) if found is None else Bind(found)
+
+
+def _decide_named(claim: Doc, volumes: Sequence[Doc]) -> Bind | Wait:
+    """The claim says which volume it wants."""
+    name = claim["spec"]["volumeName"]
+    wanted = next((v for v in volumes if v["metadata"]["name"] == name), None)
+    if wanted is None:
+        return Wait("Warning", "FailedBinding", f'volume "{name}" not found.')
+    if not _is_free_for(wanted, claim):
+        return Wait("Warning", "FailedBinding", f'volume "{name}" already bound to a different claim.')
+    mismatch = find_mismatch(claim["spec"], wanted) if _claim_of(wanted) is None else None
+    if mismatch is not None:
+        return Wait("Warning", "VolumeMismatch", f'Cannot bind to requested volume "{name}": {mismatch}')
+    return Bind(wanted)
+
+
+def _decide_new(spec: Doc, storage_class: Doc | None) -> Provision | Wait:
+    """No volume that is there will do: one has to be made."""
+    name = spec.get("storageClassName") or ""
     if not name:
         return Wait("Normal", "FailedBinding", NO_CLASS)
     if storage_class is None:
         return Wait("Warning", "ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')
-    if storage_class["provisioner"] == PROVISIONER:
-        if spec.get("dataSource") or spec.get("dataSourceRef"):
-            text = (
-                f'plugin "{PROVISIONER}" is not a CSI plugin. Only CSI plugin can provision a claim with a datasource'
-            )
-            return Wait("Warning", "ProvisioningFailed", text)
-        why = _find_unoffered(spec)
-        if why is not None:
-            text = f'failed to provision volume with StorageClass "{name}": {why}'
-            return Wait("Warning", "ProvisioningFailed", text)
-        return Provision(storage_class)
-    if storage_class["provisioner"].startswith("kubernetes.io/"):
-        text = f"no volume plugin matched name: {storage_class['provisioner']}"
+    provisioner = storage_class["provisioner"]
+    if provisioner.startswith("kubernetes.io/"):
+        return Wait("Warning", "ProvisioningFailed", f"no volume plugin matched name: {provisioner}")
+    if provisioner != PROVISIONER:
+        return Wait("Normal", EXTERNAL_PROVISIONING, format_external_provisioning(provisioner))
+    if spec.get("dataSource") or spec.get("dataSourceRef"):
+        text = f'plugin "{PROVISIONER}" is not a CSI plugin. Only CSI plugin can provision a claim with a datasource'
         return Wait("Warning", "ProvisioningFailed", text)
-    return Wait("Normal", EXTERNAL_PROVISIONING, format_external_provisioning(storage_class["provisioner"]))
-
-
-EXTERNAL_PROVISIONING = "ExternalProvisioning"
+    why = _find_unoffered(spec)
+    if why is not None:
+        text = f'failed to provision volume with StorageClass "{name}": {why}'
+        return Wait("Warning", "ProvisioningFailed", text)
+    return Provision(storage_class)
 
 
 def format_external_provisioning(provisioner: str) -> str:
@@ -168,7 +172,8 @@ def _fits(spec: Doc, volume: Doc) -> bool:
         return False
     if (given.get("storageClassName") or "") != (spec.get("storageClassName") or ""):
         return False
-    return _matches(spec.get("selector") or {}, volume["metadata"].get("labels") or {}) and _suffices(spec, volume)
+    selector = from_label_selector(spec.get("selector") or {})
+    return selector.matches(volume["metadata"].get("labels") or {}) and _suffices(spec, volume)
 
 
 def _suffices(spec: Doc, volume: Doc) -> bool:
@@ -182,23 +187,6 @@ def _has_mode(spec: Doc, given: Doc) -> bool:
 
 def _has_access(spec: Doc, given: Doc) -> bool:
     return set(spec.get("accessModes") or ()) <= set(given.get("accessModes") or ())
-
-
-def _matches(selector: Doc, labels: Mapping[str, str]) -> bool:
-    """Of a LabelSelector; an empty one matches everything."""
-    if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_holds(each, labels.get(each["key"])) for each in selector.get("matchExpressions") or ())
-
-
-def _holds(expression: Doc, value: str | None) -> bool:
-    wanted = expression.get("values") or ()
-    return {
-        "In": value in wanted,
-        "NotIn": value not in wanted,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }[expression["operator"]]
 
 
 def requested_size(spec: Doc) -> str:
@@ -246,7 +234,7 @@ def build_volume(claim: Doc, storage_class: Doc, path: str, node_name: str) -> O
         "metadata": {
             "name": volume_name(claim),
             "annotations": {PROVISIONED_BY: PROVISIONER},
-            "finalizers": ["kubernetes.io/pv-protection"],
+            "finalizers": [PV_FINALIZER],
         },
         "spec": {
             "capacity": {"storage": requested_size(spec)},
