@@ -1,7 +1,8 @@
 """ServiceAccount tokens: signed, bound to an audience, a time and perhaps a pod; checked against the store.
 
 The claims are those of ``pkg/serviceaccount/claims.go``.  A token dies with its account, and with the pod, secret or
-node that it is bound to.  The key is read, and the libraries are loaded, with the first token: they take 8 MiB.
+node that it is bound to.  The key is read with the first token.  The libraries that check one take 10 MiB, and are
+loaded when one is presented; they are not needed to write one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from podhost.aiokit.clock import Clock
@@ -68,25 +69,41 @@ def _list_audiences(claims: Mapping[str, Any]) -> list[str]:
     return claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
 
 
+class AccountKey(Protocol):
+    """A private key of the curve P-256."""
+
+    @property
+    def public_der(self) -> bytes:
+        """Its public half, as SubjectPublicKeyInfo."""
+
+    def sign(self, message: bytes) -> bytes:
+        """r and s of ECDSA with SHA-256, 32 bytes each, as JWTs have them.  Raises OSError."""
+
+
 class AccountTokens:
     """Issues and verifies with one key, which ``read_key`` reads."""
 
-    def __init__(self, store: Store, clock: Clock, read_key: Callable[[], ec.EllipticCurvePrivateKey]) -> None:
+    def __init__(self, store: Store, clock: Clock, read_key: Callable[[], AccountKey]) -> None:
         self._store = store
         self._clock = clock
         self._read_key = read_key
 
     @cached_property
-    def _key(self) -> ec.EllipticCurvePrivateKey:
+    def _key(self) -> AccountKey:
         return self._read_key()
 
     @cached_property
     def _public(self) -> ec.EllipticCurvePublicKey:
-        return self._key.public_key()
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = serialization.load_der_public_key(self._key.public_der)
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        return key
 
     @cached_property
     def _key_id(self) -> str:
-        return compute_key_id(self._public)
+        return compute_key_id(self._key.public_der)
 
     def issue(
         self, account: Obj, *, audiences: Sequence[str] = (), expiration_s: int = 3600, bound: BoundObject | None = None
@@ -114,10 +131,14 @@ class AccountTokens:
             "nbf": now,
             "sub": f"{SERVICE_ACCOUNT_PREFIX}{metadata['namespace']}:{metadata['name']}",
         }
-        import jwt
+        return IssuedToken(self._build_token(claims), now, now + expiration_s)
 
-        token = jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
-        return IssuedToken(token, now, now + expiration_s)
+    def _build_token(self, claims: Mapping[str, Any]) -> str:
+        """A JWT in its compact form (RFC 7515)."""
+        header = {"alg": _ALGORITHM, "kid": self._key_id, "typ": "JWT"}
+        parts = (json.dumps(part, separators=(",", ":")).encode() for part in (header, claims))
+        signed = ".".join(map(_base64url, parts))
+        return f"{signed}.{_base64url(self._key.sign(signed.encode()))}"
 
     def verify(self, token: str, audiences: Sequence[str] = ()) -> VerifiedToken | None:
         """Whose token it is, and for which of ``audiences`` (default: this API); ``None`` if it is no good."""
@@ -173,8 +194,8 @@ class AccountTokens:
 
     def build_key_set(self) -> dict[str, Any]:
         """``/openid/v1/jwks``."""
-        numbers = self._public.public_numbers()
-        point = {"x": _base64url(numbers.x.to_bytes(32)), "y": _base64url(numbers.y.to_bytes(32))}
+        x, y = self._key.public_der[-64:-32], self._key.public_der[-32:]
+        point = {"x": _base64url(x), "y": _base64url(y)}
         key = {"use": "sig", "kty": "EC", "kid": self._key_id, "crv": "P-256", "alg": _ALGORITHM}
         return {"keys": [key | point]}
 
@@ -224,12 +245,9 @@ def user_of_account(account: Obj, extra: Mapping[str, tuple[str, ...]] | None = 
     )
 
 
-def compute_key_id(key: ec.EllipticCurvePublicKey) -> str:
+def compute_key_id(public_der: bytes) -> str:
     """As kube-apiserver's: the hash of the key in DER form."""
-    from cryptography.hazmat.primitives import serialization
-
-    raw = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return _base64url(hashlib.sha256(raw).digest())
+    return _base64url(hashlib.sha256(public_der).digest())
 
 
 def build_discovery(server: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from podhost.apiserver.authn import User
 from podhost.apiserver.limits import RequestLimits
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from podhost.apiserver.account_tokens import AccountKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class ApiServerSettings:
     """Cluster addresses that no Service gets by itself (that of ``kube-dns``); asking for one is allowed."""
     max_body_bytes: int = 3 << 20
     gzip_above_bytes: int = 128 << 10
-    account_key: Callable[[], ec.EllipticCurvePrivateKey] | None = None
+    account_key: Callable[[], AccountKey] | None = None
     """Signs the tokens of ServiceAccounts; without one there are none."""
     token_users: Mapping[str, User] = field(default_factory=dict)
     """Bearer tokens that do not change, and whose they are."""

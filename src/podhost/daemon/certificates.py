@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from podhost.daemon.pki import KeyPair, Pki, build_voucher, list_pki
+from podhost.daemon.pki import KeyPair, Pki, build_voucher, find_account_key, list_pki
 from podhost.linux.fs import write_atomic
 
 _CA_LIFETIME = dt.timedelta(days=3650)
@@ -55,10 +55,10 @@ def _read_end(pair: KeyPair) -> dt.datetime:
 def ensure_account_key(directory: Path) -> ec.EllipticCurvePrivateKey:
     """The key that signs ServiceAccount tokens; a new one ends all tokens."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / "sa.key"
+    path = find_account_key(directory)
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey):
+        if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
             return key
     except (OSError, ValueError):
         pass

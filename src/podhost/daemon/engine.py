@@ -16,12 +16,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from podhost.aiokit import failpoint
 from podhost.aiokit.clock import Clock
 from podhost.api.kinds import STORED_KINDS, kind_by_gvk
-from podhost.apiserver.account_tokens import AccountTokens
+from podhost.apiserver.account_tokens import AccountKey, AccountTokens
 from podhost.channels.observer import ChannelObserver
 from podhost.controllers.access import AccessController
 from podhost.controllers.builtin_services import BuiltinServiceController, build_api_service, build_dns_service
@@ -35,6 +35,7 @@ from podhost.controllers.service_accounts import ServiceAccountController
 from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import ContainerState, SandboxState
+from podhost.daemon.account_key import load_account_key
 from podhost.daemon.pod_tokens import PodTokens
 from podhost.daemon.read_only_programs import show_crun_read_only
 from podhost.daemon.settings import DaemonSettings
@@ -68,9 +69,6 @@ from podhost.volumes.image_volume import ImageSource
 from podhost.volumes.local_volumes import LocalVolumes
 from podhost.volumes.manager import VolumeManager
 from podhost.volumes.settings import VolumeSettings
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
 
 API_HOST, DNS_HOST = 1, 10
 """Which address of the service network API and name server have, as everywhere."""
@@ -117,7 +115,7 @@ class Engine:
     proxy: Proxy
     runtime: OciRuntimeService
     kubelet: Kubelet
-    account_key: Callable[[], ec.EllipticCurvePrivateKey]
+    account_key: Callable[[], AccountKey]
     channels: ChannelObserver
     usage: UsageObserver
 
@@ -131,13 +129,6 @@ class Engine:
         await recover_orphans(self.kubelet.context, lambda uid: False)
         await self.proxy.teardown()
         await self.network.teardown()
-
-
-@functools.cache
-def _ensure_account_key(directory: Path) -> ec.EllipticCurvePrivateKey:
-    from podhost.daemon.certificates import ensure_account_key
-
-    return ensure_account_key(directory)
 
 
 def build_plan(settings: DaemonSettings) -> NetworkPlan:
@@ -212,7 +203,7 @@ async def start_engine(
     failpoint.hit(STEP_NETWORK)
 
     proxy = Proxy(store, _proxy_settings(plan), _recorder(store, clock, settings, "podhost-proxy"))
-    account_key = functools.partial(_ensure_account_key, settings.data_dir / "pki")
+    account_key = functools.cache(functools.partial(load_account_key, settings.data_dir / "pki"))
     tokens = PodTokens(store, clock, AccountTokens(store, clock, account_key))
     stack.callback(tokens.close)
     sources = ImageSource(snapshotter=OverlaySnapshotter(images, image_settings), find_image=images.image_status)

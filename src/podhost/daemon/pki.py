@@ -52,13 +52,18 @@ def list_pki(directory: Path) -> Pki:
     return Pki(*(KeyPair(directory / f"{name}.crt", directory / f"{name}.key") for name in ("ca", "server", "admin")))
 
 
+def find_account_key(directory: Path) -> Path:
+    """Where the key of ServiceAccount tokens is, or will be."""
+    return directory / "sa.key"
+
+
 def build_voucher(pki: Pki, names: Iterable[str], renew_at_s: float) -> bytes:
     """What the voucher file of these files says.  Raises OSError."""
     return msgspec.json.encode(_Voucher(sorted(names), renew_at_s, _compute_digests(pki)))
 
 
 async def ensure_pki(directory: Path, *, server_names: tuple[str, ...]) -> Pki:
-    """Make what is missing, outdated or lacks one of ``server_names`` (DNS names and addresses).
+    """Make what is missing, outdated or lacks one of ``server_names`` (DNS names and addresses), and the key of tokens.
 
     Raises:
         CommandError: It cannot be made.
@@ -81,5 +86,6 @@ def is_vouched(pki: Pki, names: tuple[str, ...]) -> bool:
 
 
 def _compute_digests(pki: Pki) -> dict[str, str]:
-    paths = (path for pair in (pki.ca, pki.server, pki.admin) for path in (pair.certificate, pair.key))
+    paths = [path for pair in (pki.ca, pki.server, pki.admin) for path in (pair.certificate, pair.key)]
+    paths.append(find_account_key(pki.ca.key.parent))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -15,6 +15,7 @@ from podhost.api import models
 from podhost.apiserver.account_tokens import AccountTokens, BoundObject
 from podhost.cri.ids import PodUID
 from podhost.cri.volumes import VolumeError
+from podhost.errors import describe_cause
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
 
@@ -56,7 +57,7 @@ class PodTokens:
         """See :class:`podhost.volumes.projected.TokenIssuer`.
 
         Raises:
-            VolumeError: The pod's ServiceAccount is not there.
+            VolumeError: The pod's ServiceAccount is not there, or its token cannot be signed.
         """
         uid, key = PodUID(pod.metadata.uid), (audience, expiration_s)
         known = self._issued.setdefault(uid, {})
@@ -71,7 +72,10 @@ class PodTokens:
             raise VolumeError(f'failed to fetch token: serviceaccounts "{name}" not found')
         bound = BoundObject(kind="Pod", name=pod.metadata.name, uid=uid)
         audiences = (audience,) if audience else ()
-        issued = self._tokens.issue(account, audiences=audiences, expiration_s=expiration_s, bound=bound)
+        try:
+            issued = self._tokens.issue(account, audiences=audiences, expiration_s=expiration_s, bound=bound)
+        except OSError as error:
+            raise VolumeError(f"failed to fetch token: {describe_cause(error)}") from error
         wait_s = min(expiration_s * _RENEW_AFTER, _RENEW_AFTER_S)
         timer = asyncio.get_running_loop().call_later(wait_s + random.uniform(0, _JITTER_S), self._on_timer, uid)
         known[key] = _Token(issued.token, self._clock.now_ns() + int(wait_s * _NS_PER_S), timer)

@@ -38,6 +38,7 @@ from podhost.cri.ids import ImageId
 from podhost.cri.images import AuthConfig, Image, ImageConfig, ImagePullError, ProgressCallback, PullProgress
 from podhost.cri.node import ByteStream, LogOptions, NodeAnswer
 from podhost.cri.runtime import ExecSession
+from podhost.daemon.account_key import LibraryKey
 from podhost.errors import NotFoundError, PodhostError, UnavailableError
 from podhost.kubelet.port_forward import NobodyListensError, SocketStream, connect_in_namespace
 from podhost.store import ObjectKey, Store
@@ -390,7 +391,7 @@ async def api(pki: Path, api_settings: dict[str, Any]) -> AsyncIterator[Api]:
         instance="test",
         node_name="n1",
         service_cidr="10.96.0.0/24",
-        account_key=functools.cache(lambda: ec.generate_private_key(ec.SECP256R1())),
+        account_key=functools.cache(lambda: LibraryKey(ec.generate_private_key(ec.SECP256R1()))),
         token_users=parse_token_file("carol-token,carol,9,devs\n"),
         **{"watch_write_timeout_s": 1.0, **api_settings},
     )

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from podhost.aiokit.clock import FakeClock
 from podhost.apiserver.account_tokens import ISSUER, AccountTokens, BoundObject
+from podhost.daemon.account_key import LibraryKey
 from podhost.store import ObjectKey, Store
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -25,7 +26,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.clock = FakeClock()
         self.store = Store(path, self.clock)
-        self.tokens = AccountTokens(self.store, self.clock, lambda: KEY)
+        self.tokens = AccountTokens(self.store, self.clock, lambda: LibraryKey(KEY))
         self.account = self.put(ACCOUNT, "u-bot")
         self.put(POD, "u-p", spec={"nodeName": "n"})
         self.put(ObjectKey("nodes", "", "n"), "u-n")

@@ -48,11 +48,15 @@ def _spoil_voucher(made: pki.Pki) -> None:
     made.voucher.write_text("{}")
 
 
+def _remove_account_key(made: pki.Pki) -> None:
+    pki.find_account_key(made.ca.key.parent).unlink()
+
+
 def _remove_certificate(made: pki.Pki) -> None:
     made.admin.certificate.unlink()
 
 
-@pytest.mark.parametrize("change", [_replace_key, _spoil_voucher, _remove_certificate])
+@pytest.mark.parametrize("change", [_replace_key, _spoil_voucher, _remove_certificate, _remove_account_key])
 async def test_a_change_has_the_files_looked_at(
     tmp_path: Path, children: list[tuple[str, ...]], change: Callable[[pki.Pki], None]
 ) -> None:
