@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from podhost.api.descriptions import load_descriptions
-from podhost.api.objects import Object
+from podhost.api.objects import Object, section
 from podhost.api.pod_summary import summarize_pod
 from podhost.api.time import format_age
 
@@ -83,17 +83,12 @@ AGE = Column("Age", field="meta.v1.ObjectMeta.creationTimestamp")
 CREATED_AT = Column("Created At", type="date", field=AGE.field)
 
 
-def _meta(obj: Object) -> Mapping[str, Any]:
-    meta: Mapping[str, Any] = obj.get("metadata") or {}
-    return meta
-
-
 def name_of(obj: Object) -> str:
-    return str(_meta(obj).get("name") or "")
+    return str(section(obj, "metadata").get("name") or "")
 
 
 def format_age_of(obj: Object, now: datetime) -> str:
-    return format_age(_meta(obj).get("creationTimestamp"), now)
+    return format_age(section(obj, "metadata").get("creationTimestamp"), now)
 
 
 def format_labels(labels: Mapping[str, str] | None) -> str:
@@ -106,7 +101,7 @@ DEFAULT_COLUMNS = (NAME, CREATED_AT)
 
 def default_row(obj: Object, _now: datetime) -> list[Any]:
     """For kinds without columns of their own; kubectl turns the date into an age."""
-    return [name_of(obj), _meta(obj).get("creationTimestamp")]
+    return [name_of(obj), section(obj, "metadata").get("creationTimestamp")]
 
 
 POD_COLUMNS = (
@@ -242,7 +237,7 @@ def node_row(node: Object, now: datetime) -> list[Any]:
     return [
         name_of(node),
         _node_status(node, status),
-        _node_roles(_meta(node).get("labels") or {}),
+        _node_roles(section(node, "metadata").get("labels") or {}),
         format_age_of(node, now),
         info.get("kubeletVersion") or "",
         addresses.get("InternalIP", "<none>"),

@@ -9,7 +9,7 @@ from typing import Any
 from podhost.api.columns import AGE, NAME, Column, format_age_of
 from podhost.api.defaulting import round_amounts, round_resources
 from podhost.api.kind import Kind, status_subresource
-from podhost.api.objects import Object, ensure_section
+from podhost.api.objects import Object, ensure_section, section
 from podhost.api.strategies import keep_status
 from podhost.api.validation import persistent_volumes, storage
 
@@ -67,7 +67,7 @@ def default_class(storage_class: Object) -> None:
 
 
 def is_default_class(storage_class: Mapping[str, Any]) -> bool:
-    annotations = _meta(storage_class).get("annotations") or {}
+    annotations = section(storage_class, "metadata").get("annotations") or {}
     return any(annotations.get(name) == "true" for name in _DEFAULT_CLASS_ANNOTATIONS)
 
 
@@ -83,14 +83,9 @@ def format_modes(modes: Any) -> str:
     return ",".join(short for mode, short in _MODES.items() if mode in (modes or ()))
 
 
-def _meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:
-    meta: Mapping[str, Any] = obj.get("metadata") or {}
-    return meta
-
-
 def _class_of(obj: Object, spec: Mapping[str, Any]) -> str:
     """The annotation of old times counts first."""
-    annotations = _meta(obj).get("annotations") or {}
+    annotations = section(obj, "metadata").get("annotations") or {}
     return str(annotations.get(_BETA_CLASS, spec.get("storageClassName") or ""))
 
 
@@ -100,10 +95,10 @@ def _or_unset(value: Any) -> Any:
 
 def claim_row(claim: Object, now: datetime) -> list[Any]:
     spec, status = claim.get("spec") or {}, claim.get("status") or {}
-    phase = "Terminating" if "deletionTimestamp" in _meta(claim) else status.get("phase") or ""
+    phase = "Terminating" if "deletionTimestamp" in section(claim, "metadata") else status.get("phase") or ""
     bound = bool(spec.get("volumeName"))
     return [
-        _meta(claim).get("name") or "",
+        section(claim, "metadata").get("name") or "",
         phase,
         spec.get("volumeName") or "",
         (status.get("capacity") or {}).get("storage", "0") if bound else "",
@@ -118,9 +113,9 @@ def claim_row(claim: Object, now: datetime) -> list[Any]:
 def volume_row(volume: Object, now: datetime) -> list[Any]:
     spec, status = volume.get("spec") or {}, volume.get("status") or {}
     ref = spec.get("claimRef")
-    phase = "Terminating" if "deletionTimestamp" in _meta(volume) else status.get("phase") or ""
+    phase = "Terminating" if "deletionTimestamp" in section(volume, "metadata") else status.get("phase") or ""
     return [
-        _meta(volume).get("name") or "",
+        section(volume, "metadata").get("name") or "",
         (spec.get("capacity") or {}).get("storage", "0"),
         format_modes(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy") or "",
@@ -135,7 +130,7 @@ def volume_row(volume: Object, now: datetime) -> list[Any]:
 
 
 def class_row(storage_class: Object, now: datetime) -> list[Any]:
-    name = _meta(storage_class).get("name") or ""
+    name = section(storage_class, "metadata").get("name") or ""
     return [
         f"{name} (default)" if is_default_class(storage_class) else name,
         storage_class.get("provisioner") or "",

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from podhost.wire.protobuf import encode_field
+
 Obj = Mapping[str, Any]
 
 _SCHEMA_TEXTS = {"$ref": 1, "format": 2, "description": 4}
@@ -20,36 +22,36 @@ def encode_document(document: Obj) -> bytes:
     info = _text(1, document["info"]["title"]) + _text(2, document["info"]["version"])
     paths = b"".join(_named(2, name, _encode_path(item)) for name, item in document["paths"].items())
     schemas = b"".join(_named(1, name, _encode_schema(item)) for name, item in document["definitions"].items())
-    return _text(1, document["swagger"]) + _field(2, info) + _field(8, paths) + _field(9, schemas)
+    return _text(1, document["swagger"]) + encode_field(2, info) + encode_field(8, paths) + encode_field(9, schemas)
 
 
 def _encode_path(item: Obj) -> bytes:
-    return _field(8, _encode_operation(item["patch"]))
+    return encode_field(8, _encode_operation(item["patch"]))
 
 
 def _encode_operation(operation: Obj) -> bytes:
-    parameters = b"".join(_field(8, _encode_query_parameter(each)) for each in operation["parameters"])
-    return _text(5, operation["operationId"]) + parameters + _field(9, b"") + _encode_extensions(operation, 13)
+    parameters = b"".join(encode_field(8, _encode_query_parameter(each)) for each in operation["parameters"])
+    return _text(5, operation["operationId"]) + parameters + encode_field(9, b"") + _encode_extensions(operation, 13)
 
 
 def _encode_query_parameter(parameter: Obj) -> bytes:
     query = _text(2, parameter["in"]) + _text(4, parameter["name"]) + _text(6, parameter["type"])
     # ParametersItem.parameter, Parameter.non_body_parameter, NonBodyParameter.query_parameter_sub_schema
-    return _field(1, _field(2, _field(3, query)))
+    return encode_field(1, encode_field(2, encode_field(3, query)))
 
 
 def _encode_schema(schema: Obj) -> bytes:
     encoded = b"".join(_text(number, schema[name]) for name, number in _SCHEMA_TEXTS.items() if schema.get(name))
     encoded += b"".join(_text(19, name) for name in schema.get("required", ()))
     if "additionalProperties" in schema:
-        encoded += _field(21, _field(1, _encode_schema(schema["additionalProperties"])))
+        encoded += encode_field(21, encode_field(1, _encode_schema(schema["additionalProperties"])))
     if "type" in schema:
-        encoded += _field(22, _text(1, schema["type"]))
+        encoded += encode_field(22, _text(1, schema["type"]))
     if "items" in schema:
-        encoded += _field(23, _field(1, _encode_schema(schema["items"])))
+        encoded += encode_field(23, encode_field(1, _encode_schema(schema["items"])))
     if "properties" in schema:
         fields = b"".join(_named(1, name, _encode_schema(each)) for name, each in schema["properties"].items())
-        encoded += _field(25, fields)
+        encoded += encode_field(25, fields)
     return encoded + _encode_extensions(schema, 31)
 
 
@@ -63,22 +65,8 @@ def _encode_extensions(owner: Obj, number: int) -> bytes:
 
 
 def _named(number: int, name: str, value: bytes) -> bytes:
-    return _field(number, _text(1, name) + _field(2, value))
+    return encode_field(number, _text(1, name) + encode_field(2, value))
 
 
 def _text(number: int, text: str) -> bytes:
-    return _field(number, text.encode())
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """A length-delimited field."""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return encode_field(number, text.encode())

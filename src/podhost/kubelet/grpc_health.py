@@ -18,6 +18,7 @@ from podhost.kubelet.go_format import format_duration, quote
 from podhost.kubelet.http_request import KUBERNETES_VERSION
 from podhost.kubelet.probe_state import Outcome, Verdict
 from podhost.linux.namespace_sockets import NamespaceSockets
+from podhost.wire.protobuf import encode_field
 
 if TYPE_CHECKING:
     import h2.connection
@@ -163,17 +164,8 @@ def _take(answer: _Answer, event: h2.events.Event, connection: h2.connection.H2C
 def build_message(service: str) -> bytes:
     """``HealthCheckRequest{service}`` with gRPC's prefix of five bytes."""
     name = service.encode()
-    message = b"\x0a" + _varint(len(name)) + name if name else b""
+    message = encode_field(1, name) if name else b""
     return b"\0" + len(message).to_bytes(4, "big") + message
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def judge_answer(headers: dict[str, str], body: bytes, broken: str = "") -> Outcome:
