@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -47,6 +48,7 @@ from guest import (
 )
 from limit_checks import (
     LIMIT_CHECKS,
+    QUICK,
     V2_ONLY,
     a_privileged_pod_works,
     a_resize_in_place_reaches_the_kernel,
@@ -203,7 +205,7 @@ def pods_have_the_huge_pages_that_they_ask_for() -> None:
 # --- limits ------------------------------------------------------------------------------------------------------------
 
 for _function in LIMIT_CHECKS:
-    check(v2_only=_function in V2_ONLY)(_function)
+    check(v2_only=_function in V2_ONLY, quick=_function in QUICK)(_function)
 
 
 @check()
@@ -212,7 +214,7 @@ def doctor_is_content_beside_a_daemon() -> None:
     assert not [entry for entry in checks if entry["level"] == "fail"], checks
 
 
-@check()
+@check(quick=True)
 def stop_force_leaves_nothing_and_no_failed_unit() -> None:
     podhost("stop", "--force")
     wait_until(lambda: unit("ActiveState") in ("inactive", "failed"), "the unit's end")
@@ -350,7 +352,7 @@ def _use_instance(instance: str) -> None:
 # --- pressure ---------------------------------------------------------------------------------------------------------
 
 
-@check()
+@check(quick=True)
 def memory_pressure_costs_the_pod_that_uses_more_than_it_requests() -> None:
     floor = read_available_mib() - 350
     flags = ("--housekeeping-interval", "2", "--eviction-hard", f"memory.available<{floor}Mi")
@@ -435,8 +437,11 @@ def run_check(item: Check) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--layout", choices=("v2", "hybrid", "v1"), default="v2")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seconds", type=int, default=2400)
     parser.add_argument("words", nargs="*")
     args = parser.parse_args()
+    is_over = limit_time(args.seconds)
     import security_checks  # noqa: F401  registers its own, behind those of this file
 
     os.environ |= {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -448,18 +453,40 @@ def main() -> int:
         good = run_check(Check(REBOOT_CHECK, lambda: after_reboot(state["at"]), v2_only=False, essential=False))
         return report(state["passed"] + good, state["failed"] + (not good))
     for item in CHECKS:
-        wanted = item.essential or not args.words or any(word in item.name for word in args.words)
-        if not wanted or (item.v2_only and args.layout != "v2"):
+        if not is_wanted(item, args):
             continue
         if run_check(item):
             passed += 1
             continue
         failed += 1
-        if item.essential:
+        if item.essential or is_over():
+            print("     the checks after this one were not run", flush=True)
             return report(passed, failed)
-    if not args.words or any(word in REBOOT_CHECK for word in args.words):
+    if not args.quick and (not args.words or any(word in REBOOT_CHECK for word in args.words)):
         reboot(passed, failed)
     return report(passed, failed)
+
+
+def is_wanted(item: Check, args: argparse.Namespace) -> bool:
+    if item.v2_only and args.layout != "v2":
+        return False
+    if item.essential:
+        return True
+    if args.quick and not item.quick:
+        return False
+    return not args.words or any(word in item.name for word in args.words)
+
+
+def limit_time(seconds: int) -> Callable[[], bool]:
+    """Whether the time is over; when it ends, so does the step that is under way."""
+    ends = time.monotonic() + seconds
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"the {seconds} s for all checks are over")
+
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    return lambda: time.monotonic() >= ends
 
 
 def report(passed: int, failed: int) -> int:

@@ -32,16 +32,20 @@ class Check:
     v2_only: bool
     essential: bool
     """The others make no sense without it; it runs whatever words were given."""
+    quick: bool = False
+    """One of the few that run with every run of ``scripts/test``."""
 
 
 CHECKS: list[Check] = []
 
 
-def check(*, v2_only: bool = False, essential: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def check(
+    *, v2_only: bool = False, essential: bool = False, quick: bool = False
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Register a check; its name is what it promises."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
-        CHECKS.append(Check(function.__name__.replace("_", " "), function, v2_only, essential))
+        CHECKS.append(Check(function.__name__.replace("_", " "), function, v2_only, essential, quick))
         return function
 
     return register

@@ -212,3 +212,10 @@ V2_ONLY = (
     an_oom_kill_is_reported_of_the_container_that_died,
     exec_works_and_leaves_no_cgroup,
 )
+QUICK = (
+    classes_of_pods_share_the_processors,
+    limits_are_applied,
+    a_resize_in_place_reaches_the_kernel,
+    an_oom_kill_is_reported_of_the_container_that_died,
+    exec_works_and_leaves_no_cgroup,
+)
