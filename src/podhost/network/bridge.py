@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 from podhost.aiokit import failpoint
+from podhost.aiokit.shared_read import SharedRead
 from podhost.aiokit.tasks import Tasks
 from podhost.cri.ids import SandboxId
 from podhost.cri.network import PodNetworkStatus
@@ -69,6 +70,10 @@ class BridgeNetwork:
         self._records = AttachmentRecords(settings.data_dir, settings.pod_cidr)
         self._links = firewalls.PodLinks(build_link_prefix(settings.bridge), settings.pod_cidr)
         self._tasks = Tasks()
+        # Pods that start together ask twice each, and every look at the kernel's tables is a process.
+        self._list_published = SharedRead(
+            self._tasks, lambda: other_instances.list_published(settings.table), name="list published host ports"
+        )
         self._released: list[Attachment] = []
         self._reaping: asyncio.Task[None] | None = None
         self._mtu = 1500
@@ -146,8 +151,7 @@ class BridgeNetwork:
     async def _check_unpublished(self, ports: tuple[PortMapping, ...]) -> None:
         if not ports:
             return
-        published = await other_instances.list_published(self._settings.table)
-        if clash := other_instances.find_clash(ports, published):
+        if clash := other_instances.find_clash(ports, await self._list_published()):
             raise ConflictError(clash)
 
     async def _do_others_forward(self) -> bool:
