@@ -9,6 +9,7 @@ from podhost.controllers.builtin_services import BuiltinServiceController, build
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
+from podhost.controllers.orphaned_pods import OrphanedPodController
 from podhost.controllers.priority_classes import PriorityClassController
 from podhost.controllers.scheduler import Scheduler
 from podhost.controllers.service_accounts import ServiceAccountController
@@ -20,6 +21,7 @@ __all__ = [
     "EndpointSliceController",
     "GarbageCollector",
     "NamespaceController",
+    "OrphanedPodController",
     "PriorityClassController",
     "Scheduler",
     "ServiceAccountController",

@@ -110,6 +110,22 @@ def compute_merged(found: Doc, wanted: Doc) -> Obj | None:
     return None if merged == found else merged
 
 
+def with_disruption_target(pod: Obj, reason: str, message: str, now: str) -> Obj:
+    """The pod with the condition that tells why it is deleted, in place."""
+    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    kept = [condition for condition in conditions if condition.get("type") != "DisruptionTarget"]
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": now,
+        "reason": reason,
+        "message": message,
+    }
+    pod["status"]["conditions"] = [*kept, target]
+    return pod
+
+
 def delete_if_there(store: Store, key: ObjectKey, *, uid: str | None = None) -> None:
     """Delete; fine when it is gone, or is another object of that name."""
     try:

@@ -15,7 +15,7 @@ from podhost.api.objects import is_terminal
 from podhost.api.time import format_time
 from podhost.controllers.deletion import request_deletion
 from podhost.controllers.loop import ReconcileLoop
-from podhost.controllers.objects import mutate_managed
+from podhost.controllers.objects import mutate_managed, with_disruption_target
 from podhost.store.events import EventRecorder
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
@@ -80,18 +80,8 @@ class TaintEvictionController:
         place, now = ObjectKey("pods", *key), format_time(self._clock.now_ns())
 
         def note(stored: dict[str, Any]) -> dict[str, Any]:
-            conditions = stored.setdefault("status", {}).setdefault("conditions", [])
-            kept = [condition for condition in conditions if condition.get("type") != "DisruptionTarget"]
-            target = {
-                "type": "DisruptionTarget",
-                "status": "True",
-                "lastProbeTime": None,
-                "lastTransitionTime": now,
-                "reason": "DeletionByTaintManager",
-                "message": "Taint manager: deleting due to NoExecute taint",
-            }
-            stored["status"]["conditions"] = [*kept, target]
-            return stored
+            message = "Taint manager: deleting due to NoExecute taint"
+            return with_disruption_target(stored, "DeletionByTaintManager", message, now)
 
         mutate_managed(self._store, self._clock, place, note)
         request_deletion(self._store, self._clock, place)

@@ -28,6 +28,7 @@ from podhost.controllers.builtin_services import BuiltinServiceController, build
 from podhost.controllers.endpoint_slices import EndpointSliceController
 from podhost.controllers.garbage import GarbageCollector
 from podhost.controllers.namespaces import NamespaceController
+from podhost.controllers.orphaned_pods import OrphanedPodController
 from podhost.controllers.persistent_volumes import PersistentVolumeController
 from podhost.controllers.priority_classes import PriorityClassController
 from podhost.controllers.scheduler import Scheduler
@@ -319,6 +320,7 @@ async def start_controllers(
         TaintEvictionController(
             store, clock, settings.node_name, _recorder(store, clock, settings, "taint-eviction-controller")
         ),
+        OrphanedPodController(store, clock),
         EndpointSliceController(store, clock),
         GarbageCollector(store, clock, resources, resolve),
     ):
