@@ -36,7 +36,8 @@ Unknown fields are refused under strict field validation, which is kubectl's def
 - Where the kernel has no AppArmor, a pod that asks for a profile runs without one and is warned; a kubelet rejects it.
 - SELinux labels are given to containers with `seLinuxOptions`, their own or their pod's, and to no others. Without a
   level, the containers of a pod share one.
-- There is one node, named after the host. A pod without scheduling gates that fits it is bound at once.
+- There is one node, named as the host was at the first start. A pod without scheduling gates that fits it is bound at
+  once.
 - Eviction has the kubelet's signals and flags. By default it waits until 500 MiB of a disk are left, not 10 or 15 %
   of it: a workstation's disk is often fuller than a node's. The node is looked at once a minute while there is plenty,
   every ten seconds when less than twice a threshold is left, and when the kernel tells of tasks that wait for memory; a

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from podhost.aiokit.clock import Clock
+from podhost.api.deletion import DeleteOptions
 from podhost.api.objects import is_terminal
 from podhost.api.time import format_time
 from podhost.controllers.deletion import request_deletion
@@ -74,7 +75,7 @@ class OrphanedPodController:
             return with_disruption_target(stored, "DeletionByPodGC", "PodGC: node no longer exists", now)
 
         mutate_managed(self._store, self._clock, place, fail)
-        request_deletion(self._store, self._clock, place)
+        request_deletion(self._store, self._clock, place, DeleteOptions(grace_period_s=0))
 
     def _forget(self, key: PodKey) -> None:
         if key in self._timers:

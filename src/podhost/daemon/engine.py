@@ -37,6 +37,7 @@ from podhost.controllers.taint_eviction import TaintEvictionController
 from podhost.cri.ids import SandboxId
 from podhost.cri.runtime import ContainerState, SandboxState
 from podhost.daemon.account_key import load_account_key
+from podhost.daemon.node_name import keep_node_name
 from podhost.daemon.pod_tokens import PodTokens
 from podhost.daemon.read_only_programs import show_crun_read_only
 from podhost.daemon.settings import DaemonSettings
@@ -174,6 +175,7 @@ async def start_engine(
     """
     store = Store(settings.data_dir / "objects.db", clock)
     stack.callback(store.close)
+    keep_node_name(store, settings.node_name, settings.node_name_record)
     expiry = EventExpiry(store, clock)
     expiry.start()
     stack.callback(expiry.stop)

@@ -1,7 +1,7 @@
 """The daemon's settings: flags, environment and defaults, read once.
 
 An instance is one independent host.  What the user did not choose (networks, node ports) is chosen at its
-first start, recorded in ``network.json`` in its data directory, and kept from then on.
+first start, recorded in ``network.json`` in its data directory, and kept from then on; so is the node's name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 from podhost.api.names import check_dns_subdomain
 from podhost.api.quantity import quantity_to_int
+from podhost.daemon.node_name import default_node_name, read_kept_node_name
 from podhost.errors import InvalidError
 from podhost.kubelet.eviction_thresholds import DEFAULT_EVICTION_HARD, Threshold, build_thresholds, parse_pairs
 from podhost.kubelet.go_format import parse_duration
@@ -26,6 +26,7 @@ from podhost.linux.sysctls import find_sysctl_namespace
 DEFAULT_DATA_ROOT = Path("/var/lib/podhost")
 DEFAULT_RUN_ROOT = Path("/run/podhost")
 DEFAULT_API_PORT = 6443
+NODE_NAME_FILE = "node-name"
 
 _INSTANCE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
@@ -97,6 +98,10 @@ class DaemonSettings:
     def images_dir(self) -> Path:
         """Shared by all instances of a machine: an instance's name cannot begin with an underscore."""
         return self.image_store or self.data_root / "_images"
+
+    @property
+    def node_name_record(self) -> Path:
+        return self.data_dir / NODE_NAME_FILE
 
     @property
     def socket_path(self) -> Path:
@@ -228,12 +233,6 @@ def _time_scale(text: str) -> float:
     return scale
 
 
-def default_node_name() -> str:
-    """The host's name as a Node may be called (a DNS subdomain)."""
-    name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
-    return name or "localhost"
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Flags of ``podhost serve``."""
     env = os.environ
@@ -243,7 +242,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-root", type=Path, default=Path(env.get("PODHOST_RUN_ROOT", DEFAULT_RUN_ROOT)))
     parser.add_argument("--image-store", type=Path, default=None, help="image store, shared by instances")
     parser.add_argument("--api-port", type=_port, default=None, help="TLS port on loopback; 0 picks a free one")
-    parser.add_argument("--node-name", type=_node_name, default=default_node_name())
+    parser.add_argument(
+        "--node-name", type=_node_name, default=None, help="default: that of the first start, which is the host's"
+    )
     parser.add_argument("--pod-cidr", type=_cidr, default=None)
     parser.add_argument("--service-cidr", type=_cidr, default=None)
     parser.add_argument("--node-ports", type=_port_range, default=None, metavar="FIRST-LAST")
@@ -400,12 +401,13 @@ def parse_settings(argv: list[str]) -> DaemonSettings:
     port = args.api_port
     if port is None:
         port = DEFAULT_API_PORT if args.instance == "default" else 0
+    kept_name = read_kept_node_name(args.data_root / args.instance / NODE_NAME_FILE)
     return DaemonSettings(
         instance=args.instance,
         data_root=args.data_root.absolute(),
         run_root=args.run_root.absolute(),
         api_port=port,
-        node_name=args.node_name,
+        node_name=args.node_name or kept_name or default_node_name(),
         pod_cidr=args.pod_cidr,
         service_cidr=args.service_cidr,
         node_ports=args.node_ports,
