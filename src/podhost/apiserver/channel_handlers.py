@@ -14,7 +14,7 @@ from podhost.aiokit.clock import Clock
 from podhost.api import errors
 from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
-from podhost.apiserver.negotiation import Representation, View, negotiate
+from podhost.apiserver.negotiation import Representation, negotiate
 from podhost.apiserver.selection import Selection, read_selection
 from podhost.apiserver.watch_encoding import EventEncoder
 from podhost.apiserver.watching import read_watch_request
@@ -42,7 +42,8 @@ class ChannelHandlers:
         except NotFoundError:
             raise errors.not_found(call.kind.plural, call.name, call.kind.group) from None
         shape = _negotiate(call)
-        return await answers.answer(call, self._shape(call, obj, shape), as_yaml=shape.yaml)
+        document = negotiation.shape_object(call.kind, obj, shape, self._clock.now())
+        return await answers.answer(call, document, as_yaml=shape.yaml)
 
     async def list_or_watch(self, call: Call) -> web.StreamResponse:
         selection = read_selection(call)
@@ -51,14 +52,7 @@ class ChannelHandlers:
             return await self._watch(call, selection, shape)
         metadata = {"resourceVersion": str(self._store.current_rv())}
         items = await self._observe_chosen(call, selection)
-        if shape.view is View.TABLE:
-            document = negotiation.build_table(
-                call.kind, items, metadata, self._clock.now(), include_object=shape.include_object
-            )
-        elif shape.view is View.METADATA:
-            document = negotiation.build_metadata_list(items, metadata)
-        else:
-            document = negotiation.build_list(call.kind, items, metadata)
+        document = negotiation.shape_list(call.kind, items, metadata, shape, self._clock.now())
         return await answers.answer(call, document, as_yaml=shape.yaml)
 
     async def _observe_chosen(self, call: Call, selection: Selection) -> list[Obj]:
@@ -74,14 +68,6 @@ class ChannelHandlers:
                 except NotFoundError:
                     continue
         return found
-
-    def _shape(self, call: Call, obj: Obj, shape: Representation) -> Obj:
-        if shape.view is View.TABLE:
-            metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            return negotiation.build_table(
-                call.kind, [obj], metadata, self._clock.now(), include_object=shape.include_object
-            )
-        return negotiation.build_metadata_only(obj) if shape.view is View.METADATA else obj
 
     async def _watch(self, call: Call, selection: Selection, shape: Representation) -> web.StreamResponse:
         request = read_watch_request(call)

@@ -94,6 +94,29 @@ def build_list(kind: Kind, items: Sequence[Any], metadata: Obj) -> Obj:
     }
 
 
+def shape_object(kind: Kind, obj: Obj, shape: Representation, now: datetime) -> Obj:
+    """The object in the form that the client wants."""
+    match shape.view:
+        case View.OBJECT:
+            return obj
+        case View.METADATA:
+            return build_metadata_only(obj)
+        case View.TABLE:
+            metadata = {name: obj["metadata"][name] for name in ("resourceVersion",) if name in obj["metadata"]}
+            return build_table(kind, [obj], metadata, now, include_object=shape.include_object)
+
+
+def shape_list(kind: Kind, items: Sequence[Any], metadata: Obj, shape: Representation, now: datetime) -> Obj:
+    """The list in the form that the client wants.  Items may be encoded already where they go as they are."""
+    match shape.view:
+        case View.OBJECT:
+            return build_list(kind, items, metadata)
+        case View.METADATA:
+            return build_metadata_list(items, metadata)
+        case View.TABLE:
+            return build_table(kind, items, metadata, now, include_object=shape.include_object)
+
+
 def build_metadata_list(items: Sequence[Obj], metadata: Obj) -> Obj:
     return {
         "kind": "PartialObjectMetadataList",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -231,31 +232,14 @@ class ResourceHandlers:
 
     def _shape_list(self, call: Call, page: Page, shape: Representation, *, last: bool = False) -> Obj:
         """``last``: nobody will read them again."""
-        match shape.view:
-            case View.OBJECT:
-                as_they_are = shape.yaml or last or call.kind.beats
-                items = page.items if as_they_are else self._encoded.encode_all(page.items)
-                return negotiation.build_list(call.kind, items, page.metadata)
-            case View.METADATA:
-                return negotiation.build_metadata_list(page.items, page.metadata)
-            case View.TABLE:
-                return negotiation.build_table(
-                    call.kind,
-                    page.items,
-                    page.metadata,
-                    self._clock.now(),
-                    include_object=shape.include_object,
-                )
+        items: Sequence[Any] = page.items
+        if shape.view is View.OBJECT and not (shape.yaml or last or call.kind.beats):
+            items = self._encoded.encode_all(page.items)
+        return negotiation.shape_list(call.kind, items, page.metadata, shape, self._clock.now())
 
     async def _answer_object(self, call: Call, obj: Obj, *, code: int = 200) -> web.StreamResponse:
         shape = self._negotiate(call)
-        document = obj
-        if shape.view is View.METADATA:
-            document = negotiation.build_metadata_only(obj)
-        elif shape.view is View.TABLE:
-            metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            now = self._clock.now()
-            document = negotiation.build_table(call.kind, [obj], metadata, now, include_object=shape.include_object)
+        document = negotiation.shape_object(call.kind, obj, shape, self._clock.now())
         return await self._answer(call, document, shape, code=code)
 
     async def _answer(self, call: Call, document: Obj, shape: Representation, *, code: int = 200) -> web.StreamResponse:

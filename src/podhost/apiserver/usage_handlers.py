@@ -14,7 +14,7 @@ from podhost.api.objects import read_pod_uid
 from podhost.api.usage_kinds import NODE_METRICS, POD_METRICS
 from podhost.apiserver import answers, negotiation
 from podhost.apiserver.call import Call
-from podhost.apiserver.negotiation import View, negotiate
+from podhost.apiserver.negotiation import negotiate
 from podhost.apiserver.selection import read_selection
 from podhost.apiserver.usage_documents import build_node_metrics, build_pod_metrics, build_pod_stats
 from podhost.cri.ids import PodUID
@@ -70,17 +70,9 @@ class UsageHandlers:
 
     async def _answer(self, call: Call, documents: Sequence[Obj], *, single: bool) -> web.StreamResponse:
         shape = negotiate(call.accept, call.text("includeObject"))
-        metadata: Obj = {}
-        if shape.view is View.TABLE:
-            answer = negotiation.build_table(
-                call.kind, documents, metadata, self._clock.now(), include_object=shape.include_object
-            )
-        elif shape.view is View.METADATA:
-            answer = (
-                negotiation.build_metadata_only(documents[0])
-                if single
-                else negotiation.build_metadata_list(documents, metadata)
-            )
+        now = self._clock.now()
+        if single:
+            answer = negotiation.shape_object(call.kind, documents[0], shape, now)
         else:
-            answer = documents[0] if single else negotiation.build_list(call.kind, documents, metadata)
+            answer = negotiation.shape_list(call.kind, documents, {}, shape, now)
         return await answers.answer(call, answer, as_yaml=shape.yaml)
