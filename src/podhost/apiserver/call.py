@@ -11,7 +11,6 @@ from podhost.api.kind import Kind
 from podhost.apiserver.authn import User
 from podhost.apiserver.routing import Route
 
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _TWO_WAY = frozenset({"exec", "attach", "portforward", "proxy"})
 _STREAMS = _TWO_WAY | {"log"}
 

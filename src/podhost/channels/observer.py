@@ -8,7 +8,6 @@ first question.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from podhost.channels.graph import ChannelGraph
     from podhost.channels.snapshot import ContainerFacts, PodTarget
 
-_log = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
 _MAX_EARLIER = 2000

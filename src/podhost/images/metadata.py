@@ -76,7 +76,6 @@ class Metadata:
     """The database.  Any thread may call; each call is one transaction of a fraction of a millisecond."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._lock = threading.RLock()
         self._db = _open(path)
         # Readers (the event loop among them) never wait for a writer that waits for another daemon.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from podhost.errors import ExhaustedError, InvalidError, NotFoundError, PodhostE
 from podhost.images.content import ContentStore, DamagedBlobError
 from podhost.images.records import Layer, detect_compression
 from podhost.linux import fs, spawn
-
-_log = logging.getLogger(__name__)
 
 FP_UNPACK = failpoint.register("image.pull.04-unpack")
 FP_COMMIT_LAYERS = failpoint.register("image.pull.05-commit-layers")

@@ -24,7 +24,6 @@ from podhost.linux.mount import MountInfo, find_mount, mount_tmpfs, mounts, unmo
 
 _ROOT = Path("/sys/fs/cgroup")
 _FSTYPES = ("cgroup", "cgroup2")
-_V1_PREFERRED = ("freezer", "pids", "memory", "cpu", "devices")
 _KILL_DEADLINE_S = 10.0
 _DEFAULT_PERIOD_US = 100_000
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")

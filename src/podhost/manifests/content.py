@@ -36,7 +36,6 @@ NO_WORKLOADS_HINT = (
 )
 _REVIEW_GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
 _SUPPORTED = re.compile(r'supported values: (("[^"]*"(, )?)+)')
-_MISSING = re.compile(r"^(.*?)(?:\.|^)([A-Za-z]+)$")
 
 
 def schema_type(api_version: str, kind: str) -> tuple[Type | None, str]:

@@ -56,7 +56,6 @@ class VolumeManager:
     ) -> None:
         self._pods_dir = settings.pods_dir
         self._host_namespace = settings.host_namespace
-        self._reader = reader
         self._images = images
         self._planner = Planner(settings, reader, tokens)
         self._pods: dict[PodUID, _PodState] = {}

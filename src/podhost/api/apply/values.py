@@ -14,7 +14,6 @@ from podhost.api.apply.shapes import Shape
 from podhost.errors import InvalidError
 
 Obj = dict[str, Any]
-_ABSENT = object()
 
 
 class TypedError(InvalidError):
