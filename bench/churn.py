@@ -1,8 +1,8 @@
 """Create and delete pods, four at a time: pods a second, CPU a pod, what is left, and the daemon's memory.
 
 The memory is shown before and after a first pod, at the end of each round, and when the daemon has given back what it
-can.  A first pod has libraries loaded (that of its token above all); what the first round leaves beyond that is there
-for good (caches, threads, holes in Python's arenas); what later ones leave is growth.
+can.  A first pod leaves code that was not loaded before and what is cached of API types; the first round leaves holes
+in Python's arenas, threads and full caches; what later ones leave is growth.
 The Events of the pods stay, as they do for an hour; they are on disk.
 """
 
@@ -143,6 +143,12 @@ def main() -> None:
     for number, each in enumerate(rounds):
         print(f"    round {number}: at its end {each.busy.total_kib / 1024:.1f} MiB, tidied       {each.tidied}")
     later = (rounds[-1].tidied.own_kib - rounds[0].tidied.own_kib) / (PODS * (ROUNDS - 1))
+    end = rounds[-1].tidied
+    print(
+        f"  not back where it was          {(end.own_kib - idle.own_kib) / 1024:.1f} MiB more than idle "
+        f"({end.own_kib / idle.own_kib:.2f} times), {(end.own_kib - first.own_kib) / 1024:.1f} MiB more than after "
+        "the first pod; without libraries"
+    )
     print(f"  growth a pod after the first round {later:.2f} KiB, with Events that are kept for an hour")
     print(
         f"  residue                        {residue if residue else 'none'}; directories of pods and logs: {max(files)}"

@@ -16,15 +16,13 @@ from podhost.channels.ipc_channels import format_key
 from podhost.channels.network_channels import declared_ports, resolve_port, running_containers, service_targets
 from podhost.channels.snapshot import PodSnapshot
 from podhost.channels.volume_channels import WAITS, mounts_of, open_files_of
+from podhost.channels.wanted_port import find_configured_ports, find_wanted_port
 from podhost.linux.proc import OpenFile
 
 Document = Mapping[str, Any]
 
 _AGAIN_AND_AGAIN = 2
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-_IN_USE = re.compile(r"address already in use|EADDRINUSE|Only one usage of each socket address", re.IGNORECASE)
-_PORT = re.compile(r"(?::|\bport[ =:]+)(\d{1,5})\b", re.IGNORECASE)
-_PORT_WORD = re.compile(r"""(?:^|[\s=:,('"]|(?:^|\s)-[A-Za-z])(\d{1,5})(?=$|[\s:;,)'"&|/])""")
 _READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
 
 
@@ -60,26 +58,6 @@ def _holder(listener: Listener) -> str:
 
 def _shown(protocol: str, port: int) -> str:
     return f"{port}/{protocol.upper()}"
-
-
-def find_wanted_port(lines: tuple[str, ...]) -> tuple[str, tuple[int, ...]] | None:
-    """(log line that says that an address is in use, ports that it and its neighbours name)."""
-    for index in range(len(lines) - 1, -1, -1):
-        if _IN_USE.search(lines[index]):
-            near = (lines[index], *lines[max(0, index - 1) : index + 2])
-            ports = [int(text) for line in near for text in _PORT.findall(line) if 0 < int(text) < 65536]
-            return lines[index], tuple(dict.fromkeys(ports))
-    return None
-
-
-def find_configured_ports(container: Document) -> tuple[int, ...]:
-    """Numbers in a container's command, arguments and environment that may be ports it listens on: a guess."""
-    words = (*(container.get("command") or ()), *(container.get("args") or ()))
-    values = [str(each.get("value") or "").strip() for each in container.get("env") or ()]
-    found = [text for word in words for text in _PORT_WORD.findall(word)] + [
-        value for value in values if value.isascii() and value.isdigit()
-    ]
-    return tuple(dict.fromkeys(port for port in map(int, found) if 0 < port < 65536))
 
 
 def find_port_held_by_another(given: Findings) -> Iterator[Problem]:

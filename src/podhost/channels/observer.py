@@ -17,6 +17,7 @@ from podhost.aiokit.clock import Clock
 from podhost.aiokit.tasks import Tasks
 from podhost.api.objects import read_pod_uid
 from podhost.channels.log_tail import read_log_tail
+from podhost.channels.wanted_port import find_wanted_port
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import (
     ContainerEvent,
@@ -280,8 +281,6 @@ class ChannelObserver:
 
     async def _report_port_conflict(self, place: tuple[str, str], status: ContainerStatus) -> None:
         """Say on the pod who holds the port that a container could not have.  Looks only when its log says so."""
-        from podhost.channels.diagnosis import find_wanted_port
-
         lines = await asyncio.to_thread(read_log_tail, status.log_path)
         pod = self._store.find(ObjectKey("pods", *place))
         if find_wanted_port(lines) is None or pod is None:

@@ -1,12 +1,14 @@
 """The daemon's memory: what lives for ever is told from what does not, and after a burst of deletions it is given back.
 
-A pod's life leaves cycles of objects, which wait for the collector, and free memory, which waits in the allocator.
+A pod's life leaves cycles of objects, which wait for the collector, free memory, which waits in the allocator or in
+threads that have nothing to do, and pages in SQLite's cache.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from podhost.aiokit.tasks import Tasks
@@ -40,6 +42,7 @@ class MemoryTidy:
         self._store = store
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
+        self._threads: ThreadPoolExecutor | None = None
 
     def start(self, stack: AsyncExitStack) -> None:
         """Until the stack is closed."""
@@ -58,8 +61,21 @@ class MemoryTidy:
 
     def _tidy(self) -> None:
         self._timer = None
+        self._end_threads()
         gc.collect()
+        self._store.free_memory()
         self._tasks.spawn(asyncio.to_thread(malloc.trim), name="give memory back")
+
+    def _end_threads(self) -> None:
+        """Those of ``to_thread`` end with what they are doing; the next call begins with new ones.
+
+        Each keeps its stack and up to half a megabyte of freed memory for itself, and a pool never shrinks.  The
+        pool that asyncio made has no other owner, and ends its threads when it is forgotten.
+        """
+        old, self._threads = self._threads, ThreadPoolExecutor(thread_name_prefix="asyncio")
+        asyncio.get_running_loop().set_default_executor(self._threads)
+        if old is not None:
+            old.shutdown(wait=False)
 
     async def _stop(self) -> None:
         if self._timer is not None:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ _MAX_BPF_BYTES = 4096 * 8  # BPF_MAXINSNS instructions of 8 bytes
 @cache
 def default_profile() -> Mapping[str, Any]:
     """Docker's default profile, in this package's own compact form."""
-    text = resources.files("podhost.runtime").joinpath("seccomp_default.json").read_bytes()
+    text = Path(__file__).with_name("seccomp_default.json").read_bytes()
     profile: Mapping[str, Any] = json.loads(text)
     return profile
 

@@ -233,6 +233,10 @@ class Database:
         )
         return [(namespace, name, doc) for namespace, name, doc, _ in rows]
 
+    def free_memory(self) -> None:
+        """Let go of the pages that were read and written lately; they are read again when they are needed."""
+        self._connection.execute("PRAGMA shrink_memory").fetchall()
+
     def close(self) -> None:
         """Write everything back into the one file.  Idempotent."""
         with self._checkpoint_lock:

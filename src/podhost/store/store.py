@@ -75,6 +75,10 @@ class Store:
         self._first_rv = self._rv = self._last_run_rv + RV_SKIP
         self._database.mark_opened(self._rv)
 
+    def free_memory(self) -> None:
+        """Let go of what the file's cache holds; the objects stay in memory."""
+        self._database.free_memory()
+
     def close(self) -> None:
         """End all watches and close the file.  Idempotent."""
         for watches in self._watches.values():

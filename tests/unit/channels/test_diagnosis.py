@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from harness.channel_world import World, make_file
-from podhost.channels.diagnosis import find_configured_ports, find_wanted_port
 from podhost.channels.snapshot import ContainerFacts, VolumeFile, VolumeMount
 from podhost.linux.ipc_tables import IpcTables, SysvQueue
 from podhost.linux.proc import BlockedCall, BlockedOpen
@@ -226,38 +225,3 @@ def test_a_problem_marks_its_channel(world: World) -> None:
     volume(shared=True, writers=2)(world)
     (channel,) = world.graph().channels
     assert channel.problems == ("file-written-twice",)
-
-
-@pytest.mark.parametrize(
-    ("lines", "ports"),
-    [
-        (("listen tcp :8080: bind: address already in use",), (8080,)),
-        (("Error: listen EADDRINUSE: address already in use 0.0.0.0:3000",), (3000,)),
-        (("could not bind to port 5432", "Address already in use"), (5432,)),
-        (("[Errno 98] Address already in use",), ()),
-    ],
-)
-def test_the_port_is_read_from_what_programs_say(lines: tuple[str, ...], ports: tuple[int, ...]) -> None:
-    found = find_wanted_port(lines)
-    assert found is not None
-    assert found[1] == ports
-
-
-def test_a_log_without_a_complaint_wants_no_port() -> None:
-    assert find_wanted_port(("listening on :8080",)) is None
-
-
-@pytest.mark.parametrize(
-    ("container", "ports"),
-    [
-        ({}, ()),
-        ({"command": ["python3", "-m", "http.server"], "args": ["8000"]}, (8000,)),
-        ({"args": ["--port=8000", "--bind", "0.0.0.0:8001", "-p8002", "--listen", "[::]:8003", ":8004"]}, (8000, 8001, 8002, 8003, 8004)),
-        ({"command": ["sh", "-c", "sleep 1; nc -l 80 & exec server --addr='*:443'"]}, (1, 80, 443)),
-        ({"args": ["s.bind(('0.0.0.0', 8080))", "http://localhost:90/path"]}, (8080, 90)),
-        ({"args": ["v2", "127.0.0.1", "3.11", "10s", "file8080", "2026-01-01", "70000", "0", "100000"]}, ()),
-        ({"env": [{"name": "PORT", "value": "8080"}, {"name": "N", "value": "x 90"}, {"name": "F", "valueFrom": {}}]}, (8080,)),
-    ],
-)  # fmt: skip
-def test_ports_that_a_container_is_set_up_with_are_found(container: dict[str, object], ports: tuple[int, ...]) -> None:
-    assert find_configured_ports(container) == ports
