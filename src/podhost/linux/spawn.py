@@ -183,7 +183,9 @@ async def _popen_in(launcher: Executor, fn: Callable[[], subprocess.Popen[bytes]
             except asyncio.CancelledError:
                 continue
         if future.exception() is None:
-            Process(future.result(), ()).kill_session()
+            process = Process(future.result(), ())
+            process.kill_session()
+            await _wait_killed(process)
         raise
 
 
@@ -456,14 +458,19 @@ async def _wait_or_kill(
         raise TimeoutError(f"{command}: still running after {timeout_s:g} s, killed") from None
     except asyncio.CancelledError:
         process.kill_session()
-        # The caller cleans up next, so it should really be gone; but one stuck in the kernel does not hold us
-        # up for long: it is reaped by the loop's reader of its pidfd.
-        try:
-            async with asyncio.timeout(_KILLED_WAIT_S):
-                await process.wait()
-        except TimeoutError:
-            pass
+        await _wait_killed(process)
         raise
+
+
+async def _wait_killed(process: Process) -> None:
+    """The caller cleans up next, so it should really be gone; but one stuck in the kernel does not hold us up for
+    long: it is reaped by the loop's reader of its pidfd.
+    """
+    try:
+        async with asyncio.timeout(_KILLED_WAIT_S):
+            await process.wait()
+    except TimeoutError:
+        pass
 
 
 def _command_failed(completed: Completed, *, env: Mapping[str, str] | None, cwd: Path | str | None) -> CommandError:
