@@ -257,3 +257,29 @@ def test_a_claim_that_has_lost_its_volume_is_bound_again_when_it_is_back(daemon:
     assert kubectl("logs", "reads") == "kept\n"
     kubectl("delete", "pod", "--all")
     kubectl("delete", "pvc", "soon")
+
+
+def test_the_data_of_a_volume_that_is_deleted_before_its_claim_goes_with_it(daemon: Daemon) -> None:
+    daemon.kubectl("create", "namespace", "both")
+
+    def kubectl(*words: str, stdin: str | None = None) -> str:
+        return daemon.kubectl("-n", "both", *words, stdin=stdin).stdout
+
+    kubectl("apply", "-f", "-", stdin=CLAIMS.split("---")[1])
+    container = {"name": "c", "image": "debian", "command": ["sleep", "infinity"]}
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{**container, "volumeMounts": [{"name": "d", "mountPath": "/d"}]}],
+        "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "soon"}}],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"}, "spec": spec}
+    kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    kubectl("wait", "pod/user", "--for=condition=Ready", "--timeout=60s")
+    name = kubectl("get", "pvc", "soon", "-o", "jsonpath={.spec.volumeName}")
+    directory = daemon.data_root / daemon.instance / "volumes" / name
+    kubectl("delete", "pvc", "soon", "--wait=false")
+    kubectl("delete", "pv", name, "--wait=false")
+    assert directory.exists()
+    kubectl("delete", "pod", "user")
+    kubectl("wait", f"pv/{name}", "--for=delete", "--timeout=30s")
+    assert not directory.exists()

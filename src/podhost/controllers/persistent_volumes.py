@@ -206,7 +206,7 @@ class PersistentVolumeController:
         name = volume["metadata"]["name"]
         text = "waiting for an external controller to expand this PVC"
         self._recorder.event(claim, "Normal", "ExternalExpanding", text)
-        if not _is_ours(volume):
+        if _provisioner_of(volume) != PROVISIONER:
             return
         self._recorder.event(claim, "Normal", "Resizing", f"External resizer is resizing volume {name}")
         self._update(_key_of(claim), volume_binding.with_grown_volume(claim, size))
@@ -234,12 +234,17 @@ class PersistentVolumeController:
             if claim is not None and ref.get("uid") and claim["metadata"]["uid"] != ref["uid"]:
                 claim = None
         bound = claim is not None and claim["spec"].get("volumeName") == meta["name"]
+        is_released = bool(ref and ref.get("uid")) and claim is None
         if "deletionTimestamp" in meta:
-            if not bound and PV_FINALIZER in (meta.get("finalizers") or ()):
+            if bound or PV_FINALIZER not in (meta.get("finalizers") or ()):
+                return
+            if is_released and _has_data_to_delete(volume):
+                self._reclaim(volume)
+            else:
                 self._drop_finalizer(ObjectKey(VOLUMES, "", meta["name"]), PV_FINALIZER)
             return
         self._protect(volume, VOLUMES, PV_FINALIZER)
-        if ref and ref.get("uid") and claim is None:
+        if is_released:
             self._reclaim(volume)
         elif not ref or not ref.get("uid"):
             self._set_phase(volume, "Available")
@@ -254,7 +259,7 @@ class PersistentVolumeController:
         elif policy == "Delete" and _provisioner_of(volume) is None:
             text = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'
             self._fail(volume, "VolumeFailedDelete", text)
-        elif policy == "Delete" and _is_ours(volume) and name not in self._removing:
+        elif _has_data_to_delete(volume) and name not in self._removing:
             self._removing.add(name)
             self._tasks.spawn(self._delete_data(name, volume["spec"]["local"]["path"]), name=f"reclaim-{name}")
 
@@ -268,6 +273,8 @@ class PersistentVolumeController:
                 self._fail(volume, "VolumeFailedDelete", str(error))
         else:
             request_deletion(self._store, self._clock, key)
+            if self._store.find(key) is not None:
+                self._drop_finalizer(key, PV_FINALIZER)
         finally:
             self._removing.discard(name)
 
@@ -343,8 +350,9 @@ def _provisioner_of(volume: dict[str, Any]) -> str | None:
     return name
 
 
-def _is_ours(volume: dict[str, Any]) -> bool:
-    return _provisioner_of(volume) == PROVISIONER
+def _has_data_to_delete(volume: dict[str, Any]) -> bool:
+    """Whether its directory goes before it does, whoever deletes it (``HonorPVReclaimPolicy``)."""
+    return volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and _provisioner_of(volume) == PROVISIONER
 
 
 def _key_of(claim: dict[str, Any]) -> ObjectKey:
