@@ -112,6 +112,13 @@ class ContentStore:
     def has_blob(self, digest: str) -> bool:
         return self.blob_path(digest).is_file()
 
+    def find_blob_size(self, digest: str) -> int | None:
+        """In bytes; ``None`` when it is not there."""
+        try:
+            return self.blob_path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def read_blob(self, digest: str) -> bytes:
         """A small blob, verified.  Raises NotFoundError (DamagedBlobError when it is not what it should be)."""
         path = self.blob_path(digest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +24,9 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
+
+_DIGEST = re.compile(r"[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+"""The grammar of image-spec, descriptor.md."""
 
 _LAYER_TYPES = frozenset(
     kind + suffix
@@ -127,7 +131,7 @@ def check_manifest_kind(data: bytes) -> dict[str, Any]:
         raise InvalidError("unsupported manifest: neither layers nor manifests in it")
     if isinstance(document.get("layers"), list):
         for layer in document["layers"]:
-            check_layer_type(str(layer.get("mediaType", "")))
+            check_layer_type(str(_object(layer, "the descriptor of a layer").get("mediaType", "")))
     return document
 
 
@@ -164,7 +168,12 @@ def select_platform(index: Mapping[str, Any], architecture: str) -> str | None:
 
 def layer_sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
     """Bytes of each distinct layer blob of a manifest."""
-    return {str(layer["digest"]): int(layer.get("size", 0)) for layer in manifest.get("layers", ())}
+    return dict(_read_descriptor(layer, "a layer") for layer in manifest.get("layers", ()))
+
+
+def read_config_digest(manifest: Mapping[str, Any]) -> Digest:
+    """Of an image's configuration.  Raises InvalidError."""
+    return _read_descriptor(manifest.get("config"), "the configuration")[0]
 
 
 def build_record(manifest_digest: Digest, manifest_data: bytes, config_data: bytes) -> ImageRecord:
@@ -175,31 +184,50 @@ def build_record(manifest_digest: Digest, manifest_data: bytes, config_data: byt
     """
     manifest = check_manifest_kind(manifest_data)
     config = parse_document(config_data, "the image configuration")
-    descriptors = manifest.get("layers") or []
-    diff_ids = [str(item) for item in (config.get("rootfs") or {}).get("diff_ids") or ()]
+    descriptors = [_read_descriptor(item, "a layer") for item in manifest.get("layers") or ()]
+    diff_ids = _strings(_object(config.get("rootfs"), "rootfs of the configuration").get("diff_ids"))
     if len(diff_ids) != len(descriptors):
         raise InvalidError(
             f"cannot use the image: {len(descriptors)} layers in the manifest, {len(diff_ids)} in the configuration"
         )
     layers = tuple(
         Layer(
-            digest=Digest(str(item["digest"])),
-            size_bytes=int(item.get("size", 0)),
+            digest=digest,
+            size_bytes=size_bytes,
             diff_id=Digest(diff_id),
             chain_id=chain_id,
         )
-        for item, diff_id, chain_id in zip(descriptors, diff_ids, compute_chain_ids(diff_ids), strict=True)
+        for (digest, size_bytes), diff_id, chain_id in zip(
+            descriptors, diff_ids, compute_chain_ids(diff_ids), strict=True
+        )
     )
     return ImageRecord(
-        id=ImageId(str(manifest["config"]["digest"])),
+        id=ImageId(read_config_digest(manifest)),
         manifest_digest=manifest_digest,
         layers=layers,
         size_bytes=sum({layer.digest: layer.size_bytes for layer in layers}.values()) + len(config_data),
         created_at=str(config.get("created") or ""),
         architecture=str(config.get("architecture") or ""),
         os=str(config.get("os") or "linux"),
-        config=_build_config(config.get("config") or {}),
+        config=_build_config(_object(config.get("config"), "config of the configuration")),
     )
+
+
+def _object(value: object, what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidError(f"cannot use the image: {what} is not a JSON object")
+    return value
+
+
+def _read_descriptor(value: object, what: str) -> tuple[Digest, int]:
+    """Digest and size in bytes."""
+    document = _object(value, f"the descriptor of {what}")
+    digest, size = document.get("digest"), document.get("size", 0)
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or not isinstance(size, int):
+        raise InvalidError(f"cannot use the image: the descriptor of {what} lacks a digest or a size")
+    return Digest(digest), size
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -213,7 +241,7 @@ def _keys(value: object) -> tuple[str, ...]:
 
 
 def _build_config(config: Mapping[str, Any]) -> ImageConfig:
-    labels = config.get("Labels") or {}
+    labels = _object(config.get("Labels"), "Labels of the configuration")
     return ImageConfig(
         user=str(config.get("User") or ""),
         env=_strings(config.get("Env")),

@@ -18,6 +18,10 @@ REGULAR, HARD_LINK, SYMLINK, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", 
 _TYPES = {b"\0": REGULAR, b"7": REGULAR, b"S": REGULAR}
 _DATA_TYPES = (b"0", b"\0", b"7", b"S", b"x", b"g", b"L", b"K")
 
+_ID_MAX = 0xFFFFFFFE
+"""One more means "nobody in particular" to chown(2)."""
+_TIME_MAX_NS = ((1 << 63) - 1) * 10**9
+
 
 class TarError(Exception):
     """The stream is not a tar that can be trusted."""
@@ -112,12 +116,14 @@ class TarEntry:
         if header[257:262] == b"ustar":
             self._read_ustar(header)
         self.real_size = self.size
-        if self.size < 0:
-            raise TarError(f"negative size of {quote_name(self.name)}")
+        self._check()
 
     def _read_ustar(self, header: bytes) -> None:
         if self.type in (CHAR_DEVICE, BLOCK_DEVICE):
-            self.device = os.makedev(_number(header[329:337]), _number(header[337:345]))
+            major, minor = _number(header[329:337]), _number(header[337:345])
+            if not (0 <= major <= _ID_MAX and 0 <= minor <= _ID_MAX):
+                raise TarError(f"device {major}:{minor} of {quote_name(self.name)} is out of range")
+            self.device = os.makedev(major, minor)
         # GNU's old format keeps times, not a prefix, at this place.
         if header[262:264] != b" \0":
             prefix = header[345:500].split(b"\0", 1)[0]
@@ -137,8 +143,16 @@ class TarEntry:
                 self.mtime_ns = _decimal_ns(pax["mtime"])
         except ValueError as error:
             raise TarError(f"bad extended header of {quote_name(self.name)}: {error}") from error
+        self._check()
+
+    def _check(self) -> None:
+        """Numbers that no kernel takes; base-256 and extended headers can say any."""
         if self.size < 0:
             raise TarError(f"negative size of {quote_name(self.name)}")
+        if not (0 <= self.uid <= _ID_MAX and 0 <= self.gid <= _ID_MAX):
+            raise TarError(f"owner {self.uid}:{self.gid} of {quote_name(self.name)} is out of range")
+        if abs(self.mtime_ns) > _TIME_MAX_NS:
+            raise TarError(f"time of {quote_name(self.name)} is out of range")
 
 
 def _number(field: bytes) -> int:

@@ -84,7 +84,16 @@ async def _run_child(
             raise PodhostError(f"cannot unpack layer {layer.digest}: {how}: {''.join(said)}")
         if "error" in answer:
             await asyncio.to_thread(_raise_failure, content, layer, answer)
+        _check_size(content, layer)
     return results
+
+
+def _check_size(content: ContentStore, layer: Layer) -> None:
+    """Of a blob whose digest is right, so that it is the manifest that is wrong.  Raises InvalidError."""
+    size = content.find_blob_size(layer.digest)
+    if size not in (None, layer.size_bytes):
+        text = f"it has {size} bytes, the manifest says {layer.size_bytes}"
+        raise InvalidError(f"cannot unpack layer {layer.digest}: {text}")
 
 
 def _build_job(content: ContentStore, layer: Layer, staging: Path) -> bytes:

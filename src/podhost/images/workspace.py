@@ -12,7 +12,7 @@ from podhost.aiokit import failpoint
 from podhost.cri.ids import Digest
 from podhost.images.content import ContentStore
 from podhost.images.metadata import Metadata
-from podhost.images.records import ImageRecord, build_record, parse_document
+from podhost.images.records import ImageRecord, build_record, parse_document, read_config_digest
 from podhost.images.settings import ImageSettings
 from podhost.images.skopeo import Skopeo
 from podhost.linux import fs
@@ -49,7 +49,7 @@ class Workspace:
         """
         failpoint.hit(FP_VERIFY)
         manifest = self.content.read_blob(manifest_digest)
-        config_digest = str((parse_document(manifest, "the manifest").get("config") or {}).get("digest", ""))
+        config_digest = read_config_digest(parse_document(manifest, "the manifest"))
         return build_record(Digest(manifest_digest), manifest, self.content.read_blob(config_digest))
 
 

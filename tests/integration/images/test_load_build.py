@@ -72,6 +72,25 @@ async def test_layouts_and_directories_are_loaded(
     assert again.id == image.id
 
 
+async def test_a_layer_of_another_size_than_the_manifest_says_is_refused(
+    store: ImageStore, source: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "image"
+    await _skopeo(source, f"oci:{path}:x:1")
+    index = json.loads((path / "index.json").read_bytes())
+    (entry,) = index["manifests"]
+    manifest = json.loads((path / "blobs/sha256" / entry["digest"].removeprefix("sha256:")).read_bytes())
+    manifest["layers"][0]["size"] += 1
+    lying = json.dumps(manifest).encode()
+    digest = hashlib.sha256(lying).hexdigest()
+    (path / "blobs/sha256" / digest).write_bytes(lying)
+    entry |= {"digest": f"sha256:{digest}", "size": len(lying)}
+    (path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidError, match=r"it has \d+ bytes, the manifest says \d+"):
+        await store.load_image(f"oci:{path}")
+    assert store.image_status("x:1") is None
+
+
 async def test_image_of_a_containers_storage_is_loaded_under_its_name(
     store: ImageStore, source: str, tmp_path: Path
 ) -> None:

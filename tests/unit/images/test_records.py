@@ -74,6 +74,25 @@ def test_manifest_and_configuration_must_agree() -> None:
         records.build_record(Digest(_B), _manifest(2), _config(_A))
 
 
+@pytest.mark.parametrize(
+    ("manifest", "config", "text"),
+    [
+        ({}, {"config": [1]}, "config of the configuration is not a JSON object"),
+        ({}, {"config": {"Labels": ["a"]}}, "Labels of the configuration is not a JSON object"),
+        ({}, {"rootfs": "none"}, "rootfs of the configuration is not a JSON object"),
+        ({"layers": ["a"]}, {}, "the descriptor of a layer is not a JSON object"),
+        ({"layers": [{"mediaType": _LAYER, "size": 1}]}, {}, "the descriptor of a layer lacks a digest or a size"),
+        ({"layers": [{"mediaType": _LAYER, "digest": _B, "size": "1"}]}, {}, "lacks a digest or a size"),
+        ({"config": {"digest": "sha256:../../etc/passwd"}}, {}, "the descriptor of the configuration lacks a digest"),
+        ({"config": None}, {}, "the descriptor of the configuration lacks a digest"),
+    ],
+)
+def test_documents_of_another_form_are_refused(manifest: dict[str, Any], config: dict[str, Any], text: str) -> None:
+    document = {"rootfs": {"diff_ids": []}, **config}
+    with pytest.raises(InvalidError, match=text):
+        records.build_record(Digest(_B), _manifest(0, **manifest), json.dumps(document).encode())
+
+
 def test_platform_is_chosen_by_architecture_and_system() -> None:
     index = {
         "manifests": [

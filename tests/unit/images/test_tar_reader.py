@@ -7,6 +7,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,7 +36,7 @@ _MEMBERS = st.lists(
     st.tuples(
         st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150),
         st.binary(max_size=2000),
-        st.integers(0, 1 << 40),
+        st.integers(0, (1 << 32) - 2),
         st.integers(0, 1 << 36),
     ),
     max_size=5,
@@ -72,6 +73,25 @@ def test_spoiled_tars_raise_tar_error_and_nothing_else(data: st.DataObject) -> N
         _read(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
     except TarError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "pax", "text"),
+    [
+        ({"uid": 1 << 40}, {}, 'owner 1099511627776:0 of "a" is out of range'),
+        ({}, {"gid": "-1"}, 'owner 0:-1 of "a" is out of range'),
+        ({}, {"mtime": "99999999999999999999"}, 'time of "a" is out of range'),
+        ({"type": tarfile.CHRTYPE, "devmajor": 1 << 33}, {}, 'device 8589934592:0 of "a" is out of range'),
+    ],
+)
+def test_numbers_that_no_kernel_takes_are_refused(changes: dict[str, Any], pax: dict[str, str], text: str) -> None:
+    info = tarfile.TarInfo("a")
+    info.pax_headers = pax
+    for name, value in changes.items():
+        setattr(info, name, value)
+    form: Any = tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT
+    with pytest.raises(TarError, match=text):
+        _read(info.tobuf(form) + bytes(1024))
 
 
 @pytest.mark.parametrize("data", [b"0 a=b\n", b"-5 a=b\n", b"x a=b\n", b"6 a=b", b"7 abcd\n", b"99 a=b\n"])
