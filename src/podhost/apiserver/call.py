@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -11,6 +12,8 @@ from podhost.api.kind import Kind
 from podhost.apiserver.authn import User
 from podhost.apiserver.routing import Route
 
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INT64_DIGITS = 19
 _TWO_WAY = frozenset({"exec", "attach", "portforward", "proxy"})
 _STREAMS = _TWO_WAY | {"log"}
 
@@ -62,14 +65,16 @@ class Call:
         return self.flag(parameter) if parameter in self.request.query else None
 
     def integer(self, parameter: str) -> int | None:
-        """``None`` when absent or empty.  Raises ApiError (400) for what is no number."""
+        """``None`` when absent or empty.  Raises ApiError (400) for what is no number of 64 bits."""
         value = self.request.query.get(parameter, "")
         if not value:
             return None
-        try:
-            return int(value)
-        except ValueError:
-            raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+        if not _INTEGER.fullmatch(value):
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+        digits = value.lstrip("+-0")
+        if len(digits) > _INT64_DIGITS or not -(1 << 63) <= int(value) < 1 << 63:
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
+        return int(value)
 
     @property
     def dry_run(self) -> bool:

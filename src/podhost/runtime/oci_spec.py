@@ -7,7 +7,7 @@ A pod's annotations never reach the spec: ``run.oci.*`` from a user would be a w
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,10 @@ def build_process(given: SpecInput) -> dict[str, Any]:
     process: dict[str, Any] = {
         "terminal": config.tty,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids},
-        "args": list(compute_args(config, given.image)),
-        "env": compute_environment(config, given.image, hostname=given.sandbox.hostname, home=user.home),
+        "args": check_strings("arguments", compute_args(config, given.image)),
+        "env": check_strings(
+            "environment", compute_environment(config, given.image, hostname=given.sandbox.hostname, home=user.home)
+        ),
         "cwd": config.working_dir or given.image.working_dir or "/",
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), given.capabilities),
         "noNewPrivileges": config.security.no_new_privileges,
@@ -163,6 +165,19 @@ def compute_environment(config: ContainerConfig, image: ImageConfig, *, hostname
     variables.update(config.env)
     variables.setdefault("HOME", home)
     return [f"{name}={value}" for name, value in variables.items()]
+
+
+def check_strings(what: str, strings: Iterable[str]) -> list[str]:
+    """Those of a process, which cannot hold a zero byte: crun would cut them off there.
+
+    Raises:
+        ContainerStartError: One has it.
+    """
+    checked = list(strings)
+    bad = next((each for each in checked if "\0" in each), None)
+    if bad is not None:
+        raise ContainerStartError(f"nul byte in the {what}: {bad!r}", reason="CreateContainerError")
+    return checked
 
 
 def compute_oom_score_adj(resources: LinuxResources, host: HostFacts) -> int | None:

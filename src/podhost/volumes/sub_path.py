@@ -41,6 +41,8 @@ def mount_sub_path(root: Path, path: str, target: Path, *, origin: MountOrigin |
         VolumeError: The path leads out of the volume.
         OSError: The path cannot be opened or made, or not be mounted.
     """
+    if "\0" in path:
+        raise VolumeError(f"cannot open {path!r}: invalid argument")
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         source_fd = _open_or_make(root_fd, _resolve(root, path, origin))

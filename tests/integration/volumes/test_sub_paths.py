@@ -53,6 +53,7 @@ async def test_sub_path_mounts_stay_as_they_are_when_nothing_changed(host: Host)
         ("/etc", "error SubPath `/etc` must not be an absolute path"),
         ("a/../../b", "unable to provision SubPath `a/../../b`: must not contain '..'"),
         ("file/x", 'failed to prepare subPath for volumeMount "e" of container "c": '),
+        ("a\0b", 'failed to prepare subPath for volumeMount "e" of container "c": '),
     ],
 )
 async def test_sub_path_that_cannot_be_had_is_refused(host: Host, sub_path: str, text: str) -> None:

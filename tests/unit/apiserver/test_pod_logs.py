@@ -79,6 +79,9 @@ def test_all_that_is_wrong_is_told_at_once(query: dict[str, str], problems: str)
     ("query", "message"),
     [
         ("tailLines=x", 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("tailLines=1_0", 'strconv.ParseInt: parsing "1_0": invalid syntax'),
+        ("tailLines=9223372036854775808", 'strconv.ParseInt: parsing "9223372036854775808": value out of range'),
+        (f"tailLines={'9' * 5000}", f'strconv.ParseInt: parsing "{"9" * 5000}": value out of range'),
         ("limitBytes=1.5", 'strconv.ParseInt: parsing "1.5": invalid syntax'),
         (
             "sinceTime=yesterday",

@@ -94,6 +94,12 @@ def test_nothing_to_run_is_refused() -> None:
         compute_args(replace(CONFIG, command=()), ImageConfig())
 
 
+@pytest.mark.parametrize("changes", [{"command": ("sh", "a\0b")}, {"env": (("A", "x\0y"),)}])
+def test_strings_that_no_process_can_be_given_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ContainerStartError, match="nul byte in the"):
+        build(**changes)
+
+
 def test_variables_of_the_pod_replace_those_of_the_image() -> None:
     image = ImageConfig(env=("PATH=/bin", "A=image", "B=b"))
     env = compute_environment(replace(CONFIG, env=(("A", "pod"), ("C", "c=d"))), image, hostname="h", home="/srv")
