@@ -22,6 +22,9 @@ Document = dict[str, Any]
 HASH_ANNOTATION = "kubernetes.io/config.hash"
 SEEN_ANNOTATION = "kubernetes.io/config.seen"
 SOURCE_ANNOTATION = "kubernetes.io/config.source"
+MAX_BYTES = 1 << 20
+"""Of a file that is looked into: the API takes no object of that size, and every line may have its fault."""
+_TOLD_FAULTS = 10
 _VOLUMES = {
     "secret": "secrets",
     "configMap": "configmaps",
@@ -51,6 +54,7 @@ class StaticPodFile:
 def read_static_pod(text: str, place: str, node_name: str) -> StaticPodFile:
     """Check a file and complete its pod.
 
+    Only the first faults of a file are told, with the number of the others.
     Of several documents a kubelet takes the first and does not look at the others; nor does this, but it says so.
 
     Args:
@@ -58,6 +62,15 @@ def read_static_pod(text: str, place: str, node_name: str) -> StaticPodFile:
         place: Its path, for messages and for the pod's uid.
         node_name: Of this machine.
     """
+    if len(text.encode()) > MAX_BYTES:
+        return StaticPodFile(None, (f"{place}:1:1: the file is larger than {MAX_BYTES >> 20} MiB",))
+    found = _read_first(text, place, node_name)
+    if (more := len(found.faults) - _TOLD_FAULTS) > 0:
+        return replace(found, faults=(*found.faults[:_TOLD_FAULTS], f"{place}: and {more:,} more faults"))
+    return found
+
+
+def _read_first(text: str, place: str, node_name: str) -> StaticPodFile:
     # With the first file: it takes 2 MiB.
     from podhost.manifests.documents import split_documents
 

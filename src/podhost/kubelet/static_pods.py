@@ -36,7 +36,7 @@ from podhost.cri.ids import PodUID
 from podhost.errors import ConflictError, ExistsError, NotFoundError
 from podhost.kubelet.node_context import Document, NodeContext
 from podhost.kubelet.pod_worker import PodWorker
-from podhost.kubelet.static_pod_files import SEEN_ANNOTATION, StaticPodFile, read_static_pod
+from podhost.kubelet.static_pod_files import MAX_BYTES, SEEN_ANNOTATION, StaticPodFile, read_static_pod
 from podhost.linux import fs, inotify
 from podhost.store.keys import ObjectKey
 from podhost.store.watch import WatchEvent
@@ -44,7 +44,6 @@ from podhost.store.watch import WatchEvent
 _log = logging.getLogger(__name__)
 
 _EVENTS = inotify.IN_CLOSE_WRITE | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_DELETE | inotify.IN_ONLYDIR
-_MAX_FILE_BYTES = 10 << 20
 _DEFAULT_GRACE_S = 30
 _WRITER = Writer("kubelet")
 
@@ -260,7 +259,7 @@ def _read_all(directory: Path) -> tuple[dict[Path, str], dict[Path, str]]:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with open(fd, errors="replace") as file:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
-                    found[path] = file.read(_MAX_FILE_BYTES)
+                    found[path] = file.read(MAX_BYTES + 1)
         except OSError as error:
             unreadable[path] = error.strerror or str(error)
     return found, unreadable

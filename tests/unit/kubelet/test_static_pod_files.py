@@ -73,3 +73,14 @@ def test_only_the_first_document_counts_and_that_is_said(rest: str) -> None:
     assert warning.startswith("/etc/m/web.yaml:9:1: this document is ignored: only the first ")
     assert warning.endswith(f"and this has {2 + rest.count('---')}")
     assert alone.warnings == ()
+
+
+def test_only_the_first_faults_of_a_file_are_told() -> None:
+    faults = read("key: value # foo\n" * 1000).faults
+    assert len(faults) == 11
+    assert faults[-1] == "/etc/m/web.yaml: and 990 more faults"
+
+
+def test_a_file_that_is_too_large_is_not_looked_into() -> None:
+    found = read(GOOD + "#" * (1 << 20))
+    assert (found.pod, found.faults) == (None, ("/etc/m/web.yaml:1:1: the file is larger than 1 MiB",))
