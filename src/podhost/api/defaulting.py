@@ -28,11 +28,11 @@ def default_pod_template(template: Object) -> None:
 
 def default_pod_spec(spec: Object) -> None:
     """Defaults of a pod's spec, also inside templates."""
-    spec.setdefault("restartPolicy", "Always")
+    _fill(spec, "restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("dnsPolicy", "ClusterFirst")
+    _fill(spec, "dnsPolicy", "ClusterFirst")
     spec.setdefault("securityContext", {})
-    spec.setdefault("schedulerName", "default-scheduler")
+    _fill(spec, "schedulerName", "default-scheduler")
     spec.setdefault("enableServiceLinks", True)
     _sync_service_account(spec)
     for group, _, container in all_containers(spec):
@@ -49,6 +49,12 @@ def default_pod_spec(spec: Object) -> None:
     for constraint in spec.get("topologySpreadConstraints") or ():
         constraint.setdefault("nodeAffinityPolicy", "Honor")
         constraint.setdefault("nodeTaintsPolicy", "Ignore")
+
+
+def _fill(owner: Object, name: str, value: Any) -> None:
+    """Where Go has no pointer, an empty text is as good as none."""
+    if not owner.get(name):
+        owner[name] = value
 
 
 def _sync_service_account(spec: Object) -> None:
@@ -139,7 +145,7 @@ def _default_env(env: Iterable[Object]) -> None:
     for variable in env:
         source = variable.get("valueFrom") or {}
         if source.get("fieldRef") is not None:
-            source["fieldRef"].setdefault("apiVersion", "v1")
+            _fill(source["fieldRef"], "apiVersion", "v1")
         if source.get("resourceFieldRef") is not None:
             source["resourceFieldRef"].setdefault("divisor", "0")
         if source.get("fileKeyRef") is not None:
@@ -159,6 +165,9 @@ _SOURCE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_WITHOUT_POINTERS = frozenset({"iscsi", "rbd", "scaleIO"})
+
+
 def default_volume(volume: Object) -> None:
     """A volume without a source is an emptyDir."""
     if set(volume) <= {"name"}:
@@ -166,7 +175,10 @@ def default_volume(volume: Object) -> None:
     for source, defaults in _SOURCE_DEFAULTS.items():
         if volume.get(source) is not None:
             for name, value in defaults.items():
-                volume[source].setdefault(name, value)
+                if source in _WITHOUT_POINTERS:
+                    _fill(volume[source], name, value)
+                else:
+                    volume[source].setdefault(name, value)
     _default_downward(volume.get("downwardAPI") or {})
     for projection in (volume.get("projected") or {}).get("sources") or ():
         _default_downward(projection.get("downwardAPI") or {})
@@ -181,7 +193,7 @@ def default_volume(volume: Object) -> None:
 def _default_downward(source: Object) -> None:
     for item in source.get("items") or ():
         if item.get("fieldRef") is not None:
-            item["fieldRef"].setdefault("apiVersion", "v1")
+            _fill(item["fieldRef"], "apiVersion", "v1")
         if item.get("resourceFieldRef") is not None:
             item["resourceFieldRef"].setdefault("divisor", "0")
 

@@ -54,7 +54,7 @@ def default_claim(claim: Object) -> None:
 
 def default_volume(volume: Object) -> None:
     spec = ensure_section(volume, "spec")
-    spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+    spec["persistentVolumeReclaimPolicy"] = spec.get("persistentVolumeReclaimPolicy") or "Retain"
     spec.setdefault("volumeMode", "Filesystem")
     round_amounts(spec.get("capacity"))
     if spec.get("hostPath") is not None:

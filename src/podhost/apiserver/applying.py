@@ -70,7 +70,7 @@ async def _read_config(call: Call) -> Obj:
 
 
 async def _check_duplicates(call: Call, validation: FieldValidation) -> None:
-    duplicates = [] if validation == "Ignore" else bodies.find_yaml_duplicates(await bodies.read_body(call))
+    duplicates = [] if validation == "Ignore" else await bodies.read_yaml_duplicates(call)
     if validation == "Warn":
         call.warnings.extend(duplicates)
     elif duplicates:

@@ -98,6 +98,14 @@ def _try_json(body: bytes) -> Any:
         return None
 
 
+async def read_yaml_duplicates(call: Call) -> list[str]:
+    """Those of the body; of a large one without keeping other requests waiting."""
+    body = await read_body(call)
+    if len(body) > _THREAD_ABOVE_BYTES:
+        return await asyncio.to_thread(find_yaml_duplicates, body)
+    return find_yaml_duplicates(body)
+
+
 def find_yaml_duplicates(body: bytes) -> list[str]:
     """See :func:`podhost.apiserver.yaml_duplicates.find_duplicate_keys`."""
     if _try_json(body) is not None and not has_duplicates(body):
@@ -117,7 +125,7 @@ async def read_object(call: Call, kind: Kind, validation: FieldValidation) -> Ob
             f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
             "json parse error: unexpected end of JSON input"
         )
-    problems = None if validation == "Ignore" else _find_duplicates(call, await read_body(call), kind)
+    problems = None if validation == "Ignore" else await _find_duplicates(call, document, kind)
     return decode_object(call, document, kind, validation, problems=problems)
 
 
@@ -151,17 +159,17 @@ def decode_object(
     return obj
 
 
-def _find_duplicates(call: Call, body: bytes, kind: Kind) -> list[str] | None:
+async def _find_duplicates(call: Call, document: Obj, kind: Kind) -> list[str] | None:
     """All problems of strict decoding when keys are there twice; ``None`` when none is."""
     media = media_type(call.request)
     if media == JSON:
+        body = await read_body(call)
         return find_strict_problems(body, kind.schema) if has_duplicates(body) else None
     if media not in _YAML_TYPES:
         return None
-    duplicates = find_yaml_duplicates(body)
+    duplicates = await read_yaml_duplicates(call)
     if not duplicates:
         return None
-    document = _parse_yaml(body)
     return [*duplicates, *check_structure(document, kind.schema).unknown_fields]
 
 

@@ -10,6 +10,7 @@ from podhost.api.image_refs import default_pull_policy
 from podhost.api.names import generate_name
 from podhost.api.objects import all_containers, is_mirror_pod
 from podhost.api.priority_classes import assign_priority, find_priority_class
+from podhost.api.validation.metadata import ANNOTATIONS_MAX_BYTES
 
 Obj = dict[str, Any]
 FindServiceAccount = Callable[[str, str], Mapping[str, Any] | None]
@@ -52,10 +53,17 @@ def note_defaulted_pull_policies(pod: Obj, added: str = "") -> None:
             defaulted.append(str(container.get("name", "")))
     annotations = dict(metadata.get("annotations") or {})
     annotations.pop(POLICY_DEFAULTED_ANNOTATION, None)
-    if defaulted or always:
-        annotations[POLICY_DEFAULTED_ANNOTATION] = ",".join(defaulted)
+    note = ",".join(defaulted)
+    if (defaulted or always) and _has_room(annotations, note):
+        annotations[POLICY_DEFAULTED_ANNOTATION] = note
     if annotations:
         metadata["annotations"] = annotations
+
+
+def _has_room(annotations: Mapping[str, Any], note: str) -> bool:
+    """A note of ours must not be what makes a user's annotations too long, and their error."""
+    parts = (POLICY_DEFAULTED_ANNOTATION, note, *annotations, *annotations.values())
+    return sum(len(str(part).encode("utf-8", "replace")) for part in parts) <= ANNOTATIONS_MAX_BYTES
 
 
 def admit_pod(

@@ -475,3 +475,37 @@ def test_amounts_of_a_pod_are_kept_in_thousandths(make_pod: MakePod) -> None:
         "limits": {"memory": "100001m"},
     }
     assert pod["spec"]["resources"]["limits"] == {"cpu": "1001m"}
+
+
+def test_empty_texts_are_as_good_as_none(make_pod: MakePod) -> None:
+    document = make_pod(restartPolicy="", dnsPolicy="", schedulerName="")
+    assert _errors(document) == []
+    kinds.POD.default(document)
+    shown = [document["spec"][name] for name in ("restartPolicy", "dnsPolicy", "schedulerName")]
+    assert shown == ["Always", "ClusterFirst", "default-scheduler"]
+
+
+def test_fields_of_a_node_are_matched_by_its_one_name(make_pod: MakePod) -> None:
+    def errors(**rule: Any) -> list[str]:
+        terms = {"nodeSelectorTerms": [{"matchFields": [rule]}]}
+        affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+        return [text.partition("matchFields[0].")[2] for text in _errors(make_pod(affinity=affinity))]
+
+    assert errors(key="metadata.name", operator="In", values=["n1"]) == []
+    assert errors(key="metadata.foo", operator="Gt", values=["a"]) == [
+        'operator: Invalid value: "Gt": not a valid selector operator',
+        'key: Invalid value: "metadata.foo": not a valid field selector key',
+    ]
+    assert errors(key="metadata.name", operator="In", values=["a", "b"]) == [
+        "values: Required value: must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+    ]
+
+
+def test_a_resource_claim_has_one_source(make_pod: MakePod) -> None:
+    def error(**sources: str) -> str:
+        found = _errors(make_pod(resourceClaims=[{"name": "x", **sources}]))
+        return found[0].rpartition(": ")[2] if len(found) == 1 else str(found)
+
+    assert error(resourceClaimName="a") == "[]"
+    assert error().endswith("`resourceClaimName`, `resourceClaimTemplateName`")
+    assert "at most one of" in error(resourceClaimName="a", resourceClaimTemplateName="b")

@@ -9,6 +9,7 @@ import pytest
 from harness.covers import covers
 from podhost.api.errors import ApiError
 from podhost.api.priority_classes import build_system_classes
+from podhost.api.validation.metadata import ANNOTATIONS_MAX_BYTES
 from podhost.apiserver.pod_admission import (
     POLICY_DEFAULTED_ANNOTATION,
     admit_pod,
@@ -179,3 +180,13 @@ def test_a_pod_without_class_gets_the_global_default() -> None:
     admit_pod(candidate, lambda *_: None, [*CLASSES, marked])
     assert (candidate["spec"]["priorityClassName"], candidate["spec"]["priority"]) == ("usual", 7)
     assert admit(pod(priorityClassName="low"))["preemptionPolicy"] == "Never"
+
+
+def test_the_note_about_pull_policies_never_makes_annotations_too_long() -> None:
+    many = pod(containers=[{"name": f"container-{number}", "image": "a"} for number in range(30_000)])
+    note_defaulted_pull_policies(many)
+    assert "annotations" not in many["metadata"]
+    full = pod(containers=[{"name": "a", "image": "a"}])
+    full["metadata"]["annotations"] = {"mine": "x" * (ANNOTATIONS_MAX_BYTES - 10)}
+    note_defaulted_pull_policies(full)
+    assert list(full["metadata"]["annotations"]) == ["mine"]

@@ -11,7 +11,7 @@ from podhost.api.objects import Object
 
 IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
-_ANNOTATIONS_MAX = 256 * 1024
+ANNOTATIONS_MAX_BYTES = 256 * 1024
 _META = Path("metadata")
 STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
@@ -103,8 +103,8 @@ def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Fie
     for key, value in annotations.items():
         errors += invalid_all(path, key, names.check_qualified_name(key.lower()))
         total += len(key) + len(value.encode(errors="surrogatepass"))
-    if total > _ANNOTATIONS_MAX:
-        errors.append(path.too_long(_ANNOTATIONS_MAX))
+    if total > ANNOTATIONS_MAX_BYTES:
+        errors.append(path.too_long(ANNOTATIONS_MAX_BYTES))
     return errors
 
 

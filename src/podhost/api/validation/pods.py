@@ -140,9 +140,24 @@ def validate_pod_spec(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
     errors += _validate_host_network_ports(spec, path.child("containers"))
     errors += _validate_dns(spec, path.child("dnsConfig"))
     errors += validate_scheduling(spec, path)
+    errors += _validate_resource_claims(spec, path.child("resourceClaims"))
     errors += _validate_host_users(spec, path)
     errors += _validate_names(spec, path)
     return errors + _validate_numbers(spec, path) + _validate_os(spec, path)
+
+
+def _validate_resource_claims(spec: Mapping[str, Any], path: Path) -> list[FieldError]:
+    """Of each: one source, and not both."""
+    errors: list[FieldError] = []
+    for index, claim in enumerate(spec.get("resourceClaims") or ()):
+        sources = [claim.get(name) is not None for name in ("resourceClaimName", "resourceClaimTemplateName")]
+        if all(sources):
+            detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            errors.append(path.index(index).invalid(dict(claim), detail))
+        elif not any(sources):
+            detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+            errors.append(path.index(index).invalid(dict(claim), detail))
+    return errors
 
 
 def _known_grace(spec: Mapping[str, Any]) -> int | None:

@@ -154,4 +154,21 @@ def _validate_node_term(term: Mapping[str, Any], path: Path) -> list[FieldError]
             errors.append(at.child("operator").invalid(operator, "not a valid selector operator"))
         key = rule.get("key") or ""
         errors += invalid_all(at.child("key"), key, names.check_qualified_name(key))
+    for index, rule in enumerate(term.get("matchFields") or ()):
+        errors += _validate_field_rule(rule, path.child("matchFields").index(index))
+    return errors
+
+
+def _validate_field_rule(rule: Mapping[str, Any], path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    key, operator, values = rule.get("key") or "", rule.get("operator") or "", rule.get("values") or ()
+    if operator not in ("In", "NotIn"):
+        errors.append(path.child("operator").invalid(operator, "not a valid selector operator"))
+    elif len(values) != 1:
+        detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+        errors.append(path.child("values").required(detail))
+    if key != "metadata.name":
+        return [*errors, path.child("key").invalid(key, "not a valid field selector key")]
+    for index, value in enumerate(values):
+        errors += invalid_all(path.child("values").index(index), value, names.check_dns_subdomain(value))
     return errors
