@@ -6,12 +6,14 @@ store can still write a line, but no pod can be made; running out of bytes shows
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -256,3 +258,28 @@ def test_a_full_disk_keeps_nobody_from_deleting_nor_a_killed_daemon_from_startin
     ballast.unlink()
     create_pod(daemon, namespace, build_pod("after", pause))
     wait_ready(daemon, namespace, "after")
+
+
+def test_a_pod_that_fills_the_disk_and_goes_on_writing_is_evicted_also_by_a_daemon_that_starts_on_the_full_disk(
+    image_store: Path, tmp_path: Path
+) -> None:
+    script = "while :; do dd if=/dev/zero bs=4k of=/e/f oflag=append conv=notrunc 2>/dev/null; done"
+    volumes: dict[str, Any] = {"volumes": [{"name": "e", "emptyDir": {}}]}
+    document = json.loads(build_pod("hungry", "debian", "sh", "-c", script, **volumes))
+    document["spec"]["containers"][0]["volumeMounts"] = [{"name": "e", "mountPath": "/e"}]
+    never = ("--eviction-hard", "")
+    with small_disk(tmp_path / "disk", f"size={_DISK}") as disk:
+        flags = ("--data-root", str(disk), "--housekeeping-interval", "0.5")
+        with running_daemon(image_store, *flags, *never) as daemon:
+            create_pod(daemon, "default", build_pod("sleeper", "debian", "sleep", "inf"))
+            wait_ready(daemon, "default", "sleeper")
+            create_pod(daemon, "default", json.dumps(document))
+            wait_until(lambda: os.statvfs(disk).f_bfree == 0, timeout_s=60, what="the full disk")
+            daemon.kill()
+            daemon.extra_flags = (*flags, "--eviction-hard", "nodefs.available<10%")
+            daemon.start()
+            words = ("wait", "pod/hungry", "--for=jsonpath={.status.reason}=Evicted", "--timeout=60s")
+            daemon.kubectl(*words)
+            assert os.statvfs(disk).f_bfree * 4096 > _BIG
+            daemon.kubectl("delete", "pod", "hungry", "--timeout=40s")
+            assert daemon.pod("sleeper")["status"]["containerStatuses"][0]["restartCount"] == 0

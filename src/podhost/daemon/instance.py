@@ -78,8 +78,9 @@ def _take_lock(settings: DaemonSettings) -> int:
         raise ConflictError(
             f"cannot run instance {settings.instance!r}: a daemon with pid {owner or 'unknown'} runs it already"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    text = f"{os.getpid()}\n".encode()
+    os.pwrite(fd, text, 0)
+    os.ftruncate(fd, len(text))  # after: the block of an empty file would be anybody's on a full disk
     return fd
 
 

@@ -70,8 +70,15 @@ def bind_api_port(wish: int, record: Path) -> socket.socket:
         sock = bind_tcp("127.0.0.1", int(record.read_text()))
     except (FileNotFoundError, ValueError, ConflictError):
         sock = bind_tcp("127.0.0.1", 0)
-    write_atomic(record, f"{sock.getsockname()[1]}\n".encode())
+    _keep_port(record, sock)
     return sock
+
+
+def _keep_port(record: Path, sock: socket.socket) -> None:
+    """Nothing is written where it is there already: a daemon starts on a full disk, too."""
+    content = f"{sock.getsockname()[1]}\n"
+    if not record.exists() or record.read_text() != content:
+        write_atomic(record, content.encode())
 
 
 def bind_dns(address: str, record: Path) -> tuple[socket.socket, socket.socket]:
@@ -95,7 +102,7 @@ def bind_dns(address: str, record: Path) -> tuple[socket.socket, socket.socket]:
             udp.close()
             continue
         udp.setblocking(False)
-        write_atomic(record, f"{udp.getsockname()[1]}\n".encode())
+        _keep_port(record, udp)
         return udp, tcp
     raise ConflictError(f"cannot listen on {address} for names: no port is free for both UDP and TCP")
 

@@ -20,7 +20,7 @@ from podhost.kubelet.image_puller import ImagePuller
 from podhost.kubelet.log_rotation import rotate_logs
 from podhost.kubelet.log_watcher import LogWatcher
 from podhost.kubelet.mount_retries import MountRetries
-from podhost.kubelet.node import register_node
+from podhost.kubelet.node import register_node, try_register_node
 from podhost.kubelet.node_context import Document, HostFacts, NodeContext, Recorder, read_host_facts
 from podhost.kubelet.node_lease import lease_key, renew_lease
 from podhost.kubelet.pod_admission import PodAdmission
@@ -94,8 +94,9 @@ class Kubelet:
         """Register the node, take up the pods of the store, sweep what belongs to none."""
         context = self.context
         context.host = await asyncio.to_thread(read_host_facts, context.settings)
-        register_node(context)
-        renew_lease(context)
+        # A full disk keeps no kubelet from starting: who else would evict the pod that fills it?
+        if not try_register_node(context, renew_lease):
+            self.pressure.tell_later()
         documents = [d for d in context.store.list("pods")[0] if self._is_ours(d)]
         self._undo = [
             context.runtime.subscribe(self._on_container_event),

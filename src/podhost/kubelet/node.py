@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +14,13 @@ from podhost.api.apply import record_write
 from podhost.api.kinds import NODE
 from podhost.api.quantity import format_quantity
 from podhost.api.time import format_time
+from podhost.errors import ExhaustedError, UnavailableError
 from podhost.kubelet.eviction_thresholds import DISK_PRESSURE, MEMORY, MEMORY_PRESSURE, NODE_DISK, PID_PRESSURE
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.node_pressure import build_taints
 from podhost.store.keys import ObjectKey
+
+_log = logging.getLogger(__name__)
 
 _CONDITIONS = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -46,6 +51,19 @@ def register_node(context: NodeContext) -> None:
     tainted = {**node, "spec": _with_taints(context, node.get("spec") or {})}
     # On a cluster the node lifecycle controller sees to the taints.
     context.store.update(key, _managed(context, node, tainted, _CONTROLLER))
+
+
+def try_register_node(context: NodeContext, *more: Callable[[NodeContext], None]) -> bool:
+    """As :func:`register_node`, with ``more``; False when the store has no room now.  Raises where no Node is yet."""
+    try:
+        for write in (register_node, *more):
+            write(context)
+    except (ExhaustedError, UnavailableError) as error:
+        if context.store.find(ObjectKey("nodes", "", context.settings.node_name)) is None:
+            raise
+        _log.warning("cannot bring the Node up to date: %s", error)
+        return False
+    return True
 
 
 def _managed(context: NodeContext, live: dict[str, Any] | None, node: dict[str, Any], by: str) -> dict[str, Any]:

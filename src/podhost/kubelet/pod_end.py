@@ -17,10 +17,11 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from podhost.errors import PodhostError
+from podhost.errors import ExhaustedError, PodhostError, UnavailableError
 from podhost.kubelet.in_flight import InFlight
 from podhost.kubelet.pod_facts import PodFacts
 from podhost.kubelet.pod_stop import PodStopper, compute_grace_s
+from podhost.kubelet.runtime_status import PodRuntimeStatus
 from podhost.kubelet.status_reporter import StatusReporter
 from podhost.kubelet.timers import Timers
 
@@ -106,7 +107,7 @@ class PodEnd:
             await self._stopper.stop_containers(facts.document, facts.pod, facts.observe(), grace_s)
             observed = await facts.observe_with_messages()
             if not facts.is_object_gone:
-                self._reporter.write(observed, is_ending=True)
+                self._write_last_status(observed)
             await self._stopper.remove(facts.pod, observed)
             if not facts.is_object_gone:
                 self._stopper.delete_object(facts.pod)
@@ -114,6 +115,13 @@ class PodEnd:
             self._on_stop_failed("terminate", error)
             return
         on_removed()
+
+    def _write_last_status(self, observed: PodRuntimeStatus) -> None:
+        """Where there is no room for it, what takes the room is removed all the same."""
+        try:
+            self._reporter.write(observed, is_ending=True)
+        except (ExhaustedError, UnavailableError) as error:
+            _log.warning("cannot write the last status of pod %s: %s", self._facts.key, error)
 
     def _on_stop_failed(self, name: str, error: Exception) -> None:
         key = self._facts.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Iterable
 
@@ -114,13 +115,23 @@ class PodStopper:
 
     async def release(self, observed: PodRuntimeStatus, uid: PodUID) -> None:
         """A finished pod gives network and volumes back; containers and logs stay to be read."""
-        await self.stop_sandboxes(observed)
+        await self._stop_or_make_room(observed, uid)
         await self._context.volumes.unmount_volumes(uid)
+
+    async def _stop_or_make_room(self, observed: PodRuntimeStatus, uid: PodUID) -> None:
+        """Stop the sandboxes of ended containers.  What the volumes held may be the room that this lacks."""
+        try:
+            await self.stop_sandboxes(observed)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            await self._context.volumes.unmount_volumes(uid)
+            await self.stop_sandboxes(observed)
 
     async def remove(self, pod: models.Pod, observed: PodRuntimeStatus) -> None:
         """Everything of the pod on this machine goes."""
         runtime = self._context.runtime
-        await _gather(runtime.stop_pod_sandbox(s.id) for s in observed.sandboxes)
+        await self._stop_or_make_room(observed, PodUID(pod.metadata.uid))
         failpoint.hit(_STEP_SANDBOX)
         await _gather(runtime.remove_pod_sandbox(s.id) for s in observed.sandboxes)
         failpoint.hit(_STEP_REMOVED)

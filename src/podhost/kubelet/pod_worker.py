@@ -321,8 +321,9 @@ class PodWorker:
             rejected = actions.failure.is_rejection
             facts.event("Warning" if rejected else "Normal", actions.failure.reason, actions.failure.message)
         if facts.failure is not None or (actions.kill_pod and not actions.create_sandbox):
-            self._reporter.write(observed, is_ending=True)
+            # First: what cannot be written down, because this pod has filled the disk, is written when it has gone.
             self._end.finish(self._on_released)
+            self._reporter.write(observed, is_ending=True)
             return
         if "room" in self._in_flight:
             self._write_progress(observed)

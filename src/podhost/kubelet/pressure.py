@@ -30,7 +30,7 @@ from podhost.kubelet.eviction_thresholds import (
     find_met,
 )
 from podhost.kubelet.image_gc import ImageReclaimer
-from podhost.kubelet.node import build_node_reference, register_node
+from podhost.kubelet.node import build_node_reference, try_register_node
 from podhost.kubelet.node_context import NodeContext
 from podhost.kubelet.node_pressure import (
     PressureState,
@@ -88,6 +88,8 @@ class NodePressure:
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
         self._is_checking = False
+        self._is_untold = False
+        """The Node's conditions could not be written."""
         self._stall_watch = MemoryStallWatch(self._check_soon)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -98,6 +100,10 @@ class NodePressure:
         if signals & {MEMORY, ALLOCATABLE_MEMORY}:
             self._stall_watch.start()
         self._check_soon()
+
+    def tell_later(self) -> None:
+        """The Node could not be written: the next look has it written."""
+        self._is_untold = True
 
     async def stop(self) -> None:
         """Idempotent."""
@@ -187,10 +193,11 @@ class NodePressure:
 
     def _set_conditions(self, conditions: frozenset[str]) -> None:
         context, before = self._context, self._context.pressure
-        if conditions == before:
+        if conditions == before and not self._is_untold:
             return
         context.pressure = conditions
-        register_node(context)
+        # Pods are evicted whether or not the disk has room for saying so.
+        self._is_untold = not try_register_node(context)
         for name in sorted(conditions ^ before):
             reason = _CHANGES[name, name in conditions]
             self._event("Normal", reason, f"Node {context.settings.node_name} status is now: {reason}")

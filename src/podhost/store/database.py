@@ -45,13 +45,19 @@ _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",
     "wal_autocheckpoint = 0",
+    "journal_size_limit = 33554432",
     "temp_store = MEMORY",
     "cache_size = -512",
 )
 _COMPACT_EVERY = 32
 _CHECKPOINT_EVERY = 1000
+_CHECKPOINT_EVERY_BYTES = 8 << 20
+"""Of documents, whichever comes first: a thousand objects may be a gigabyte."""
 _LOG_LIMIT_PAGES = 8192
 """A write-ahead log longer than this (32 MiB) is begun anew."""
+HISTORY_LIMIT_BYTES = 64 << 20
+_COMPACT_EVERY_BYTES = 2 << 20
+_ROW_BYTES = "length(doc) + coalesce(length(previous), 0)"
 _WRITE = failpoint.register("store.write")
 
 
@@ -82,7 +88,7 @@ class HistoryRow:
 class Database:
     """The file.  All methods are quick and synchronous; see the class of each error at :meth:`write`."""
 
-    def __init__(self, path: Path, *, history_limit: int) -> None:
+    def __init__(self, path: Path, *, history_limit: int, history_limit_bytes: int = HISTORY_LIMIT_BYTES) -> None:
         """Open or create.
 
         Raises:
@@ -90,7 +96,11 @@ class Database:
             UnavailableError: It cannot be opened.
         """
         self.path = path
+        self._index_in_memory = False
         self._history_limit = history_limit
+        self._history_limit_bytes = history_limit_bytes
+        self._unchecked_bytes = 0
+        self._opened_rv: int | None = None
         self._checkpoint: asyncio.Future[None] | None = None
         self._closed = False
         self.write_failed = False
@@ -102,18 +112,18 @@ class Database:
             self._open()
         except UnavailableError:
             # A full disk, most likely; SQLite calls it an input/output error where its index does not fit.
-            if not self._spend_reserve():
-                raise
-            self._open()
+            self._open(index_in_memory=True)
 
-    def _open(self) -> None:
+    def _open(self, *, index_in_memory: bool = False) -> None:
+        self._index_in_memory = index_in_memory
         try:
-            self._connection = _connect(self.path)
+            self._connection = _connect(self.path, index_in_memory=index_in_memory)
         except OSError as error:
             raise UnavailableError(f'cannot open the store "{self.path}": {error.strerror}') from error
         try:
             self._migrate()
             self._history_count: int = self._scalar("SELECT count(*) FROM history")
+            self._history_bytes: int = self._scalar(f"SELECT coalesce(sum({_ROW_BYTES}), 0) FROM history")
             self.compacted_rv: int = self._scalar("SELECT value FROM meta WHERE key = 'compacted_rv'")
         except sqlite3.DatabaseError as error:
             self._connection.close()
@@ -133,15 +143,19 @@ class Database:
         try:
             self._write_opened(rv)
         except ExhaustedError:
-            if not self._spend_reserve():
-                raise
-            self._write_opened(rv)
+            # The first change that can be written takes it along: until then nobody has seen a version of this run
+            # that the next run would not give out as well.
+            self._opened_rv = rv
+            self._reserve_spent = True
         else:
             self._reserve_spent = not self._reserve.ensure()
 
     def _write_opened(self, rv: int) -> None:
         with self._transaction():
-            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'opened_rv'", (rv,))
+            self._put_opened(rv)
+
+    def _put_opened(self, rv: int) -> None:
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'opened_rv'", (rv,))
 
     def load(self, *, without: Collection[str] = ()) -> Iterator[tuple[ObjectKey, bytes]]:
         """All objects but those of some resources."""
@@ -196,6 +210,7 @@ class Database:
             self._write_once(change)
         else:
             self._restore_reserve()
+        self._unchecked_bytes += 2 * len(change.doc)  # the object and its history
         self._schedule_checkpoint(change.rv)
 
     def _spend_reserve(self) -> bool:
@@ -209,9 +224,15 @@ class Database:
 
     def _write_once(self, change: Change) -> None:
         with self._transaction():
+            if self._opened_rv is not None:
+                self._put_opened(self._opened_rv)
             self._put(change)
-            if self._history_count > self._history_limit + _COMPACT_EVERY:
-                self._compact()
+            if (
+                self._history_count > self._history_limit + _COMPACT_EVERY
+                or self._history_bytes > self._history_limit_bytes + _COMPACT_EVERY_BYTES
+            ):
+                self._compact(change.rv)
+        self._opened_rv = None
 
     def history(self, resource: str, after_rv: int, limit: int) -> list[HistoryRow]:
         """The next changes of a resource after a version."""
@@ -256,24 +277,41 @@ class Database:
             (change.rv, change.at_ns, change.type, *place, change.doc, change.previous_rv),
         )
         self._history_count += 1
+        self._history_bytes += len(change.doc)
 
-    def _compact(self) -> None:
+    def _compact(self, newest_rv: int) -> None:
         """Drop the oldest rows; their documents move to the rows that need them as ``previous``."""
-        excess = self._history_count - self._history_limit
-        oldest = self._connection.execute("SELECT rv, doc FROM history ORDER BY rv LIMIT ?", (excess,)).fetchall()
+        oldest, size = self._find_excess(newest_rv)
+        if not oldest:
+            return  # one change alone is larger than all that is to be kept
         floor = oldest[-1][0]
-        self._connection.executemany(
-            "UPDATE history SET previous = ? WHERE previous_rv = ? AND rv > ?",
-            [(doc, rv, floor) for rv, doc in oldest],
-        )
+        for rv, doc in oldest:
+            moved = self._connection.execute(
+                "UPDATE history SET previous = ? WHERE previous_rv = ? AND rv > ?", (doc, rv, floor)
+            )
+            size -= len(doc) * moved.rowcount
         self._connection.execute("DELETE FROM history WHERE rv <= ?", (floor,))
+        self._history_bytes -= size
         self._connection.execute("UPDATE meta SET value = ? WHERE key = 'compacted_rv'", (floor,))
         self._history_count -= len(oldest)
         self.compacted_rv = floor
 
+    def _find_excess(self, newest_rv: int) -> tuple[list[tuple[int, bytes]], int]:
+        """Version and document of the rows that are too many or too large together, and the bytes of them all."""
+        oldest: list[tuple[int, bytes]] = []
+        size = 0
+        query = f"SELECT rv, doc, {_ROW_BYTES} FROM history WHERE rv < ? ORDER BY rv"
+        for rv, doc, row_bytes in self._connection.execute(query, (newest_rv,)):
+            is_few = self._history_count - len(oldest) <= self._history_limit
+            if is_few and self._history_bytes - size <= self._history_limit_bytes:
+                break
+            oldest.append((rv, doc))
+            size += row_bytes
+        return oldest, size
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = self._history_count, self.compacted_rv
+        before = self._history_count, self._history_bytes, self.compacted_rv
         try:
             failpoint.hit(_WRITE)
             self._connection.execute("BEGIN IMMEDIATE")
@@ -282,7 +320,7 @@ class Database:
             self.write_failed = False
         except (sqlite3.Error, OSError) as error:
             self.write_failed = True
-            self._history_count, self.compacted_rv = before
+            self._history_count, self._history_bytes, self.compacted_rv = before
             self._roll_back()
             raise _write_error(self.path, error) from error
 
@@ -315,7 +353,13 @@ class Database:
         return int(value)
 
     def _schedule_checkpoint(self, rv: int) -> None:
-        if rv % _CHECKPOINT_EVERY != 0 or (self._checkpoint is not None and not self._checkpoint.done()):
+        if rv % _CHECKPOINT_EVERY != 0 and self._unchecked_bytes < _CHECKPOINT_EVERY_BYTES:
+            return
+        if self._checkpoint is not None and not self._checkpoint.done():
+            return
+        self._unchecked_bytes = 0
+        if self._index_in_memory:
+            self._copy_log(self._connection)  # no other connection may: the file is locked
             return
         try:
             loop = asyncio.get_running_loop()
@@ -331,21 +375,28 @@ class Database:
             self._reserve.ensure()
             connection = sqlite3.connect(self.path, isolation_level=None)
             try:
-                ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                if pages > _LOG_LIMIT_PAGES:
-                    # A passive one never catches up with a writer that goes on, and the log would grow for ever.
-                    # After it there is little left to copy, so the writer waits for a moment only.
-                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-            except sqlite3.Error:
-                pass  # a full disk, or the file is gone: the write-ahead log still holds everything
+                self._copy_log(connection)
             finally:
                 connection.close()
 
+    def _copy_log(self, connection: sqlite3.Connection) -> None:
+        try:
+            ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if pages > _LOG_LIMIT_PAGES:
+                # A passive one never catches up with a writer that goes on, and the log would grow for ever.
+                # After it there is little left to copy, so the writer waits for a moment only.
+                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        except sqlite3.Error:
+            pass  # a full disk, or the file is gone: the write-ahead log still holds everything
 
-def _connect(path: Path) -> sqlite3.Connection:
+
+def _connect(path: Path, *, index_in_memory: bool = False) -> sqlite3.Connection:
+    """``index_in_memory``: the index of the log takes no file; no other connection can be made."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds Secrets
     connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=64)
     try:
+        if index_in_memory:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except sqlite3.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""Room set aside on the disk for what makes room: deletions, and the start of a daemon.
+"""Room set aside on the disk for what makes room: deletions.
 
 On a full disk nothing can be written, also not that an object is gone, so nothing could ever be removed through the
 API.  A file takes the room while there is some; whoever needs it most removes the file and writes.

@@ -9,6 +9,7 @@ import pytest
 
 from harness.cri_fakes import Script
 from harness.kubelet_rig import Rig, make_pod
+from podhost.aiokit import failpoint
 from podhost.cri.ids import PodUID
 from podhost.cri.runtime import ContainerState
 from podhost.errors import ExhaustedError
@@ -110,3 +111,48 @@ def test_fields_with_the_same_effect_share_one_message() -> None:
         "spec.affinity.podAffinity",
         "spec.containers[0].volumeDevices, spec.containers[1].volumeDevices",
     ]
+
+
+async def test_an_evicted_pod_ends_on_a_disk_that_takes_no_write_and_says_so_when_there_is_room(rig: Rig) -> None:
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    worker = rig.kubelet.find_worker(PodUID("uid-web"))
+    assert worker is not None
+    failpoint.set("store.write", "error:ENOSPC")
+    try:
+        worker.evict("The node was low on resource: ephemeral-storage. ", is_disruption=True)
+        await asyncio.sleep(5)
+        assert rig.runtime.names(ContainerState.RUNNING) == []
+        assert rig.volumes.mounted == set()
+        assert rig.status()["phase"] == "Running"
+    finally:
+        failpoint.clear()
+    await asyncio.sleep(30)
+    assert (rig.status()["phase"], rig.status()["reason"]) == ("Failed", "Evicted")
+
+
+async def test_a_deleted_pod_gives_back_all_it_holds_before_anything_has_to_be_written(rig: Rig) -> None:
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    rig.delete("web")
+    failpoint.set("store.write", "error:ENOSPC")
+    try:
+        await asyncio.sleep(60)
+        assert rig.runtime.list_containers() == []
+        assert rig.volumes.mounted == set()
+    finally:
+        failpoint.clear()
+    await asyncio.sleep(60)
+    assert rig.store.list("pods")[0] == []
+
+
+async def test_a_kubelet_starts_on_a_disk_that_takes_no_write(rig: Rig) -> None:
+    rig.create(make_pod())
+    await asyncio.sleep(1)
+    failpoint.set("store.write", "error:ENOSPC")
+    try:
+        await rig.restart()
+        await asyncio.sleep(1)
+        assert rig.kubelet.find_worker(PodUID("uid-web")) is not None
+    finally:
+        failpoint.clear()

@@ -1,7 +1,8 @@
-"""Room that is set aside is there for deletions and for a start, and for nothing else."""
+"""Room that is set aside is there for deletions and for nothing else."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from podhost.aiokit import failpoint
 from podhost.aiokit.clock import SystemClock
-from podhost.errors import ExhaustedError
+from podhost.errors import ExhaustedError, UnavailableError
+from podhost.store import database as database_module
+from podhost.store.database import Database
 from podhost.store.disk_reserve import DiskReserve
 from podhost.store.keys import ObjectKey
 from podhost.store.store import Store
@@ -66,8 +69,50 @@ def test_a_deletion_may_use_it_and_a_creation_may_not(tmp_path: Path, released: 
     store.close()
 
 
-def test_a_start_may_use_it(tmp_path: Path, released: list[str]) -> None:
-    Store(tmp_path / "objects.db", SystemClock()).close()
+def test_a_start_needs_no_room_and_what_it_has_to_write_goes_with_the_first_change(tmp_path: Path) -> None:
+    path = tmp_path / "objects.db"
+    Store(path, SystemClock()).close()
     failpoint.set("store.write", "error:ENOSPC")
-    Store(tmp_path / "objects.db", SystemClock()).close()
-    assert released == ["released"]
+    try:
+        store = Store(path, SystemClock())
+    finally:
+        failpoint.clear()
+    started_rv = store.current_rv()
+    store.create(KEY, {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}})
+    store.delete(KEY)
+    store.close()
+    database = Database(path, history_limit=100)
+    with sqlite3.connect(path) as connection:
+        (opened,) = connection.execute("SELECT value FROM meta WHERE key = 'opened_rv'").fetchone()
+    database.close()
+    assert opened == started_rv
+
+
+def test_a_start_opens_the_store_where_there_is_no_room_for_its_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "objects.db"
+    store = Store(path, SystemClock())
+    store.create(KEY, {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}})
+    store.close()
+    connect = database_module._connect
+
+    def connect_without_room(path: Path, *, index_in_memory: bool) -> sqlite3.Connection:
+        if not index_in_memory:
+            raise UnavailableError("disk I/O error")
+        return connect(path, index_in_memory=True)
+
+    monkeypatch.setattr(database_module, "_connect", connect_without_room)
+    again = Store(path, SystemClock())
+    again.delete(KEY)
+    assert not (tmp_path / "objects.db-shm").exists()
+    for number in range(20):
+        big = {"metadata": {"name": f"{number}", "namespace": "ns"}, "data": {"a": "x" * (2 << 20)}}
+        again.create(replace(KEY, name=f"{number}"), big)
+    assert (tmp_path / "objects.db-wal").stat().st_size < 48 << 20
+    again.close()
+    monkeypatch.undo()
+    last = Store(path, SystemClock())
+    assert last.find(KEY) is None
+    assert last.count("pods") == 20
+    last.close()
