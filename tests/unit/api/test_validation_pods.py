@@ -509,3 +509,19 @@ def test_a_resource_claim_has_one_source(make_pod: MakePod) -> None:
     assert error(resourceClaimName="a") == "[]"
     assert error().endswith("`resourceClaimName`, `resourceClaimTemplateName`")
     assert "at most one of" in error(resourceClaimName="a", resourceClaimTemplateName="b")
+
+
+@pytest.mark.parametrize("field", ["podIPs", "hostIPs"])
+def test_addresses_in_a_status_are_addresses(make_pod: MakePod, field: str) -> None:
+    def errors(*texts: str, before: tuple[str, ...] = ()) -> list[str]:
+        old, new = make_pod(), make_pod()
+        old["status"] = {field: [{"ip": text} for text in before]}
+        new["status"] = {field: [{"ip": text} for text in texts]}
+        return [error.message for error in kinds.POD.validate_status_update(new, old)]
+
+    assert errors("10.0.0.1", "fd00::1") == []
+    (error,) = errors("../")
+    assert error.startswith(f'status.{field}[0]: Invalid value: "../": must be a valid IP address')
+    assert errors("odd", before=("odd",)) == []
+    (error,) = errors("10.0.0.1", "10.0.0.2")
+    assert error.endswith("may specify no more than one IP for each IP family")

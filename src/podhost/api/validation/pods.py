@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podhost.api import names
@@ -286,6 +286,8 @@ def validate_pod_status_update(new: Object, old: Object) -> list[FieldError]:
             at = Path("metadata").child("conditions").index(index).child("Type")
             errors += invalid_all(at, kind, names.check_qualified_name(kind))
     errors += immutable(path.child("qosClass"), status.get("qosClass") or "", old_status.get("qosClass") or "")
+    for name in ("podIPs", "hostIPs"):
+        errors += _validate_addresses(status.get(name) or (), old_status.get(name) or (), path.child(name))
     spec = old.get("spec") or {}
     policy = spec.get("restartPolicy") or ""
     sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
@@ -295,6 +297,21 @@ def validate_pod_status_update(new: Object, old: Object) -> list[FieldError]:
         ("ephemeralContainerStatuses", "Never", set()),
     ):
         errors += _validate_transitions(status.get(field), old_status.get(field), restart, exempt, path.child(field))
+    return errors
+
+
+def _validate_addresses(new: Sequence[Any], old: Sequence[Any], path: Path) -> list[FieldError]:
+    """One of each family at the most; what was there already is not looked at again."""
+    errors: list[FieldError] = []
+    known = {entry.get("ip") for entry in old}
+    texts = [entry.get("ip") or "" for entry in new]
+    for index, text in enumerate(texts):
+        if text not in known:
+            errors += validate_ip(text, path.index(index))
+    if len(texts) > 1 and (len(texts) > 2 or (":" in texts[0]) == (":" in texts[1])):
+        errors.append(
+            path.invalid([dict(entry) for entry in new], "may specify no more than one IP for each IP family")
+        )
     return errors
 
 
