@@ -117,7 +117,7 @@ def _find_docker_archive(rest: str) -> list[SourceImage]:
     if not isinstance(manifest, list) or not manifest:
         raise InvalidError(f'cannot load "{path}": no manifest.json in it')
     return [
-        SourceImage(f"docker-archive:{path}:@{index}", _names(item.get("RepoTags") or ()))
+        SourceImage(f"docker-archive:{path}:@{index}", _names(_object(path, item).get("RepoTags") or ()))
         for index, item in enumerate(manifest)
     ]
 
@@ -160,15 +160,22 @@ def _find_oci(transport: str, rest: str) -> list[SourceImage]:
             raise InvalidError(f'cannot load "{path}": {error}') from error
     else:
         index = _read_members(path, ("index.json",)).get("index.json") or {}
-    return _oci_images(transport, path, index.get("manifests") or [])
+    return _oci_images(transport, path, _object(path, index).get("manifests") or [])
 
 
-def _oci_images(transport: str, path: Path, manifests: Sequence[dict[str, Any]]) -> list[SourceImage]:
-    if not manifests:
+def _object(path: Path, value: Any) -> dict[str, Any]:
+    """Raises InvalidError."""
+    if not isinstance(value, dict):
+        raise InvalidError(f'cannot load "{path}": {json.dumps(value)[:80]} is not a JSON object')
+    return value
+
+
+def _oci_images(transport: str, path: Path, manifests: Any) -> list[SourceImage]:
+    if not isinstance(manifests, list) or not manifests:
         raise InvalidError(f'cannot load "{path}": no image in its index')
     images: dict[str, SourceImage] = {}
     for descriptor in manifests:
-        annotations = descriptor.get("annotations") or {}
+        annotations = _object(path, _object(path, descriptor).get("annotations") or {})
         reference = str(annotations.get(_REF_NAME) or "")
         if not reference and len(manifests) > 1:
             raise InvalidError(f'cannot load "{path}": it holds several images, and not all have names')

@@ -158,9 +158,13 @@ def host_architecture(machine: str | None = None) -> str:
 
 
 def select_platform(index: Mapping[str, Any], architecture: str) -> str | None:
-    """Digest of the list's entry for Linux on ``architecture``; ``None`` when there is none."""
-    for entry in index.get("manifests", ()):
-        wanted = entry.get("platform") or {}
+    """Digest of the list's entry for Linux on ``architecture``; ``None`` when there is none.
+
+    Raises InvalidError.
+    """
+    for item in index.get("manifests", ()):
+        entry = _object(item, "an entry of the index")
+        wanted = _object(entry.get("platform"), "the platform of an entry of the index")
         if wanted.get("os", "linux") == "linux" and wanted.get("architecture", architecture) == architecture:
             return str(entry.get("digest"))
     return None

@@ -111,3 +111,9 @@ def test_platform_is_chosen_by_architecture_and_system() -> None:
 )
 def test_compression_is_told_by_the_content(head: bytes, kind: str) -> None:
     assert records.detect_compression(head) == kind
+
+
+@pytest.mark.parametrize("entries", [[[1]], [{"platform": [1]}]])
+def test_an_index_of_another_form_is_refused(entries: list[Any]) -> None:
+    with pytest.raises(InvalidError, match="is not a JSON object"):
+        records.select_platform({"manifests": entries}, "amd64")
