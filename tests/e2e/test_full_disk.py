@@ -283,3 +283,17 @@ def test_a_pod_that_fills_the_disk_and_goes_on_writing_is_evicted_also_by_a_daem
             assert os.statvfs(disk).f_bfree * 4096 > _BIG
             daemon.kubectl("delete", "pod", "hungry", "--timeout=40s")
             assert daemon.pod("sleeper")["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_stop_with_removal_of_pods_ends_while_one_of_them_fills_the_disk(image_store: Path, tmp_path: Path) -> None:
+    script = "while :; do dd if=/dev/zero bs=4k of=/e/f oflag=append conv=notrunc 2>/dev/null; done"
+    volumes: dict[str, Any] = {"volumes": [{"name": "e", "emptyDir": {}}]}
+    document = json.loads(build_pod("hungry", "debian", "sh", "-c", script, **volumes))
+    document["spec"]["containers"][0]["volumeMounts"] = [{"name": "e", "mountPath": "/e"}]
+    with (
+        small_disk(tmp_path / "disk", f"size={_DISK}") as disk,
+        running_daemon(image_store, "--data-root", str(disk), "--eviction-hard", "") as daemon,
+    ):
+        create_pod(daemon, "default", json.dumps(document))
+        wait_until(lambda: os.statvfs(disk).f_bfree == 0, timeout_s=60, what="the full disk")
+        daemon.stop()

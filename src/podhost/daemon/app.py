@@ -24,6 +24,7 @@ from podhost.apiserver.authn import User, parse_token_file
 from podhost.apiserver.limits import RequestLimits
 from podhost.apiserver.server import ApiServer
 from podhost.apiserver.settings import ApiServerSettings, DaemonHooks
+from podhost.cri.ids import PodUID
 from podhost.daemon import listeners
 from podhost.daemon.engine import (
     API_HOST,
@@ -45,10 +46,11 @@ from podhost.daemon.notify import Supervisor, notify_starter
 from podhost.daemon.pki import Pki, ensure_pki
 from podhost.daemon.settings import DaemonSettings
 from podhost.daemon.start_undo import STEP_CONTROLLERS, STEP_PLAN, STEP_SERVING, STEP_SOCKETS, StartUndo
-from podhost.errors import ConflictError, InvalidError
+from podhost.errors import ConflictError, ExhaustedError, InvalidError
 from podhost.kubelet.node_api import KubeletNodeApi
 from podhost.kubelet.node_http import KubeletHttp
 from podhost.kubelet.node_stats import NodeStats
+from podhost.kubelet.pod_stop import compute_grace_s
 from podhost.linux.descriptors import read_descriptor_limit
 from podhost.linux.usage import read_cgroup_use
 from podhost.network.plan import NetworkPlan
@@ -299,7 +301,11 @@ async def _remove_pods(engine: Engine, server: ApiServer) -> None:
         for pod in engine.store.list("pods")[0]:
             metadata = pod["metadata"]
             try:
-                server.registry.delete(kind, metadata["namespace"], metadata["name"], DeleteOptions())
+                try:
+                    server.registry.delete(kind, metadata["namespace"], metadata["name"], DeleteOptions())
+                except ExhaustedError:
+                    await _end_unwritten(engine, metadata["uid"])
+                    server.registry.delete(kind, metadata["namespace"], metadata["name"], DeleteOptions())
             except ApiError as error:
                 # Gone in between, which is what was wanted.
                 _log.debug("while stopping: %s", error)
@@ -307,6 +313,14 @@ async def _remove_pods(engine: Engine, server: ApiServer) -> None:
             await anext(watch)
     finally:
         watch.close()
+
+
+async def _end_unwritten(engine: Engine, uid: str) -> None:
+    """The full disk refuses the deletion: first what the pod holds of it goes."""
+    worker = engine.kubelet.find_worker(PodUID(uid))
+    if worker is not None:
+        worker.evict("The daemon stops", grace_s=compute_grace_s(worker.pod))
+        await worker.wait_released()
 
 
 class _Signals:
