@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,22 @@ spec:
 """
 
 
-@pytest.fixture
-def daemon(image_store: Path) -> object:
+@pytest.fixture(scope="module")
+def stopped(image_store: Path) -> Iterator[Daemon]:
+    """One for all steps: certificates and the like are made once."""
     with running_daemon(image_store) as running:
-        running.kill()
+        running.stop()
         yield running
-        if running.process is None:
-            running.start()
+
+
+@pytest.fixture
+def daemon(stopped: Daemon) -> Iterator[Daemon]:
+    """Not running; a failed test leaves nothing to the next."""
+    yield stopped
+    if stopped.process is not None:
+        stopped.kill()
+        stopped.start()
+        stopped.stop()
 
 
 def manifest_for(step: str) -> str:
